@@ -1,0 +1,108 @@
+"""The public names: what a plugin may import. Each is imported when it is first used, so that `import benchmark` is cheap."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmark.errors import BenchmarkError, ContractError, NotFittedError
+    from benchmark.evaluation.leaderboard import Leaderboard
+    from benchmark.hookspecs import hookimpl
+    from benchmark.plan import Plan
+    from benchmark.suite import Suite
+    from benchmark.types import (
+        PAD,
+        TASKS,
+        Analysis,
+        AnalysisInput,
+        Catalog,
+        Cell,
+        CellResult,
+        Context,
+        Dataset,
+        Log,
+        Metric,
+        Model,
+        Prefixes,
+        Ragged,
+        Ranking,
+        Requests,
+        Split,
+        Task,
+        Train,
+        tie_break,
+        top_k,
+    )
+
+_HOMES = {
+    "benchmark.errors": ("BenchmarkError", "ContractError", "NotFittedError"),
+    "benchmark.evaluation.leaderboard": ("Leaderboard",),
+    "benchmark.hookspecs": ("hookimpl",),
+    "benchmark.plan": ("Plan",),
+    "benchmark.suite": ("Suite",),
+    "benchmark.types": (
+        "PAD",
+        "TASKS",
+        "Analysis",
+        "AnalysisInput",
+        "Catalog",
+        "Cell",
+        "CellResult",
+        "Context",
+        "Dataset",
+        "Log",
+        "Metric",
+        "Model",
+        "Prefixes",
+        "Ragged",
+        "Ranking",
+        "Requests",
+        "Split",
+        "Task",
+        "Train",
+        "tie_break",
+        "top_k",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "PAD",
+    "TASKS",
+    "Analysis",
+    "AnalysisInput",
+    "BenchmarkError",
+    "Catalog",
+    "Cell",
+    "CellResult",
+    "Context",
+    "ContractError",
+    "Dataset",
+    "Leaderboard",
+    "Log",
+    "Metric",
+    "Model",
+    "NotFittedError",
+    "Plan",
+    "Prefixes",
+    "Ragged",
+    "Ranking",
+    "Requests",
+    "Split",
+    "Suite",
+    "Task",
+    "Train",
+    "hookimpl",
+    "tie_break",
+    "top_k",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

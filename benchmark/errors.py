@@ -1,0 +1,30 @@
+"""The errors a user can fix; anything else that is raised is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchmarkError(Exception):
+    """A mistake the user can fix: one message that says what was asked, what is wrong and what to do."""
+
+
+class NotFittedError(BenchmarkError):
+    """`rank` was called before `fit`."""
+
+
+class ContractError(BenchmarkError):
+    """A plugin broke the contract it signed: a wrong shape, an unknown item, a score that is not a number."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> BenchmarkError:
+    """The error for a name that does not exist, with the closest one that does."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:
+        lowered = {k.lower(): k for k in reversed(known)}
+        close = [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)]
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    place = f" in {where}" if where else ""
+    return BenchmarkError(f"unknown {kind} '{name}'{place}.{hint} Known: {', '.join(known) or 'none'}.")

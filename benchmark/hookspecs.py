@@ -1,0 +1,62 @@
+"""The contract: what a plugin can add. A plugin is a module with some of these functions, marked with `@hookimpl`.
+
+Hooks that offer something return data and import nothing heavy; a target is the thing itself or "module:attribute", which
+is imported when it is used. An implementation may take fewer arguments than the specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from benchmark.types import Cell, CellResult, Log, Metric, Model
+
+if TYPE_CHECKING:
+    from benchmark.evaluation.leaderboard import Leaderboard
+    from benchmark.plan import Plan
+    from benchmark.suite import Suite
+
+NAME = "benchmark"
+hookspec = pluggy.HookspecMarker(NAME)
+hookimpl = pluggy.HookimplMarker(NAME)
+
+
+@hookspec
+def benchmark_datasets() -> Mapping[str, Callable[..., Log] | str]:
+    """Called once, when plugins are loaded: data sets by name. Each takes typed keyword arguments and returns a Log."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def benchmark_models() -> Mapping[str, type[Model] | str]:
+    """Called once, when plugins are loaded: model classes by name."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def benchmark_metrics() -> Mapping[str, Metric | str]:
+    """Called once, when plugins are loaded: metrics by name without the cut-off, "nDCG" as in nDCG@10."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def benchmark_analyses() -> Mapping[str, Callable[..., Any] | str]:
+    """Called once, when plugins are loaded: analyses by name. Each takes an `AnalysisInput` and returns an `Analysis`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def benchmark_suite_started(suite: Suite, plan: Plan) -> None:
+    """Called before the first cell. A BenchmarkError raised here refuses the run: nothing has been trained yet."""
+
+
+@hookspec
+def benchmark_cell_finished(suite: Suite, plan: Plan, cell: Cell, result: CellResult) -> None:
+    """Called when a cell has finished or failed, also when it had been finished by an earlier run (`result.reused`)."""
+
+
+@hookspec
+def benchmark_suite_finished(suite: Suite, plan: Plan, leaderboard: Leaderboard) -> None:
+    """Called at the end, and by `benchmark report`, when all files of the report are written. May be called again later."""

@@ -1,0 +1,502 @@
+"""The nouns of the harness: what flows from a log to a leaderboard, and the protocols a plugin fulfils.
+
+Items are row numbers in the catalogue (int32) everywhere inside; ids are strings only at the edges. Data is columnar:
+arrays for all requests at once, no Python object per request. Axis letters: U users, R requests, N items, Q queries,
+K the depth of a ranking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from benchmark.errors import ContractError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Task = Literal["recommendation", "search"]
+TASKS: tuple[Task, ...] = ("recommendation", "search")
+PAD = -1
+"""Fills a ranking's row behind its last item."""
+
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Strings = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of varying length in two arrays; row i is a view, nothing is copied.
+
+    `offsets` int64 (n+1,), `values` int32 (offsets[-1],). `grades` float32, aligned with `values`, where rows are relevant
+    items; None means that every one has grade 1.
+    """
+
+    offsets: Longs
+    values: Ints
+    grades: NDArray[np.float32] | None = None
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[ArrayLike]) -> Ragged:
+        arrays = [np.asarray(row, dtype=np.int32).reshape(-1) for row in rows]
+        return cls.from_lengths(
+            [len(a) for a in arrays], np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32)
+        )
+
+    @classmethod
+    def from_lengths(cls, lengths: ArrayLike, values: ArrayLike, grades: ArrayLike | None = None) -> Ragged:
+        offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
+        return cls(
+            offsets,
+            np.asarray(values, dtype=np.int32),
+            None if grades is None else np.asarray(grades, dtype=np.float32),
+        )
+
+    @classmethod
+    def from_pairs(cls, rows: ArrayLike, values: ArrayLike, n: int, grades: ArrayLike | None = None) -> Ragged:
+        """Group `values` by row number, each row's values in the order they come; `n` rows."""
+        rows = np.asarray(rows, dtype=np.int64)
+        order = np.argsort(rows, kind="stable")
+        lengths = np.bincount(rows, minlength=n)
+        return cls.from_lengths(
+            lengths, np.asarray(values)[order], None if grades is None else np.asarray(grades)[order]
+        )
+
+    @classmethod
+    def empty(cls, n: int) -> Ragged:
+        return cls(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> Ints:
+        if i < 0:
+            i += len(self)
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> Longs:
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> Longs:
+        """The row number of every value, aligned with `values`."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def take(self, rows: ArrayLike) -> Ragged:
+        """The rows of these numbers, in this order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[rows]
+        at = gather(self.offsets[:-1][rows], lengths)
+        return Ragged.from_lengths(lengths, self.values[at], None if self.grades is None else self.grades[at])
+
+    def last(self, n: int) -> Ragged:
+        """Each row cut to its last `n` values."""
+        lengths = np.minimum(self.lengths, n)
+        at = gather(self.offsets[1:] - lengths, lengths)
+        return Ragged.from_lengths(lengths, self.values[at], None if self.grades is None else self.grades[at])
+
+    def keep(self, mask: NDArray[np.bool_]) -> Ragged:
+        """The same rows with only the values where `mask` (aligned with `values`) is true."""
+        lengths = np.bincount(self.rows[mask], minlength=len(self))
+        return Ragged.from_lengths(lengths, self.values[mask], None if self.grades is None else self.grades[mask])
+
+    def padded(self, width: int, *, left: bool = False, pad: int = PAD) -> Ints:
+        """A (n, width) array of each row's last `width` values, padded behind (or before, with `left`)."""
+        tail = self.last(width)
+        out = np.full((len(self), width), pad, dtype=np.int32)
+        column = np.arange(len(tail.values)) - np.repeat(tail.offsets[:-1], tail.lengths)
+        if left:
+            column = column + np.repeat(width - tail.lengths, tail.lengths)
+        out[tail.rows, column] = tail.values
+        return out
+
+
+def gather(starts: Longs, lengths: Longs) -> Longs:
+    """The positions start, start+1, … start+length-1 of every row, one row behind the other."""
+    total = int(lengths.sum())
+    first = np.cumsum(lengths) - lengths
+    return np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, dtype=np.int64) - first, lengths)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The items: `ids` (N,) str, `texts` (N,) str, `attributes` a DataFrame (categories, brand, year …), rows aligned."""
+
+    ids: Strings
+    texts: Strings
+    attributes: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Log:
+    """What a data set plugin returns: who did what, not yet split. The protocol alone makes splits from it.
+
+    `user`, `item`, `time` are the columns of the interactions (one row each; time in seconds, any epoch; int64), with
+    `users` (U,) the ids. `query`, `relevant`, `grade` are the columns of the relevance judgements, with `queries` (Q,) the
+    texts and `query_ids` (Q,) their ids. Both halves may be empty. `interaction_part` (per interaction) and `query_part`
+    (per query) hold 0 train, 1 validation, 2 test where the data comes with its own split, else None. `ties` says what
+    orders interactions of one user at one time: a stable hash, or the order in which they are given. `facts` are stated
+    beside the statistics (source, licence, version).
+    """
+
+    catalog: Catalog
+    users: Strings
+    user: Ints
+    item: Ints
+    time: Longs
+    query_ids: Strings
+    queries: Strings
+    query: Ints
+    relevant: Ints
+    grade: NDArray[np.float32]
+    interaction_part: NDArray[np.int8] | None = None
+    query_part: NDArray[np.int8] | None = None
+    ties: Literal["hash", "file"] = "hash"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Training examples for recommendation: the history `values[start:end]` has the target `values[end]`.
+
+    `start` and `end` are int64 (P,); nothing is copied until a batch is asked for.
+    """
+
+    values: Ints
+    start: Longs
+    end: Longs
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def targets(self) -> Ints:
+        return self.values[self.end]
+
+    def histories(self, rows: ArrayLike | None = None) -> Ragged:
+        """The histories of these examples (all by default), copied out."""
+        start, end = (self.start, self.end) if rows is None else (self.start[rows], self.end[rows])
+        lengths = end - start
+        return Ragged.from_lengths(lengths, self.values[gather(start, lengths)])
+
+
+@dataclass(frozen=True)
+class Train:
+    """Everything a model may learn from.
+
+    `histories` has a row per user, oldest item first, and `times` (seconds) is aligned with its values. `queries` (Q,) are
+    the training queries and `searches` a row of relevant items per query. `max_history` and `max_prefixes_per_user` are the
+    protocol's caps (None: no cap); `prefixes()` honours both.
+    """
+
+    catalog: Catalog
+    users: Strings
+    histories: Ragged
+    times: Longs
+    queries: Strings
+    searches: Ragged
+    max_history: int | None = None
+    max_prefixes_per_user: int | None = None
+
+    def popularity(self, task: Task) -> Longs:
+        """(N,) training interactions, or training query-item pairs, per item."""
+        rows = self.histories if task == "recommendation" else self.searches
+        return np.bincount(rows.values, minlength=len(self.catalog)).astype(np.int64)
+
+    def prefixes(self) -> Prefixes:
+        """Every prefix of every history down to two items: predict its last item from those before (Penha 2024, section 5).
+
+        `max_history` keeps the newest items of each history, `max_prefixes_per_user` the newest targets of each user.
+        """
+        lengths, first = self.histories.lengths, self.histories.offsets[:-1]
+        counts = np.maximum(lengths - 1, 0)
+        if self.max_prefixes_per_user is not None:
+            counts = np.minimum(counts, self.max_prefixes_per_user)
+        end = gather(first + lengths - counts, counts)
+        start = np.repeat(first, counts)
+        if self.max_history is not None:
+            start = np.maximum(start, end - self.max_history)
+        return Prefixes(self.histories.values, start, end)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What a model must answer, without the answers: one ranking per request.
+
+    `ids` (R,) str; `users` (R,) int32 row in `Train.users`, -1 where unknown; `histories` oldest first, empty rows for
+    search; `queries` (R,) texts, empty strings for recommendation. `exclude` are items that must not be returned;
+    `candidates`, where given, the only ones that may.
+    """
+
+    task: Task
+    ids: Strings
+    users: Ints
+    histories: Ragged
+    queries: Strings
+    exclude: Ragged
+    candidates: Ragged | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: ArrayLike) -> Requests:
+        rows = np.asarray(rows, dtype=np.int64)
+        return Requests(
+            self.task,
+            self.ids[rows],
+            self.users[rows],
+            self.histories.take(rows),
+            self.queries[rows],
+            self.exclude.take(rows),
+            None if self.candidates is None else self.candidates.take(rows),
+        )
+
+    @cached_property
+    def keys(self) -> NDArray[np.uint64]:
+        """(R,) a stable hash of every request's id, for breaking ties."""
+        return stable_hash(self.ids)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Requests and the relevant items of each, with grades."""
+
+    requests: Requests
+    relevant: Ragged
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A split log: `valid` and `test` map each task the data has to its Split; `digest` is the sha256 of all of it."""
+
+    name: str
+    train: Train
+    valid: Mapping[Task, Split]
+    test: Mapping[Task, Split]
+    digest: str
+    facts: Mapping[str, Any]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(task for task in TASKS if task in self.test)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`items` int32 (R, K), best first, each at most once in its row, padded with -1; `scores` float32 (R, K), never rising.
+
+    The order is the ranking; scores only inform.
+    """
+
+    items: Ints
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, rows: ArrayLike) -> Ranking:
+        rows = np.asarray(rows, dtype=np.int64)
+        return Ranking(self.items[rows], self.scores[rows])
+
+
+@dataclass
+class Context:
+    """What a model is given to train with.
+
+    `seed` is the only source of randomness, `device` a torch device name, `threads` how many the cell may use, `workdir` a
+    folder private to the cell. `resume` says that `workdir` may hold checkpoints of an interrupted fit of the same cell.
+    """
+
+    seed: int
+    device: str
+    workdir: Path
+    threads: int = 1
+    facts: dict[str, Any] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    on_progress: Callable[[int, int, Mapping[str, float]], None] | None = None
+
+    def record(self, name: str, value: Any) -> None:
+        """Keep a fact about this cell: parameters, a collision rate, the number of distinct items. JSON values only."""
+        self.facts[name] = value
+
+    def progress(self, step: int, total: int, **values: float) -> None:
+        """Say how far training is; named values (loss, R@10) become points of the learning curve."""
+        if values:
+            self.curve.append({"step": step, **{k: float(v) for k, v in values.items()}})
+        if self.on_progress is not None:
+            self.on_progress(step, total, values)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model plugin. The constructor only stores its typed keyword arguments; `fit` sets attributes that end in `_`.
+
+    `tasks` is a class attribute, or an attribute of the instance where a parameter decides it. A class may also state
+    `requires`, the names of the modules it imports when it works (checked before anything trains).
+    """
+
+    @property
+    def tasks(self) -> frozenset[Task]: ...
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Learn from `train`; choose checkpoints on `valid`. Forgets any earlier fit."""
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        """At most `k` distinct items per request, best first; honours `exclude` and `candidates`. Raises NotFittedError."""
+
+
+class Metric(Protocol):
+    """A metric plugin: one value per request, or one number about all the lists together (catalogue coverage, say).
+
+    A metric that has a parameter called `popularity` is given the (N,) training counts of the task.
+    """
+
+    def __call__(self, ranking: Ranking, relevant: Ragged, k: int) -> Floats | float: ...
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A data set, a model and a seed: what is trained once. `fingerprint` (64 hex digits) says exactly what it computes."""
+
+    dataset: str
+    model: str
+    seed: int
+    tasks: tuple[Task, ...]
+    fingerprint: str
+    digest: str
+    dataset_use: str
+    dataset_params: Mapping[str, Any]
+    model_use: str
+    model_params: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}/{self.model}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """How a cell ended. `means` maps (task, slice, metric) to the mean over requests; empty when it failed.
+
+    `costs` holds fit_seconds, rank_seconds, milliseconds_per_request, peak_memory_bytes and parameters (None: not stated).
+    """
+
+    status: Literal["finished", "failed"]
+    directory: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    costs: Mapping[str, float | None] = field(default_factory=dict)
+    curve: Sequence[Mapping[str, float]] = ()
+    means: Mapping[tuple[Task, str, str], float] = field(default_factory=dict)
+    error: str = ""
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One cell's scores on one slice of one task.
+
+    `rows` (n,) are the requests that have a relevant item in the slice; `values` maps a metric to its float64 (n,) values;
+    `totals` maps a metric about all lists together to its number; `coverage` is the share of those requests with a ranking.
+    """
+
+    rows: Longs
+    values: Mapping[str, Floats]
+    totals: Mapping[str, float]
+    coverage: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A table for the report; `note` stands below it."""
+
+    title: str
+    table: pd.DataFrame
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AnalysisInput:
+    """What an analysis may look at: the data sets by name, and the ranking of every finished cell by (cell, task).
+
+    `dataset(name)` and `ranking(cell, task)` read from disk when they are called.
+    """
+
+    datasets: Sequence[str]
+    cells: Sequence[Cell]
+    dataset: Callable[[str], Dataset]
+    ranking: Callable[[Cell, Task], Ranking]
+
+
+def splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A bijective mix of 64-bit words (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs."""
+    with np.errstate(over="ignore"):
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def stable_hash(ids: Iterable[Any]) -> NDArray[np.uint64]:
+    """A 64-bit hash of every id's text, the same in every process and on every machine."""
+    digests = (hashlib.blake2b(str(i).encode(), digest_size=8).digest() for i in ids)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def tie_break(keys: NDArray[np.uint64], items: NDArray[Any]) -> NDArray[np.uint64]:
+    """A pseudo-random word for every (request key, item) pair; the smaller goes first among equal scores."""
+    return splitmix(keys ^ splitmix(items.astype(np.int64).astype(np.uint64)))
+
+
+def top_k(scores: ArrayLike, requests: Requests, k: int) -> Ranking:
+    """The best `k` items of every request from the scores of all items, float (R, N).
+
+    Honours `exclude` and `candidates`; an item scored -inf is never returned; equal scores are ordered by a hash of
+    (request, item). `scores` may be overwritten. Raises ContractError on NaN or a wrong shape.
+    """
+    scores = np.asarray(scores)
+    if scores.ndim != 2 or len(scores) != len(requests):
+        raise ContractError(f"scores have shape {scores.shape}; {len(requests)} requests need one row each")
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    n = scores.shape[1]
+    if requests.candidates is not None:
+        allowed = np.zeros(scores.shape, dtype=bool)
+        allowed[requests.candidates.rows, requests.candidates.values] = True
+        scores = np.where(allowed, scores, -np.inf)
+    elif len(requests.exclude.values) and not scores.flags.writeable:
+        scores = scores.copy()
+    if len(requests.exclude.values):
+        scores[requests.exclude.rows, requests.exclude.values] = -np.inf
+    width = min(k, n)
+    border = np.partition(scores, n - width, axis=1)[:, n - width] if width < n else np.full(len(scores), -np.inf)
+    if np.isnan(scores).any():
+        raise ContractError("the scores hold NaN")
+    row, item = np.nonzero((scores >= border[:, None]) & (scores > -np.inf))
+    value = scores[row, item]
+    order = np.lexsort((tie_break(requests.keys[row], item), -value, row))
+    row, item, value = row[order], item[order], value[order]
+    first = np.searchsorted(row, np.arange(len(scores)))
+    position = np.arange(len(row)) - first[row]
+    kept = position < width
+    out = Ranking(
+        np.full((len(scores), k), PAD, dtype=np.int32), np.full((len(scores), k), -np.inf, dtype=np.float32)
+    )
+    out.items[row[kept], position[kept]] = item[kept]
+    out.scores[row[kept], position[kept]] = value[kept]
+    return out
