@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from benchmark.types import Dataset, Log
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BenchmarkError, ContractError
+from benchmark.types import Dataset, Log, Longs, Ragged, Requests, Split, Strings, Task, Train, splitmix, stable_hash
+
+TRAIN, VALID, TEST = 0, 1, 2
+Parts = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
 class ProtocolSettings:
     """What a suite says under `protocol:`.
 
-    `split` divides the interactions: leave-one-out by time (Penha 2024, section 5: test = a user's last, validation = the
-    one before), `ratio` of each user's interactions, or `global-time` (everything before one moment trains, for everybody).
-    `valid_share` and `test_share` are shares of interactions (ratio, global-time) and, for search, of the queries, whose
-    training, validation and test sets are disjoint. `seed` orders items and partitions queries.
+    `split` divides the interactions: leave-one-out by time (Penha 2024, section 5: test = a user's last, validation =
+    the one before), `ratio` of each user's interactions, or `global-time` (what happened before one moment trains, for
+    everybody). `valid_share` and `test_share` are shares of interactions (ratio, global-time) and, for search, of the
+    queries, whose training, validation and test sets are disjoint. `seed` orders items and partitions queries.
     """
 
     split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
@@ -28,5 +39,399 @@ class ProtocolSettings:
 
 
 def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
-    """The data set that every model sees. Raises BenchmarkError for a log that cannot be split."""
-    raise NotImplementedError
+    """The data set that every model sees; it does not depend on the order of the log's items, users and queries.
+
+    Users with fewer than three interactions only train (leave-one-out, ratio). A request is one user in one split: its
+    relevant items are all of that user's in the split, its history all that came before; a user without any history
+    asks nothing. A split that comes with the log wins over the settings. Raises BenchmarkError where a log cannot be
+    split.
+    """
+    _check_settings(settings)
+    _check_log(name, log)
+    given = len(log.user)
+    log = _in_normal_order(log, settings.seed)
+    part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
+
+    trains = part == TRAIN
+    lengths = np.bincount(log.user[trains], minlength=len(log.users))
+    judged = Ragged.from_pairs(log.query, log.relevant, len(log.queries), log.grade)
+    if (log.grade == 1).all():
+        judged = replace(judged, grades=None)
+    train = Train(
+        catalog=log.catalog,
+        users=log.users,
+        histories=Ragged.from_lengths(lengths, log.item[trains]),
+        times=log.time[trains],
+        queries=log.queries[query_part == TRAIN],
+        searches=judged.take(np.flatnonzero(query_part == TRAIN)),
+        max_history=settings.max_history,
+        max_prefixes_per_user=settings.max_prefixes_per_user,
+    )
+    valid: dict[Task, Split] = {}
+    test: dict[Task, Split] = {}
+    if len(log.user):
+        valid["recommendation"] = _recommendation_split(log, part, VALID, settings)
+        test["recommendation"] = _recommendation_split(log, part, TEST, settings)
+    if len(log.query):
+        valid["search"] = _search_split(log, judged, query_part, VALID)
+        test["search"] = _search_split(log, judged, query_part, TEST)
+    _check_parts(name, train, valid, test)
+    facts = {
+        **log.facts,
+        **dataclasses.asdict(settings),
+        "items": len(log.catalog),
+        **(_interaction_facts(log, part, test["recommendation"], given) if len(log.user) else {}),
+        **(_query_facts(train, valid["search"], test["search"]) if len(log.query) else {}),
+    }
+    return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
+
+
+def _check_settings(settings: ProtocolSettings) -> None:
+    for key in ("valid_share", "test_share"):
+        if not 0 < getattr(settings, key) < 1:
+            raise BenchmarkError(
+                f"protocol {key} is {getattr(settings, key)}; give a share between 0 and 1, such as 0.1."
+            )
+    if settings.valid_share + settings.test_share >= 1:
+        raise BenchmarkError(
+            f"protocol valid_share {settings.valid_share} and test_share {settings.test_share} leave nothing to train "
+            "on; their sum must be below 1."
+        )
+    for key in ("max_history", "max_prefixes_per_user"):
+        value = getattr(settings, key)
+        if value is not None and value < 1:
+            raise BenchmarkError(f"protocol {key} is {value}; give a number of at least 1, or null for no cap.")
+
+
+def _check_log(name: str, log: Log) -> None:
+    """Raises ContractError for wrong shapes and types, BenchmarkError for values that make no sense."""
+    where = f"data set '{name}'"
+    columns: list[tuple[str, str, Any, Any]] = [
+        ("user", "iu", log.user, log.user),
+        ("item", "iu", log.item, log.user),
+        ("time", "iu", log.time, log.user),
+        ("query", "iu", log.query, log.query),
+        ("relevant", "iu", log.relevant, log.query),
+        ("grade", "f", log.grade, log.query),
+        ("users", "O", log.users, log.users),
+        ("query_ids", "O", log.query_ids, log.query_ids),
+        ("queries", "O", log.queries, log.query_ids),
+        ("catalog.ids", "O", log.catalog.ids, log.catalog.ids),
+        ("catalog.texts", "O", log.catalog.texts, log.catalog.ids),
+    ]
+    if log.interaction_part is not None:
+        columns.append(("interaction_part", "iu", log.interaction_part, log.user))
+    if log.query_part is not None:
+        columns.append(("query_part", "iu", log.query_part, log.query_ids))
+    for column, kinds, values, like in columns:
+        if not isinstance(values, np.ndarray) or values.ndim != 1:
+            raise ContractError(
+                f"{where}: '{column}' must be a numpy array with one axis, not {type(values).__name__}."
+            )
+        if values.dtype.kind == "f" and (bad := np.flatnonzero(np.isnan(values))).size:
+            raise BenchmarkError(
+                f"{where}: '{column}' is NaN in row {bad[0]} (and {bad.size - 1} more); drop such rows."
+            )
+        if values.dtype.kind not in kinds:
+            wanted = {"iu": "integers", "f": "floats", "O": "str objects"}[kinds]
+            raise ContractError(f"{where}: '{column}' must hold {wanted}, not {values.dtype}.")
+        if len(values) != len(like):
+            raise ContractError(f"{where}: '{column}' has {len(values)} rows where {len(like)} belong together.")
+    if len(log.catalog.attributes) != len(log.catalog):
+        raise ContractError(
+            f"{where}: the catalogue has {len(log.catalog.attributes)} rows of attributes for {len(log.catalog)} items."
+        )
+    ranges: list[tuple[str, Any, int]] = [
+        ("user", log.user, len(log.users)),
+        ("item", log.item, len(log.catalog)),
+        ("query", log.query, len(log.queries)),
+        ("relevant", log.relevant, len(log.catalog)),
+        ("time", log.time, np.iinfo(np.int64).max),
+    ]
+    ranges += [
+        (c, p, 3)
+        for c, p in [("interaction_part", log.interaction_part), ("query_part", log.query_part)]
+        if p is not None
+    ]
+    for column, values, end in ranges:
+        if (bad := np.flatnonzero((values < 0) | (values >= end))).size:
+            known = "seconds, 0 or more" if column == "time" else f"0 to {end - 1}"
+            raise BenchmarkError(f"{where}: '{column}' is {values[bad[0]]} in row {bad[0]}; known: {known}.")
+    for column, ids in (("catalog.ids", log.catalog.ids), ("users", log.users), ("query_ids", log.query_ids)):
+        if len(unique := set(ids)) != len(ids):
+            seen: set[Any] = set()
+            twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+            raise BenchmarkError(f"{where}: '{column}' has {len(ids) - len(unique)} ids twice, the first is '{twice}'.")
+    if not len(log.user) and not (log.grade > 0).any():
+        raise BenchmarkError(f"{where} has neither interactions nor a query with a relevant item: nothing to rank.")
+
+
+def _shuffled(ids: Strings, seed: int) -> Longs:
+    """An order of the ids that the seed and the ids decide, and nothing else: no file order, no id order leaks."""
+    salt = splitmix(np.array([seed], dtype=np.int64).astype(np.uint64))
+    return np.argsort(splitmix(stable_hash(ids) ^ salt), kind="stable")
+
+
+def _ranks(order: Longs) -> NDArray[np.int32]:
+    """The new row number of every old one."""
+    ranks = np.empty(len(order), dtype=np.int32)
+    ranks[order] = np.arange(len(order), dtype=np.int32)
+    return ranks
+
+
+def _in_normal_order(log: Log, seed: int) -> Log:
+    """Items, users and queries shuffled; interactions sorted by user and time, judgements by query and item.
+
+    No row is there twice, and queries without a relevant item (grade above 0) are gone.
+    """
+    items = _shuffled(log.catalog.ids, seed)
+    catalog = dataclasses.replace(
+        log.catalog,
+        ids=log.catalog.ids[items],
+        texts=log.catalog.texts[items],
+        attributes=log.catalog.attributes.iloc[items].reset_index(drop=True),
+    )
+    users = _shuffled(log.users, seed)
+    user, item = _ranks(users)[log.user], _ranks(items)[log.item]
+    if log.ties == "hash":
+        tie = splitmix(stable_hash(log.users[users])[user] ^ splitmix(stable_hash(catalog.ids))[item])
+        order = np.lexsort((tie, log.time, user))
+        del tie
+    else:
+        order = np.lexsort((log.time, user))
+    user, item, time = user[order], item[order], log.time[order].astype(np.int64)
+    parts = None if log.interaction_part is None else log.interaction_part[order].astype(np.int8)
+    once = _first_of_equals(user, time, item)
+    answered = np.zeros(len(log.queries), dtype=bool)
+    answered[log.query[log.grade > 0]] = True
+    queries = _shuffled(log.query_ids, seed)
+    queries = queries[answered[queries]]
+    number = np.full(len(log.queries), -1, dtype=np.int32)
+    number[queries] = np.arange(len(queries), dtype=np.int32)
+    positive = log.grade > 0
+    query, relevant, grade = number[log.query[positive]], _ranks(items)[log.relevant[positive]], log.grade[positive]
+    order = np.lexsort((-grade, relevant, query))  # the best grade of a pair that is judged twice comes first
+    query, relevant, grade = query[order], relevant[order], grade[order]
+    fresh = np.ones(len(query), dtype=bool)
+    fresh[1:] = (query[1:] != query[:-1]) | (relevant[1:] != relevant[:-1])
+    return dataclasses.replace(
+        log,
+        catalog=catalog,
+        users=log.users[users],
+        user=user[once],
+        item=item[once],
+        time=time[once],
+        interaction_part=None if parts is None else parts[once],
+        query_ids=log.query_ids[queries],
+        queries=log.queries[queries],
+        query=query[fresh],
+        relevant=relevant[fresh],
+        grade=grade[fresh].astype(np.float32),
+        query_part=None if log.query_part is None else log.query_part[queries].astype(np.int8),
+    )
+
+
+def _first_of_equals(user: NDArray[Any], time: Longs, item: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of the rows, sorted by user and time, are not an exact repetition of an earlier one."""
+    first = np.ones(len(user), dtype=bool)
+    tied = np.zeros(len(user), dtype=bool)
+    tied[1:] = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    rows = np.flatnonzero(tied | np.append(tied[1:], False))  # only rows that share user and time can be equal
+    rows = rows[np.lexsort((item[rows], time[rows], user[rows]))]
+    same = (
+        (user[rows][1:] == user[rows][:-1]) & (time[rows][1:] == time[rows][:-1]) & (item[rows][1:] == item[rows][:-1])
+    )
+    first[rows[1:][same]] = False
+    return first
+
+
+def _interaction_parts(log: Log, settings: ProtocolSettings) -> Parts:
+    """0 train, 1 validation, 2 test for every interaction of a log in normal order."""
+    if log.interaction_part is not None:
+        return log.interaction_part
+    n = len(log.user)
+    part = np.zeros(n, dtype=np.int8)
+    if settings.split == "global-time":
+        ordered = np.sort(log.time)
+        for value, share in ((VALID, settings.valid_share + settings.test_share), (TEST, settings.test_share)):
+            cut = min(max(int(np.ceil(n * (1 - share))), 1), n - 1) if n > 1 else 0
+            if n:
+                part[log.time >= ordered[cut]] = value
+        return part
+    lengths = np.bincount(log.user, minlength=len(log.users))
+    if settings.split == "leave-one-out":
+        tests = valids = np.ones_like(lengths)
+    else:
+        tests = np.maximum(np.minimum((lengths * settings.test_share).astype(np.int64), lengths - 2), 1)
+        valids = np.maximum(np.minimum((lengths * settings.valid_share).astype(np.int64), lengths - 1 - tests), 1)
+    from_end = np.cumsum(lengths)[log.user] - np.arange(n)  # 1 for a user's last
+    enough = lengths >= 3
+    part[(from_end <= (tests + valids)[log.user]) & enough[log.user]] = VALID
+    part[(from_end <= tests[log.user]) & enough[log.user]] = TEST
+    return part
+
+
+def _query_parts(name: str, log: Log, settings: ProtocolSettings) -> Parts:
+    """0 train, 1 validation, 2 test for every query: their order is already random, so the first ones test."""
+    if log.query_part is not None:
+        return log.query_part
+    n = len(log.queries)
+    if 0 < n < 3:
+        raise BenchmarkError(
+            f"data set '{name}' has {n} queries with a relevant item; "
+            "training, validation and test need one each at least."
+        )
+    tests = max(1, min(round(n * settings.test_share), n - 2))
+    valids = max(1, min(round(n * settings.valid_share), n - 1 - tests))
+    part = np.zeros(n, dtype=np.int8)
+    part[: tests + valids] = VALID
+    part[:tests] = TEST
+    return part
+
+
+def _recommendation_split(log: Log, part: Parts, which: int, settings: ProtocolSettings) -> Split:
+    target, before = part == which, part < which
+    targets = np.bincount(log.user[target], minlength=len(log.users))
+    befores = np.bincount(log.user[before], minlength=len(log.users))
+    asking = np.flatnonzero((targets > 0) & (befores > 0))
+    n = len(log.catalog)
+    relevant = _distinct(Ragged.from_lengths(targets, log.item[target]).take(asking), n)
+    history = Ragged.from_lengths(befores, log.item[before]).take(asking)
+    exclude = Ragged.empty(len(asking))
+    if settings.mask_seen:
+        seen = _distinct(history, n)
+        # An item that is bought again stays reachable; it would be a request that nobody can answer.
+        exclude = seen.keep(~np.isin(seen.rows * n + seen.values, relevant.rows * n + relevant.values))
+    requests = Requests(
+        task="recommendation",
+        ids=np.array([f"u:{user}" for user in log.users[asking]], dtype=object),
+        users=asking.astype(np.int32),
+        histories=history if settings.max_history is None else history.last(settings.max_history),
+        queries=np.full(len(asking), "", dtype=object),
+        exclude=exclude,
+    )
+    return Split(requests, relevant)
+
+
+def _search_split(log: Log, judged: Ragged, part: Parts, which: int) -> Split:
+    rows = np.flatnonzero(part == which)
+    requests = Requests(
+        task="search",
+        ids=np.array([f"q:{query}" for query in log.query_ids[rows]], dtype=object),
+        users=np.full(len(rows), -1, dtype=np.int32),
+        histories=Ragged.empty(len(rows)),
+        queries=log.queries[rows],
+        exclude=Ragged.empty(len(rows)),
+    )
+    return Split(requests, judged.take(rows))
+
+
+def _distinct(rows: Ragged, n: int) -> Ragged:
+    """Each row's distinct values, ascending."""
+    keys = np.unique(rows.rows * n + rows.values)
+    return Ragged.from_lengths(np.bincount(keys // n, minlength=len(rows)), keys % n)
+
+
+def _check_parts(name: str, train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split]) -> None:
+    for task in test:
+        learned = train.histories if task == "recommendation" else train.searches
+        sizes = {
+            "training": len(learned.values),
+            "validation": len(valid[task].requests),
+            "test": len(test[task].requests),
+        }
+        for part, size in sizes.items():
+            if not size:
+                needs = (
+                    "each user needs three interactions, and earlier ones than those asked for"
+                    if task == "recommendation"
+                    else "each part needs a query with a relevant item"
+                )
+                raise BenchmarkError(f"data set '{name}': the {part} part of {task} is empty; {needs}.")
+
+
+def _interaction_facts(log: Log, part: Parts, test: Split, given: int) -> dict[str, Any]:
+    """Counts, and what leave-one-out is criticised for: ties that decide the target, training on the future."""
+    train_times = np.sort(log.time[part == TRAIN])
+    targets = np.flatnonzero(part == TEST)
+    asking = np.zeros(len(log.users), dtype=bool)
+    asking[test.requests.users] = True
+    first = targets[np.append(True, log.user[targets][1:] != log.user[targets][:-1])]
+    first = first[asking[log.user[first]]]  # a user's first target is the moment of the request
+    later = len(train_times) - np.searchsorted(train_times, log.time[first], side="right")
+    tied = np.zeros(len(log.user), dtype=bool)
+    tied[1:] = (log.user[1:] == log.user[:-1]) & (log.time[1:] == log.time[:-1])
+    tested = np.zeros(len(log.users), dtype=bool)
+    tested[log.user[targets]] = True
+    active = np.bincount(log.user, minlength=len(log.users)) > 0
+    trained = np.bincount(log.item[part == TRAIN], minlength=len(log.catalog)) > 0
+    return {
+        "users": int(active.sum()),
+        "interactions": len(log.user),
+        "repeated_rows_dropped": given - len(log.user),
+        "train_interactions": len(train_times),
+        "test_requests_recommendation": len(test.requests),
+        "users_only_in_training": int((active & ~tested).sum()),
+        "users_without_history_dropped": int((tested & ~asking).sum()),
+        "test_items_not_in_training_recommendation": int((~trained[np.unique(test.relevant.values)]).sum()),
+        "tied_time_share": float((tied | np.append(tied[1:], False)).mean()),
+        "tied_target_share": float(tied[first].mean()),
+        "leak_share": float(later.mean() / len(train_times)),
+    }
+
+
+def _query_facts(train: Train, valid: Split, test: Split) -> dict[str, Any]:
+    trained = train.popularity("search") > 0
+    pairs = [len(train.searches.values), len(valid.relevant.values), len(test.relevant.values)]
+    texts = np.concatenate([train.queries, valid.requests.queries, test.requests.queries])
+    return {
+        "queries": len(texts),
+        "queries_with_a_text_seen_before": len(texts) - len({str(text).casefold() for text in texts}),
+        "train_queries": len(train.queries),
+        "valid_requests_search": len(valid.requests),
+        "test_requests_search": len(test.requests),
+        "relevant_per_query": sum(pairs) / len(texts),
+        "train_pairs": pairs[0],
+        "test_items_not_in_training_search": int((~trained[np.unique(test.relevant.values)]).sum()),
+    }
+
+
+def _digest(train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split], settings: ProtocolSettings) -> str:
+    """The sha256 of all that a model or a metric can see: ids, texts, attributes, every array, and the protocol."""
+    sha = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
+
+    def add(label: str, values: NDArray[Any] | None) -> None:
+        if values is None:
+            return
+        if values.dtype == object:
+            encoded = [str(value).encode() for value in values]
+            sha.update(np.array([len(e) for e in encoded], dtype="<i8").tobytes())
+            body = b"".join(encoded)
+        else:
+            body = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<")).tobytes()
+        sha.update(f"{label} {values.dtype.name} {values.shape} {len(body)}\n".encode())
+        sha.update(body)
+
+    def ragged(label: str, rows: Ragged) -> Iterator[tuple[str, NDArray[Any] | None]]:
+        yield from ((f"{label}.{part}", getattr(rows, part)) for part in ("offsets", "values", "grades"))
+
+    add("ids", train.catalog.ids)
+    add("texts", train.catalog.texts)
+    for column in train.catalog.attributes:
+        add(f"attribute {column}", train.catalog.attributes[column].to_numpy(dtype=object))
+    for label in ("users", "times", "queries"):
+        add(label, getattr(train, label))
+    for pair in (*ragged("histories", train.histories), *ragged("searches", train.searches)):
+        add(*pair)
+    for part, splits in (("valid", valid), ("test", test)):
+        for task, split in sorted(splits.items()):
+            for label in ("ids", "users", "queries"):
+                add(f"{part} {task} {label}", getattr(split.requests, label))
+            for label, rows in (
+                ("histories", split.requests.histories),
+                ("exclude", split.requests.exclude),
+                ("relevant", split.relevant),
+            ):
+                for pair in ragged(f"{part} {task} {label}", rows):
+                    add(*pair)
+    return sha.hexdigest()

@@ -1,1 +1,260 @@
-"""Placeholder."""
+"""MovieLens: ratings as recommendation, and genres, decades and tags as search queries (Penha 2024, section 5)."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import io
+import itertools
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+
+import numpy as np
+
+from benchmark import BenchmarkError, Catalog, Log, hookimpl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Variant = Literal["ml-100k", "ml-latest-small", "ml-1m", "ml-20m", "ml-25m"]
+QueryKind = Literal["genres", "genre-pairs", "decades", "genre-decades", "tags", "genome"]
+HOME = "https://grouplens.org/datasets/movielens"
+KINDS: Mapping[str, tuple[QueryKind, ...]] = {
+    "ml-100k": ("genres", "genre-pairs", "decades", "genre-decades"),
+    "ml-latest-small": ("genres", "genre-pairs", "decades", "genre-decades", "tags"),
+    "ml-1m": ("genres", "genre-pairs", "decades", "genre-decades"),
+    "ml-20m": ("genres", "genre-pairs", "decades", "genre-decades", "tags", "genome"),
+    "ml-25m": ("genres", "genre-pairs", "decades", "genre-decades", "tags", "genome"),
+}
+NO_GENRE = {"", "unknown", "(no genres listed)"}
+
+
+@hookimpl
+def benchmark_datasets() -> dict[str, str]:
+    return {"movielens": "benchmark_movielens:movielens"}
+
+
+def movielens(
+    variant: Variant = "ml-100k",
+    path: str = "",
+    queries: list[QueryKind] | None = None,
+    items: Literal["both", "all"] = "both",
+    genome_relevance: float = 0.8,
+) -> Log:
+    """A MovieLens data set: every rating, whatever its value, is an interaction; genres, decades and tags are queries.
+
+    Args:
+        variant: ml-100k comes with the installed recbole package; the others are files of GroupLens.
+        path: the official zip, or the folder with its files (each may be gzipped). Where it is empty, `<variant>` or
+            `<variant>.zip` in the folder that the environment variable BENCHMARK_DATA names.
+        queries: kinds of queries, all that the variant has by default: "Comedy" (genres), "Action Comedy"
+            (genre-pairs), "1990s" (decades), "Comedy 1990s" (genre-decades), a word that users gave to films (tags), a
+            tag whose genome score for the film is at least `genome_relevance` (genome). Equal texts, whatever their
+            case, are one query.
+        items: "both" keeps items that have a rating and a query, as Penha 2024 (section 5) does.
+        genome_relevance: 0-1; the paper does not state the score it asks for.
+
+    Raises BenchmarkError where files are missing or a kind of query is not in the variant.
+    """
+    if variant not in KINDS:
+        raise BenchmarkError(f"movielens has no variant '{variant}'. Known: {', '.join(KINDS)}.")
+    kinds = KINDS[variant] if queries is None else tuple(queries)
+    for kind in kinds:
+        if kind not in KINDS[variant]:
+            with_it = [v for v in KINDS if kind in KINDS[v]]
+            hint = f"Variants with it: {', '.join(with_it)}." if with_it else ""
+            raise BenchmarkError(
+                f"movielens {variant} has no queries of the kind '{kind}'. It has {', '.join(KINDS[variant])}. {hint}"
+            )
+    if not 0 <= genome_relevance <= 1:
+        raise BenchmarkError(f"movielens genome_relevance is {genome_relevance}; give a number from 0 to 1.")
+    source = _source(variant, path)
+    ratings, films = _ratings(variant, source), _films(variant, source)
+    judgements = _judgements(films, kinds, source, genome_relevance)
+    return _log(ratings, films, judgements, items, {"source": f"{HOME}, {variant}", "query_kinds": list(kinds)})
+
+
+class _Source:
+    """The files of one variant, in a folder or in a zip, gzipped or not."""
+
+    def __init__(self, variant: str, place: Path) -> None:
+        self.variant, self.place = variant, place
+
+    def open(self, name: str) -> BinaryIO:
+        if self.place.is_file():
+            with zipfile.ZipFile(self.place) as archive:
+                for member in archive.namelist():
+                    if member.rsplit("/", 1)[-1] == name:
+                        return io.BytesIO(archive.read(member))
+        elif (self.place / name).is_file():
+            return (self.place / name).open("rb")
+        elif (self.place / f"{name}.gz").is_file():
+            return cast(BinaryIO, gzip.open(self.place / f"{name}.gz"))
+        raise BenchmarkError(
+            f"movielens {self.variant} needs the file {name}, which is not in {self.place}. "
+            f"It is part of {self.variant}.zip from {HOME}."
+        )
+
+
+def _source(variant: str, path: str) -> _Source:
+    if path:
+        place = Path(path).expanduser()
+        if place.is_dir() or (place.is_file() and zipfile.is_zipfile(place)):
+            return _Source(variant, place)
+        what = "is no zip file" if place.is_file() else "does not exist"
+        raise BenchmarkError(
+            f"movielens {variant}: the path {place} {what}. "
+            f"Give {variant}.zip from {HOME}, or the folder with its files."
+        )
+    if variant == "ml-100k":
+        package = importlib.util.find_spec("recbole")  # found, not imported: that takes seconds
+        for folder in (package.submodule_search_locations or []) if package else []:
+            if (Path(folder) / "dataset_example" / variant).is_dir():
+                return _Source(variant, Path(folder) / "dataset_example" / variant)
+        raise BenchmarkError(
+            "movielens ml-100k comes with the package recbole, which is not installed. "
+            f"Install it with: pip install 'genrec-benchmark[movielens]', or give path: the ml-100k.zip from {HOME}."
+        )
+    data = os.environ.get("BENCHMARK_DATA", "")
+    for place in (Path(data) / variant, Path(data) / f"{variant}.zip") if data else ():
+        if place.exists():
+            return _Source(variant, place)
+    looked = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
+    raise BenchmarkError(
+        f"movielens {variant} {looked}. Get {variant}.zip from {HOME} and give params: {{path: …/{variant}.zip}}, "
+        "or put it into a folder that the environment variable BENCHMARK_DATA names."
+    )
+
+
+def _ratings(variant: str, source: _Source) -> pd.DataFrame:
+    """Columns user, film, time."""
+    import pandas as pd
+
+    columns = ["user", "film", "time"]
+    types = {"user": "int32", "film": "int32", "time": "int64"}
+    if variant == "ml-1m":  # 1::1193::5::978300760, and a separator of two characters is slow to read
+        with source.open("ratings.dat") as file:
+            return pd.read_csv(file, sep=":", header=None, usecols=[0, 2, 6]).set_axis(columns, axis=1).astype(types)
+    if variant == "ml-100k" and source.place.is_dir() and (source.place / "ml-100k.inter").is_file():
+        with source.open("ml-100k.inter") as file:
+            return pd.read_csv(file, sep="\t", usecols=[0, 1, 3]).set_axis(columns, axis=1).astype(types)
+    if variant == "ml-100k":
+        with source.open("u.data") as file:
+            return pd.read_csv(file, sep="\t", header=None, usecols=[0, 1, 3]).set_axis(columns, axis=1).astype(types)
+    with source.open("ratings.csv") as file:
+        table = pd.read_csv(file, usecols=["userId", "movieId", "timestamp"], engine="pyarrow")
+    return table[["userId", "movieId", "timestamp"]].set_axis(columns, axis=1).astype(types)
+
+
+def _films(variant: str, source: _Source) -> pd.DataFrame:
+    """Columns film, title (with the year), year (0: unknown), genres (a tuple)."""
+    import pandas as pd
+
+    if variant == "ml-1m":
+        with source.open("movies.dat") as file:
+            rows = [line.split("::") for line in file.read().decode("latin-1").splitlines()]
+        films = pd.DataFrame(rows, columns=["film", "title", "genres"])
+    elif variant == "ml-100k" and source.place.is_dir() and (source.place / "ml-100k.item").is_file():
+        with source.open("ml-100k.item") as file:
+            films = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=3)
+        films = films.set_axis(["film", "title", "year", "genres"], axis=1)
+        dated = films["year"].str.fullmatch(r"\d{4}")
+        films["title"] = films["title"].where(~dated, films["title"] + " (" + films["year"] + ")")
+        films["genres"] = films["genres"].str.replace(" ", "|")
+    elif variant == "ml-100k":
+        with source.open("u.genre") as file:
+            names = [line.split("|")[0] for line in file.read().decode("latin-1").split()]
+        with source.open("u.item") as file:
+            rows = [line.split("|") for line in file.read().decode("latin-1").splitlines()]
+        flags = [itertools.compress(names, map(int, row[5:])) for row in rows]
+        films = pd.DataFrame(
+            {"film": [r[0] for r in rows], "title": [r[1] for r in rows], "genres": map("|".join, flags)}
+        )
+    else:
+        with source.open("movies.csv") as file:
+            films = pd.read_csv(file, dtype=str, keep_default_na=False)
+        films = films.set_axis(["film", "title", "genres"], axis=1)
+    films["film"] = films["film"].astype("int32")
+    films["year"] = films["title"].str.extract(r"\((\d{4})(?:[-–]\d*)?\)\s*$", expand=False).fillna("0").astype("int32")
+    films["genres"] = [tuple(g for g in genres.split("|") if g not in NO_GENRE) for genres in films["genres"]]
+    return films[["film", "title", "year", "genres"]]
+
+
+def _judgements(films: pd.DataFrame, kinds: tuple[QueryKind, ...], source: _Source, least: float) -> pd.DataFrame:
+    """Columns text, film: the film is relevant to the query of this text."""
+    import pandas as pd
+
+    genres = films[["film", "year", "genres"]].explode("genres").dropna(subset="genres")
+    decades = (films["year"] // 10 * 10).astype(str) + "s"
+    tables = [pd.DataFrame({"text": pd.Series(dtype=str), "film": pd.Series(dtype="int32")})]
+    if "genres" in kinds:
+        tables.append(genres[["genres", "film"]])
+    if "genre-pairs" in kinds:
+        pairs = [(" ".join(pair), film) for film, names in zip(films["film"], films["genres"], strict=True)
+                 for pair in itertools.combinations(sorted(names), 2)]  # fmt: skip
+        tables.append(pd.DataFrame(pairs, columns=["text", "film"]))
+    if "decades" in kinds:
+        tables.append(pd.DataFrame({"text": decades, "film": films["film"]})[films["year"] > 0])
+    if "genre-decades" in kinds:
+        dated = genres[genres["year"] > 0]
+        tables.append(pd.DataFrame({"text": dated["genres"] + " " + decades[dated.index], "film": dated["film"]}))
+    if "tags" in kinds:
+        with source.open("tags.csv") as file:
+            tags = pd.read_csv(file, usecols=["movieId", "tag"], dtype={"tag": str}, keep_default_na=False)
+        tables.append(tags[["tag", "movieId"]])
+    if "genome" in kinds:
+        with source.open("genome-scores.csv") as file:
+            scores = pd.read_csv(file, engine="pyarrow")
+        with source.open("genome-tags.csv") as file:
+            names = pd.read_csv(file, dtype={"tag": str}, keep_default_na=False)
+        scores = scores[scores["relevance"] >= least]
+        tables.append(
+            pd.DataFrame({"text": scores["tagId"].map(names.set_index("tagId")["tag"]), "film": scores["movieId"]})
+        )
+    table = pd.concat([t.set_axis(["text", "film"], axis=1) for t in tables], ignore_index=True)
+    table["text"] = table["text"].str.strip().str.replace(r"\s+", " ", regex=True)
+    table["key"] = table["text"].str.casefold()
+    table = table[table["key"] != ""]
+    table["text"] = table.groupby("key")["text"].transform("first")  # the genre's spelling wins over a tag's
+    return table.drop_duplicates(["key", "film"])
+
+
+def _log(
+    ratings: pd.DataFrame, films: pd.DataFrame, judgements: pd.DataFrame, items: str, facts: dict[str, object]
+) -> Log:
+    import pandas as pd
+
+    known = (
+        films["film"].isin(ratings["film"]) & films["film"].isin(judgements["film"])
+        if items == "both"
+        else films["film"] >= 0
+    )
+    films = films[known].reset_index(drop=True)
+    numbers = pd.Index(films["film"])
+    facts["items_left_out"] = int((~known).sum())
+    ratings = ratings[ratings["film"].isin(films["film"])]
+    judgements = judgements[judgements["film"].isin(films["film"])]
+    user, users = pd.factorize(ratings["user"], sort=True)
+    query, keys = pd.factorize(judgements["key"], sort=True)
+    texts = judgements.drop_duplicates("key").set_index("key")["text"].loc[keys]
+    names = films["genres"].map(", ".join)
+    return Log(
+        catalog=Catalog(
+            ids=films["film"].astype(str).to_numpy(dtype=object),
+            texts=(films["title"] + (". " + names).where(names != "", "")).to_numpy(dtype=object),
+            attributes=pd.DataFrame({"title": films["title"], "year": films["year"], "categories": films["genres"]}),
+        ),
+        users=users.astype(str).to_numpy(dtype=object),
+        user=user.astype(np.int32),
+        item=numbers.get_indexer(ratings["film"]).astype(np.int32),
+        time=ratings["time"].to_numpy(),
+        query_ids=keys.to_numpy(dtype=object),
+        queries=texts.to_numpy(dtype=object),
+        query=query.astype(np.int32),
+        relevant=numbers.get_indexer(judgements["film"]).astype(np.int32),
+        grade=np.ones(len(query), dtype=np.float32),
+        facts=facts,
+    )
