@@ -1,0 +1,155 @@
+"""Parameters of a plugin: a suite's values checked against the typed keyword arguments of what they are for."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.errors import BenchmarkError, ContractError, unknown
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword argument: its type at run time, and its default (`inspect.Parameter.empty` where it has none)."""
+
+    name: str
+    hint: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+
+def parameters(target: Callable[..., Any], where: str, given_by_core: Iterable[str] = ()) -> dict[str, Parameter]:
+    """The arguments of `target` that a suite may set, by name: all but those `given_by_core`.
+
+    `where` names the plugin in errors. Raises ContractError for a type that cannot be read at run time.
+    """
+    skipped = {*given_by_core}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = [p for p in inspect.signature(target).parameters.values() if p.kind in kinds and p.name not in skipped]
+    return {p.name: Parameter(p.name, _hint(target, p, where), _default(target, p)) for p in found}
+
+
+def resolve_params(
+    target: Callable[..., Any], params: Mapping[str, Any], where: str, given_by_core: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Every parameter of `target` with the value it will have, as its own type: tuples and sets as such.
+
+    A target that takes `**anything` is given whatever else is there, to judge for itself.
+
+    Raises BenchmarkError for a parameter that is unknown, missing or of a wrong type; nothing is converted but a list
+    to the tuple or set that is asked for, and a whole number to a float.
+    """
+    known = parameters(target, where, given_by_core)
+    others = {name: value for name, value in params.items() if name not in known}
+    if others and not _takes_any(target):
+        raise unknown("parameter", str(next(iter(others))), known, where)
+    missing = [p for p in known.values() if p.required and p.name not in params]
+    if missing:
+        raise BenchmarkError(
+            f"{where}: the parameter '{missing[0].name}' must be given; it is {_spell(missing[0].hint)}."
+        )
+    return {name: _typed(p, params.get(name, p.default), where) for name, p in known.items()} | others
+
+
+def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same parameters in JSON types, sets in sorted order: what is stored, compared and hashed."""
+    plain = {name: json.loads(json.dumps(value, default=_plain)) for name, value in values.items()}
+    return dict(sorted(plain.items()))
+
+
+def _takes_any(target: Callable[..., Any]) -> bool:
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+
+
+def _typed(parameter: Parameter, value: Any, where: str) -> Any:
+    import pydantic  # costs 0.1 s, and `benchmark list` checks no parameter
+
+    # Through JSON, because strict JSON is what YAML means: '3' is no number, but a list is a fine tuple.
+    try:
+        text = json.dumps(value, default=_plain)
+        return pydantic.TypeAdapter(parameter.hint).validate_json(text, strict=True)
+    except (TypeError, pydantic.ValidationError):
+        got = f"{value!r} ({type(value).__name__})"
+        hint = f"{where}: the parameter '{parameter.name}' must be {_spell(parameter.hint)}, got {got}."
+        raise BenchmarkError(hint + _closest(parameter.hint, value)) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    if hasattr(value, "__fspath__"):
+        return str(value)
+    raise TypeError(f"{value!r} is no JSON value")
+
+
+def _hint(target: Callable[..., Any], parameter: inspect.Parameter, where: str) -> Any:
+    """The type of one parameter. Only this one is evaluated: others may be known to type checkers alone."""
+    owner: Any = target
+    if inspect.isclass(target):
+        # A dataclass's own annotations, not those of its generated __init__, are read in the module that wrote them.
+        homes = [
+            c for c in target.__mro__ if dataclasses.is_dataclass(c) and parameter.name in inspect.get_annotations(c)
+        ]
+        owner = homes[0] if homes else target.__init__
+    elif not inspect.isroutine(target):
+        owner = type(target).__call__
+    owner = inspect.unwrap(owner)
+    annotation = inspect.get_annotations(owner).get(parameter.name, Any)
+    try:
+        holder = types.SimpleNamespace(__annotations__={parameter.name: annotation})
+        return typing.get_type_hints(holder, vars(sys.modules[owner.__module__]))[parameter.name]
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+        raise ContractError(
+            f"{where}: the type of the parameter '{parameter.name}' cannot be read at run time ({error}). "
+            "Parameters take built-in types and Literal, imported outside of TYPE_CHECKING."
+        ) from None
+
+
+def _default(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    if dataclasses.is_dataclass(target):
+        for field in dataclasses.fields(target):
+            if field.name == parameter.name and field.default_factory is not dataclasses.MISSING:
+                return field.default_factory()
+    return parameter.default
+
+
+def _choices(hint: Any) -> list[Any]:
+    """The values of every Literal inside a type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return list(typing.get_args(hint))
+    return [choice for part in typing.get_args(hint) for choice in _choices(part)]
+
+
+def _closest(hint: Any, value: Any) -> str:
+    known = [choice for choice in _choices(hint) if isinstance(choice, str)]
+    wrong = [
+        v for v in (value if isinstance(value, list | tuple) else [value]) if isinstance(v, str) and v not in known
+    ]
+    close = difflib.get_close_matches(wrong[0], known, n=1, cutoff=0.5) if wrong else []
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def _spell(hint: Any) -> str:
+    """A type as a person would say it: "one of 'a', 'b' or None", "list of int"."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is type(None):
+        return "None"
+    if origin is typing.Literal:
+        return ("one of " if len(args) > 1 else "") + ", ".join(map(repr, args))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_spell, args))
+    if origin is not None:
+        inside = [_spell(arg) for arg in args if arg is not ...]
+        return f"{origin.__name__} of {', '.join(inside)}"
+    return str(getattr(hint, "__name__", hint))

@@ -1,0 +1,426 @@
+"""Real distributions in a folder on sys.path, found through their entry points as an installed package is."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark import BenchmarkError, ContractError, Ragged, Ranking
+from benchmark.plugins import (
+    BoundMetric,
+    Registry,
+    build,
+    check_params,
+    check_requirements,
+    load,
+    resolve,
+    source_version,
+)
+
+MODEL = """
+from __future__ import annotations
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+import numpy as np
+from benchmark import Log, Ranking, hookimpl
+if TYPE_CHECKING:
+    import torch
+
+@dataclass
+class Base:
+    layers: int = 2
+    net_: torch.nn.Module = field(init=False)
+
+@dataclass
+class Toy(Base):
+    rate: float = 0.1
+    mode: Literal["concat", "balanced"] = "concat"
+    tasks: tuple[Literal["recommendation", "search"], ...] = ("recommendation",)
+    path: str | None = None
+    words: list[str] = field(default_factory=lambda: ["a"])
+    requires: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    def fit(self, train, valid, context): ...
+    def rank(self, requests, k): ...
+
+class Needy:
+    requires = ("no_such_module",)
+    tasks = frozenset()
+
+def data(path: str, copies: int = 1) -> Log:
+    return "no log"
+
+def share(ranking, relevant, k, rel: int = 1):
+    return np.full(len(relevant), k + rel, dtype=float)
+
+def loose(ranking, relevant, k, **anything):
+    return float(anything["rel"])
+
+def weight(ranking, relevant, k, *, popularity):
+    return float(popularity.sum() + k)
+
+@hookimpl
+def benchmark_models():
+    return {"toy": Toy, "needy": "benchmark_acme:Needy", "gone": "benchmark_acme:Gone", "lost": "benchmark_lost:Model"}
+
+@hookimpl
+def benchmark_datasets():
+    return {"acme-data": data}
+
+@hookimpl
+def benchmark_metrics():
+    return {"Share": share, "Weight": weight, "Loose": loose}
+"""
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Write a distribution of one module, `benchmark_<word>`, into a folder that is on sys.path."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write(word: str, source: str, *, extras: tuple[str, ...] = (), module: str = "") -> None:
+        module = module or f"benchmark_{word}"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"benchmark_{word}-1.5.dist-info"
+        info.mkdir()
+        lines = [
+            "Metadata-Version: 2.1",
+            f"Name: benchmark-{word}",
+            "Version: 1.5",
+            *(f"Provides-Extra: {e}" for e in extras),
+        ]
+        (info / "METADATA").write_text("\n".join(lines) + "\n")
+        (info / "entry_points.txt").write_text(f"[benchmark]\n{word} = {module}\n")
+
+    yield write
+    for name in set(sys.modules) - before:
+        if name.startswith("benchmark_"):
+            del sys.modules[name]
+
+
+def error_of(registry: Registry, word: str) -> str:
+    (found,) = [plugin.error for plugin in registry.plugins if plugin.word == word]
+    return found
+
+
+def test_a_stranger_is_listed_with_distribution_version_and_hooks(install: Install) -> None:
+    install("acme", MODEL)
+    (acme,) = [plugin for plugin in load().plugins if plugin.word == "acme"]
+    assert (acme.module, acme.distribution, acme.version, acme.error) == ("benchmark_acme", "benchmark-acme", "1.5", "")
+    assert acme.hooks == ("benchmark_datasets", "benchmark_metrics", "benchmark_models")
+    assert load().models["toy"].plugin == acme
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("1 +", "SyntaxError: invalid syntax (benchmark_bad.py, line 1)"),
+        ("x = 1", "no function is marked with @hookimpl, so it adds nothing"),
+        ("def benchmark_models(): return {}", "benchmark_models is not marked with @hookimpl"),
+        (
+            "from benchmark import hookimpl\n@hookimpl\ndef benchmark_model(): return {}",
+            "there is no hook 'benchmark_model'. Did you mean 'benchmark_models'?",
+        ),
+        (
+            "from benchmark import hookimpl\n@hookimpl\ndef benchmark_models(): return 1 / 0",
+            "ZeroDivisionError: division by zero",
+        ),
+        (
+            "from benchmark import hookimpl\n@hookimpl\ndef benchmark_models(): return ['toy']",
+            "benchmark_models returned list; it must return a mapping from name to target",
+        ),
+        (
+            "from benchmark import hookimpl\n@hookimpl\ndef benchmark_models(): return {'toy': 'a.b'}",
+            "benchmark_models: the target of 'toy' must be callable or 'module:attribute', got 'a.b'",
+        ),
+        (
+            "from benchmark import hookimpl\n@hookimpl\ndef benchmark_metrics(): return {'nDCG@10': print}",
+            "benchmark_metrics: 'nDCG@10' is no name; letters, digits and _ . + - are",
+        ),
+        (
+            "from benchmark import hookimpl\n@hookimpl(wrapper=True)\ndef benchmark_models(): yield",
+            "benchmark_models is a wrapper; each plugin is called on its own, so it has nothing to wrap",
+        ),
+    ],
+)
+def test_a_broken_plugin_is_listed_with_its_error_and_harms_no_other(install: Install, source: str, error: str) -> None:
+    install("bad", source)
+    install("acme", MODEL)
+    registry = load()
+    assert error_of(registry, "bad") == error
+    assert "toy" in registry.models
+    (bad,) = [plugin for plugin in registry.plugins if plugin.word == "bad"]
+    assert "Traceback" in bad.traceback
+    assert bad.hooks == ()
+
+
+def test_an_argument_that_the_hook_lacks_is_the_plugins_error(install: Install) -> None:
+    install("bad", "from benchmark import hookimpl\n@hookimpl\ndef benchmark_cell_finished(cell, wether): ...")
+    assert error_of(load(), "bad").startswith("PluginValidationError: ")
+    assert load().notify("benchmark_cell_finished", suite=None, plan=None, cell=None, result=None) == []
+
+
+def test_a_name_offered_twice_names_both_plugins(install: Install) -> None:
+    install("acme", MODEL)
+    install("other", "from benchmark import hookimpl\n@hookimpl\ndef benchmark_models(): return {'toy': dict}")
+    message = (
+        "model 'toy' is offered twice: by plugin 'acme' (benchmark-acme 1.5) "
+        "and by plugin 'other' (benchmark-other 1.5). "
+        "Uninstall one, or disable it: BENCHMARK_DISABLED_PLUGINS=other"
+    )
+    with pytest.raises(BenchmarkError) as caught:
+        load()
+    assert str(caught.value) == message
+    listed = load(strict=False)
+    assert listed.problems == (message,)
+    assert listed.models["toy"].plugin.word == "acme"
+
+
+def test_a_disabled_plugin_offers_nothing_and_says_so(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("acme", MODEL)
+    monkeypatch.setenv("BENCHMARK_DISABLED_PLUGINS", "acme")
+    registry = load()
+    assert error_of(registry, "acme") == "disabled by BENCHMARK_DISABLED_PLUGINS"
+    assert "benchmark_acme" not in sys.modules
+    with pytest.raises(BenchmarkError, match=r"unknown model 'toy'.*plugin 'acme' \(benchmark-acme 1.5\): disabled by"):
+        registry.offer("model", "toy")
+
+
+def test_disabling_an_unknown_plugin_is_a_mistake(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("acme", MODEL)
+    monkeypatch.setenv("BENCHMARK_DISABLED_PLUGINS", "acne")
+    with pytest.raises(
+        BenchmarkError, match=r"unknown plugin 'acne' in BENCHMARK_DISABLED_PLUGINS. Did you mean 'acme'\?"
+    ):
+        load()
+
+
+def test_an_unknown_name_comes_with_the_closest(install: Install) -> None:
+    install("acme", MODEL)
+    with pytest.raises(BenchmarkError, match=r"unknown model 'toyy' in models\[0\]. Did you mean 'toy'\?"):
+        load().offer("model", "toyy", "models[0]")
+    with pytest.raises(BenchmarkError, match=r"unknown data set 'acme-dta'. Did you mean 'acme-data'\?"):
+        load().offer("dataset", "acme-dta")
+
+
+def test_parameters_are_complete_and_in_json_types(install: Install) -> None:
+    install("acme", MODEL)
+    params = check_params(load().models["toy"], {"rate": 1, "tasks": ["search"]})
+    assert params == {"layers": 2, "mode": "concat", "path": None, "rate": 1.0, "tasks": ["search"], "words": ["a"]}
+    assert list(params) == sorted(params)
+    model = build(load().models["toy"], params)
+    assert model.tasks == ("search",)
+    assert isinstance(model.rate, float)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"layer": 3},
+            "unknown parameter 'layer' in model 'toy'. Did you mean 'layers'? "
+            "Known: layers, mode, path, rate, tasks, words.",
+        ),
+        ({"layers": "3"}, "model 'toy': the parameter 'layers' must be int, got '3' (str)."),
+        ({"layers": 3.0}, "model 'toy': the parameter 'layers' must be int, got 3.0 (float)."),
+        ({"layers": True}, "model 'toy': the parameter 'layers' must be int, got True (bool)."),
+        ({"layers": None}, "model 'toy': the parameter 'layers' must be int, got None (NoneType)."),
+        ({"path": 3}, "model 'toy': the parameter 'path' must be str or None, got 3 (int)."),
+        ({"words": "ab"}, "model 'toy': the parameter 'words' must be list of str, got 'ab' (str)."),
+        (
+            {"mode": "balanced!"},
+            "model 'toy': the parameter 'mode' must be one of 'concat', 'balanced', got 'balanced!' (str). "
+            "Did you mean 'balanced'?",
+        ),
+        (
+            {"tasks": ["serch"]},
+            "model 'toy': the parameter 'tasks' must be tuple of one of 'recommendation', 'search', "
+            "got ['serch'] (list). "
+            "Did you mean 'search'?",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_one_line_that_names_it(install: Install, params: dict[str, object], message: str) -> None:
+    install("acme", MODEL)
+    with pytest.raises(BenchmarkError) as caught:
+        check_params(load().models["toy"], params)
+    assert str(caught.value) == message
+
+
+def test_a_parameter_without_default_must_be_given(install: Install) -> None:
+    install("acme", MODEL)
+    with pytest.raises(BenchmarkError, match="data set 'acme-data': the parameter 'path' must be given; it is str"):
+        check_params(load().datasets["acme-data"], {})
+
+
+def test_a_type_that_is_hidden_at_run_time_is_the_plugins_error(install: Install) -> None:
+    install(
+        "bad",
+        """
+        from __future__ import annotations
+        from typing import TYPE_CHECKING
+        from benchmark import hookimpl
+        if TYPE_CHECKING:
+            from pathlib import Path
+        def data(path: Path): ...
+        @hookimpl
+        def benchmark_datasets(): return {"bad": data}
+        """,
+    )
+    with pytest.raises(
+        ContractError, match=r"data set 'bad': the type of the parameter 'path' cannot be read at run time"
+    ):
+        check_params(load().datasets["bad"], {"path": "x"})
+
+
+def test_build_refuses_what_is_no_log_and_no_model(install: Install) -> None:
+    install("acme", MODEL)
+    with pytest.raises(
+        ContractError, match=r"data set 'acme-data' of plugin 'acme' .* returned str; a data set is a benchmark.Log"
+    ):
+        build(load().datasets["acme-data"], {"path": "x"})
+    with pytest.raises(ContractError, match=r"model 'needy' of plugin 'acme' .* lacks fit, rank"):
+        build(load().models["needy"], {})
+
+
+def test_a_target_that_is_not_there_is_the_plugins_error(install: Install) -> None:
+    install("acme", MODEL)
+    with pytest.raises(ContractError, match=r"model 'gone' of plugin 'acme' .*has no attribute 'Gone'"):
+        resolve(load().models["gone"])
+    with pytest.raises(ContractError, match=r"model 'lost' of plugin 'acme' .*there is no module 'benchmark_lost'"):
+        resolve(load().models["lost"])
+
+
+@pytest.mark.parametrize(("extras", "command"), [((), "no_such_module"), (("acme",), "'benchmark-acme[acme]'")])
+def test_a_missing_module_comes_with_the_pip_command(install: Install, extras: tuple[str, ...], command: str) -> None:
+    install("acme", MODEL, extras=extras)
+    check_requirements(load().models["toy"])
+    with pytest.raises(BenchmarkError) as caught:
+        check_requirements(load().models["needy"])
+    assert str(caught.value) == (
+        f"model 'needy' needs 'no_such_module', which is not installed.\nInstall it with: pip install {command}"
+    )
+
+
+def test_a_module_missing_at_import_comes_with_the_pip_command(install: Install, tmp_path: Path) -> None:
+    install(
+        "acme", "from benchmark import hookimpl\n@hookimpl\ndef benchmark_models(): return {'m': 'benchmark_lazy:M'}"
+    )
+    (tmp_path / "benchmark_lazy.py").write_text("import no_such_module.part")
+    with pytest.raises(BenchmarkError, match="model 'm' needs 'no_such_module', which is not installed"):
+        resolve(load().models["m"])
+
+
+def test_a_built_in_names_its_extra() -> None:
+    from dataclasses import replace
+
+    popular = load().models["popular"]
+    with pytest.raises(BenchmarkError, match=r"pip install 'genrec-benchmark\[popular\]'"):
+        check_requirements(replace(popular, target=type("M", (), {"requires": ("no_such_module",)})))
+
+
+def test_metrics_are_bound_to_cut_off_and_parameters(install: Install) -> None:
+    install("acme", MODEL)
+    registry = load()
+    ranking = Ranking(np.zeros((2, 7), dtype=np.int32), np.zeros((2, 7), dtype=np.float32))
+    relevant = Ragged.from_rows([[0], [1]])
+    popularity = np.array([4, 1])
+
+    def value(spec: str) -> object:
+        return np.asarray(registry.metric(spec)(ranking, relevant, popularity)).tolist()
+
+    assert value("Share@10") == [11.0, 11.0]
+    assert value("Share(rel=2)@10") == [12.0, 12.0]
+    assert value("Share") == [8.0, 8.0]
+    assert value("Weight@3") == 8.0
+    assert value("Loose(rel=5)@3") == 5.0
+    metric = registry.metric("Share(rel=2)@10")
+    assert isinstance(metric, BoundMetric)
+    assert (metric.name, metric.k) == ("Share(rel=2)@10", 10)
+    assert registry.metric("Share").k is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("Shar@10", r"unknown metric 'Shar'. Did you mean 'Share'\?"),
+        ("Share@ten", "metric 'Share@ten': the cut-off 'ten' must be a whole number from 1, as in Share@10"),
+        ("Share@0", "the cut-off '0' must be a whole number from 1"),
+        ("Share@", "the cut-off '' must be a whole number from 1"),
+        ("Share(2)@10", r"metric 'Share\(2\)@10': '2' is not written as parameter=value"),
+        ("Share(rel=2@10", r"is not written as name, name@k or name\(parameter=value\)@k"),
+        ("Share(rel='2')@10", "metric 'Share': the parameter 'rel' must be int, got '2'"),
+        ("Share(real=2)@10", r"unknown parameter 'real' in metric 'Share'. Did you mean 'rel'\?"),
+    ],
+)
+def test_a_wrong_metric_says_what_would_be_right(install: Install, spec: str, message: str) -> None:
+    install("acme", MODEL)
+    with pytest.raises(BenchmarkError, match=message):
+        load().metric(spec)
+
+
+OBSERVER = """
+from benchmark import BenchmarkError, hookimpl
+seen = []
+@hookimpl
+def benchmark_suite_started(suite):
+    raise BenchmarkError("the server does not answer")
+@hookimpl
+def benchmark_cell_finished(cell, result):
+    seen.append((cell, result))
+@hookimpl
+def benchmark_suite_finished(suite, plan, leaderboard):
+    {act}
+"""
+
+
+def test_observers_are_called_one_by_one(install: Install) -> None:
+    install("first", OBSERVER.format(act="raise ValueError('full')"))
+    install("second", OBSERVER.format(act="seen.append(leaderboard)"))
+    registry = load()
+    failed = registry.notify("benchmark_suite_finished", suite=1, plan=2, leaderboard=3)
+    assert [(plugin.word, repr(error)) for plugin, error in failed] == [("first", "ValueError('full')")]
+    assert registry.notify("benchmark_cell_finished", suite=1, plan=2, cell="c", result="r") == []
+    assert sys.modules["benchmark_second"].seen == [3, ("c", "r")]
+
+
+def test_a_plugin_may_refuse_the_start_and_only_the_start(install: Install) -> None:
+    install("first", OBSERVER.format(act="raise BenchmarkError('late')"))
+    registry = load()
+    with pytest.raises(BenchmarkError, match="the server does not answer"):
+        registry.notify("benchmark_suite_started", suite=1, plan=2)
+    assert len(registry.notify("benchmark_suite_finished", suite=1, plan=2, leaderboard=3)) == 1
+
+
+def test_the_source_version_follows_an_edit(install: Install, tmp_path: Path) -> None:
+    install("acme", MODEL)
+    plugin = load().models["toy"].plugin
+    assert plugin.sources == ("benchmark_acme", "benchmark_lost")
+    before = source_version(plugin)
+    assert before.startswith("1.5+")
+    assert source_version(plugin) == before
+    (tmp_path / "benchmark_acme.py").write_text(MODEL + "# changed\n")
+    assert source_version(plugin) != before
+
+
+def test_the_source_version_covers_every_module_of_a_package(install: Install, tmp_path: Path) -> None:
+    install(
+        "acme", "from benchmark import hookimpl\n@hookimpl\ndef benchmark_models(): return {'m': 'acme_models.deep:M'}"
+    )
+    (tmp_path / "acme_models").mkdir()
+    for name in ("__init__.py", "deep.py", "loss.py"):
+        (tmp_path / "acme_models" / name).write_text("")
+    plugin = load().models["m"].plugin
+    before = source_version(plugin)
+    (tmp_path / "acme_models" / "loss.py").write_text("x = 1")
+    assert source_version(plugin) != before
