@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
+import itertools
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchmark.errors import BenchmarkError, unknown
 from benchmark.types import Task
 
 SliceName = Literal["all", "head", "torso"]
+NAMED = ("datasets", "models")
+"""The lists of a suite whose entries are addressed by name, in profiles and in `--set`."""
 
 
 class Strict(BaseModel):
@@ -23,6 +34,8 @@ class Choice(Strict):
     params: dict[str, Any] = Field(default_factory=dict)
     published_as: str = ""
     """The row of the published tables that this one answers to; its own name where empty."""
+    seconds: float | None = Field(None, gt=0)
+    """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
 
 
 class Comparison(Strict):
@@ -68,23 +81,250 @@ class ProtocolModel(Strict):
 
 
 class Suite(Strict):
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
+    profile: str = ""
+    """The profile these settings are of; in the file, the one that runs by default."""
     reduced: bool = False
     """True where a profile runs on less data or smaller models than the paper; its verdicts say so."""
-    datasets: list[Choice]
-    models: list[Choice]
-    metrics: list[str]
-    slices: list[SliceName] = ["all"]
+    datasets: list[Choice] = Field(min_length=1)
+    models: list[Choice] = Field(min_length=1)
+    metrics: list[str] = Field(min_length=1)
+    slices: list[SliceName] = Field(default=["all"], min_length=1)
     head_share: float = Field(0.01, gt=0, lt=1)
     """Head = this share of the items, the most popular in training of the task; torso = the rest."""
     depth: int = Field(100, ge=1)
     """How many items are ranked and stored per request; the largest cut-off a metric may have."""
-    seeds: list[int] = [0]
+    seeds: list[int] = Field(default=[0], min_length=1)
+    threads: int = Field(1, ge=1)
+    """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
     mask_seen: bool = False
     protocol: ProtocolModel = ProtocolModel()
     compare: list[Comparison] = []
     significance: Significance = Significance()
     published: str = ""
+    """A file of published values, relative to the suite's own folder."""
     claims: list[Claim] = []
     analyses: list[str] = []
+
+
+@dataclass(frozen=True)
+class SuiteFile:
+    """A suite as written: its raw mapping, where it came from, and the line of every key."""
+
+    path: Path
+    raw: dict[str, Any]
+    lines: Mapping[tuple[str | int, ...], int]
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    home = Path(__file__).resolve().parent
+    folder = home / "suites" if (home / "suites").is_dir() else home.parent / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_suite(source: str) -> SuiteFile:
+    """Read a suite file, or a shipped suite by name. Raises BenchmarkError where there is none or it is not YAML."""
+    path = Path(source)
+    if not path.is_file():
+        shipped = shipped_suites()
+        if source not in shipped:
+            if path.suffix in (".yaml", ".yml") or "/" in source:
+                raise BenchmarkError(
+                    f"there is no suite file '{source}'. Shipped suites, by name: {', '.join(shipped)}."
+                )
+            raise unknown("suite", source, shipped)
+        path = shipped[source]
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
+        node = yaml.compose(text, yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f":{mark.line + 1}" if mark else ""
+        raise BenchmarkError(f"{path}{at} is not valid YAML: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(raw, dict):
+        raise BenchmarkError(f"{path} is not a suite: it must be a mapping with name, datasets, models and metrics.")
+    return SuiteFile(path, raw, dict(_lines(node, ())))
+
+
+def _lines(node: yaml.Node | None, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            yield inner, key.start_mark.line + 1
+            yield from _lines(value, inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            yield (*path, i), value.start_mark.line + 1
+            yield from _lines(value, (*path, i))
+
+
+def load_suite(
+    source: str, profile: str | None = None, settings: Sequence[str] = (), seeds: int | None = None
+) -> tuple[Suite, Path]:
+    """The suite with its profile and `--set` applied, and the file it came from.
+
+    Raises BenchmarkError with one line per mistake: file, line, key, what is wrong, the closest name that would do.
+    """
+    file = read_suite(source)
+    raw = copy.deepcopy(file.raw)
+    profiles = raw.pop("profiles", None) or {}
+    if not isinstance(profiles, dict):
+        raise BenchmarkError(f"{file.path}: profiles must be a mapping from a profile's name to what it changes.")
+    chosen = profile or str(raw.get("profile") or "")
+    if chosen and chosen not in profiles:
+        raise unknown("profile", chosen, profiles, str(file.path))
+    _name_entries(raw)
+    if chosen:
+        raw = _merge(raw, copy.deepcopy(profiles[chosen]) or {})
+    raw["profile"] = chosen
+    for setting in settings:
+        _set(raw, setting)
+    if seeds is not None:
+        if seeds < 1:
+            raise BenchmarkError(f"--seeds {seeds}: at least one seed is needed.")
+        raw["seeds"] = list(range(seeds))
+    try:
+        for kind in NAMED:
+            if isinstance(raw.get(kind), list):
+                raw[kind] = [e for entry in raw[kind] for e in _sweep(entry)]
+        suite = Suite.model_validate(raw)
+    except ValidationError as error:
+        raise BenchmarkError("\n".join(_explain(file, e) for e in error.errors())) from error
+    _check_names(suite, file.path)
+    return suite, file.path
+
+
+def _name_entries(raw: dict[str, Any]) -> None:
+    for kind in NAMED:
+        for entry in raw.get(kind) or []:
+            if isinstance(entry, dict) and "use" in entry:
+                entry.setdefault("name", entry["use"])
+
+
+def _merge(base: Any, change: Any, key: str = "") -> Any:
+    """`change` laid over `base`: mappings merge, entries of named lists merge by name, all else replaces."""
+    if key in NAMED and isinstance(base, list) and isinstance(change, list):
+        out = list(base)
+        names = [entry.get("name") if isinstance(entry, dict) else None for entry in out]
+        for entry in change:
+            name = entry.get("name", entry.get("use")) if isinstance(entry, dict) else None
+            if name in names:
+                at = names.index(name)
+                if entry.get("remove"):
+                    del out[at], names[at]
+                elif "use" in entry and entry["use"] != out[at].get("use"):
+                    out[at] = entry
+                else:
+                    out[at] = _merge(out[at], entry)
+            elif isinstance(entry, dict) and "use" not in entry:
+                raise unknown(key[:-1], str(name), [str(n) for n in names], "the profile")
+            else:
+                out.append({"name": name, **entry} if isinstance(entry, dict) else entry)
+                names.append(name)
+        return out
+    if isinstance(base, dict) and isinstance(change, dict):
+        return {**base, **{k: _merge(base.get(k), v, k) for k, v in change.items()}}
+    return change
+
+
+def _set(raw: dict[str, Any], setting: str) -> None:
+    """Apply one `path=value`, such as `models.Gen_R.params.epochs=3`."""
+    path, found, text = setting.partition("=")
+    keys = path.split(".")
+    if not found or not all(keys):
+        raise BenchmarkError(f"--set {setting}: write it as path=value, such as models.Gen_R.params.epochs=3.")
+    at: Any = raw
+    for depth, key in enumerate(keys[:-1]):
+        if isinstance(at, list):
+            at = _entry(at, key, setting)
+        elif isinstance(at, dict):
+            at = at.setdefault(key, [] if depth == 0 and key in NAMED else {})
+        else:
+            raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:depth])}' holds no keys.")
+    if not isinstance(at, dict):
+        raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:-1])}' holds no keys.")
+    at[keys[-1]] = yaml.safe_load(text)
+
+
+def _entry(entries: list[Any], name: str, setting: str) -> Any:
+    named = {str(e.get("name")): e for e in entries if isinstance(e, dict)}
+    if name not in named:
+        raise unknown("name", name, named, f"--set {setting}")
+    return named[name]
+
+
+def _sweep(entry: Any) -> Iterable[Any]:
+    """One entry for each combination of the values under parameters marked `sweep:`."""
+    params = entry.get("params") if isinstance(entry, dict) else None
+    marked = {
+        k: v["sweep"] for k, v in (params or {}).items() if isinstance(v, dict) and isinstance(v.get("sweep"), list)
+    }
+    if not marked:
+        return [entry]
+    return [
+        {
+            **entry,
+            "name": f"{entry['name']}[{','.join(f'{k}={v}' for k, v in zip(marked, values, strict=True))}]",
+            "params": {**params, **dict(zip(marked, values, strict=True))},
+        }
+        for values in itertools.product(*marked.values())
+    ]
+
+
+def _explain(file: SuiteFile, error: Any) -> str:
+    loc = tuple(error["loc"])
+    at = next((file.lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in file.lines), None)
+    place = f"{file.path}:{at}" if at else str(file.path)
+    key = ".".join(str(part) for part in loc)
+    if error["type"] == "extra_forbidden":
+        known = sorted(_fields_at(loc[:-1]))
+        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(known)}."
+        return f"{place}: unknown key '{key}'.{hint}"
+    if error["type"] == "missing":
+        return f"{place}: '{key}' is missing; add it."
+    given = f" (given: {error['input']!r})" if not isinstance(error["input"], dict | list) else ""
+    return f"{place}: '{key}': {error['msg'][0].lower()}{error['msg'][1:]}{given}."
+
+
+def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:
+    """The keys that are known at this place of a suite."""
+    model: type[BaseModel] = Suite
+    for part in loc:
+        if isinstance(part, str) and part in model.model_fields:
+            kinds = [model.model_fields[part].annotation]
+            while kinds:
+                kind = kinds.pop()
+                if isinstance(kind, type) and issubclass(kind, BaseModel):
+                    model = kind
+                    break
+                kinds.extend(typing.get_args(kind))
+    return (*model.model_fields, "profiles") if model is Suite else model.model_fields
+
+
+def _check_names(suite: Suite, path: Path) -> None:
+    """Names are unique, and what compares or claims names something that is there."""
+    for kind, choices in (("data set", suite.datasets), ("model", suite.models)):
+        names = [choice.name for choice in choices]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise BenchmarkError(f"{path}: two {kind}s are called '{min(twice)}'. Give each its own `name:`.")
+    if len(set(suite.seeds)) != len(suite.seeds):
+        raise BenchmarkError(f"{path}: seeds {suite.seeds} hold the same seed twice.")
+    models = [choice.name for choice in suite.models]
+    for comparison in suite.compare:
+        for name in (comparison.model, *comparison.against):
+            if name not in models:
+                raise unknown("model", name, models, f"compare of {path}")
+    for claim in suite.claims:
+        if claim.where.dataset not in [d.name for d in suite.datasets]:
+            raise unknown(
+                "data set", claim.where.dataset, [d.name for d in suite.datasets], f"claim '{claim.id}' of {path}"
+            )
+        if claim.where.metric not in suite.metrics:
+            raise unknown("metric", claim.where.metric, suite.metrics, f"claim '{claim.id}' of {path}")
+        if claim.where.slice not in suite.slices:
+            raise unknown("slice", claim.where.slice, suite.slices, f"claim '{claim.id}' of {path}")

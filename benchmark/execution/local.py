@@ -1,0 +1,120 @@
+"""Each cell in a process of its own, forked from a server that has imported torch and the like once.
+
+A crash, a leak or a killed worker ends that cell alone. A worker whose runner has died stops at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmark import results
+
+
+class OnProgress(Protocol):
+    def __call__(self, folder: Path, phase: str, step: int, total: int, values: Mapping[str, float]) -> None: ...
+
+
+def run(
+    folders: Sequence[Path], jobs: int, threads: int, preload: Sequence[str], on_progress: OnProgress
+) -> Iterator[tuple[Path, str]]:
+    """Run the cells of these folders, `jobs` at a time, in this order; gives (folder, error) as each ends, "" for none."""
+    # The server is a fresh process: what stands in the environment when it starts holds for every worker.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ["BENCHMARK_PRELOAD"] = ",".join(preload)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmark.execution.preload", "benchmark.execution.worker"])
+    waiting = list(folders)
+    running: dict[Any, tuple[Any, Path, Connection]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                folder = waiting.pop(0)
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(str(folder), theirs), name=f"cell {folder.name}")
+                process.start()
+                theirs.close()
+                running[process.sentinel] = (process, folder, ours)
+            pipes = {pipe: folder for _, folder, pipe in running.values() if not pipe.closed}
+            for ready in multiprocessing.connection.wait([*running, *pipes], timeout=1.0):
+                if ready in pipes:
+                    _receive(ready, pipes[ready], on_progress)
+                elif ready in running:
+                    process, folder, pipe = running.pop(ready)
+                    process.join()
+                    pipe.close()
+                    yield folder, _outcome(folder, process.exitcode)
+    finally:
+        for process, _, _ in running.values():
+            process.terminate()
+        for process, _, _ in running.values():
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _receive(pipe: Any, folder: Path, on_progress: OnProgress) -> None:
+    try:
+        phase, step, total, values = pipe.recv()
+    except (EOFError, OSError):
+        pipe.close()
+        return
+    on_progress(folder, phase, step, total, values)
+
+
+def _outcome(folder: Path, exit_code: int | None) -> str:
+    if exit_code == 0:
+        return ""
+    if exit_code == 1:
+        return results.read_failure(folder) or "the worker failed without a word; see its log"
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        error = f"the worker was killed by {name}" + (
+            ", which is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
+        )
+    else:
+        error = f"the worker ended with exit code {exit_code}"
+    results.fail_cell(folder, error)
+    return error
+
+
+def _work(folder: str, pipe: Connection) -> None:
+    """The life of a worker. Its output goes to the cell's log, at the level of file descriptors: libraries print too."""
+    from benchmark.execution.worker import finite, run_and_record
+
+    # Ctrl-C reaches the whole group; the runner decides what happens to its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_stop_with_runner, daemon=True).start()
+    log = os.open(results.log_path(Path(folder)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+
+    def tell(phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        try:
+            pipe.send((phase, int(step), int(total), finite(values)))
+        except (OSError, ValueError):
+            pass
+
+    error = run_and_record(Path(folder), tell)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Leave without the libraries' exit handlers: everything is on the disk, and some of them hang.
+    os._exit(1 if error else 0)
+
+
+def _stop_with_runner() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,172 @@
+"""What a cell is: load the data set, build and fit the model, rank, write; as a command, `python -m … worker FOLDER`.
+
+The folder holds `spec.json`, so any batch system can run a cell. Nothing is returned: results are files, and `cell.json`
+says that they are whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import resource
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark import plugins, results
+from benchmark.errors import BenchmarkError
+from benchmark.testing import check_ranking
+from benchmark.types import Cell, Context, Model, Ranking, Requests
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""(phase, step, total, values): phase is "fit" or "rank"."""
+
+BATCH = 1024
+"""Requests per call of `rank`: bounds the memory of a full-catalogue score matrix and shows progress."""
+
+
+def run_cell(folder: Path, progress: Progress | None = None) -> None:
+    """Compute the cell whose spec lies in `folder`, unless it is finished; another process doing the same is waited for.
+
+    Any exception is the model's, or the disk's; it is left to the caller, and nothing then looks finished.
+    """
+    import threadpoolctl
+
+    spec = results.read_spec(folder)
+    cell = spec.cell
+    tell = progress or (lambda phase, step, total, values: None)
+    with results.locked(folder), threadpoolctl.threadpool_limits(spec.threads):
+        if results.read_cell(folder, cell) is not None:
+            return
+        registry = plugins.load()
+        model: Model = plugins.build(registry.offer("model", cell.model_use), cell.model_params)
+        dataset = results.load_dataset(spec.dataset)
+        workdir = folder / "work"
+        workdir.mkdir(exist_ok=True)
+        context = Context(
+            seed=cell.seed,
+            device=spec.device,
+            workdir=workdir,
+            threads=spec.threads,
+            on_progress=lambda step, total, values: tell("fit", step, total, values),
+        )
+        started = time.perf_counter()
+        model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in cell.tasks}, context)
+        fit_seconds = time.perf_counter() - started
+        rank_seconds, answered = 0.0, 0
+        for task in cell.tasks:
+            requests = dataset.test[task].requests
+            started = time.perf_counter()
+            ranking = _rank(model, requests, spec.depth, len(dataset.train.catalog), tell)
+            rank_seconds += time.perf_counter() - started
+            answered += len(requests)
+            results.save_ranking(folder, task, requests, ranking)
+        results.write_text(folder / "curve.csv", _curve(context.curve))
+        results.write_json(folder / "facts.json", context.facts)
+        parameters = context.facts.get("parameters")
+        results.finish_cell(
+            folder,
+            cell,
+            {
+                "facts": context.facts,
+                "curve": context.curve,
+                "costs": {
+                    "fit_seconds": fit_seconds,
+                    "rank_seconds": rank_seconds,
+                    "milliseconds_per_request": 1000 * rank_seconds / max(answered, 1),
+                    "peak_memory_bytes": _peak_memory(spec.device),
+                    "parameters": parameters if isinstance(parameters, int | float) else None,
+                },
+            },
+        )
+        shutil.rmtree(workdir, ignore_errors=True)
+
+
+def _rank(model: Model, requests: Requests, depth: int, n_items: int, tell: Progress) -> Ranking:
+    """Rank in batches; each is checked, so that a broken model ends here and names the request."""
+    parts = []
+    for start in range(0, len(requests), BATCH):
+        batch = requests.take(np.arange(start, min(start + BATCH, len(requests))))
+        part = model.rank(batch, depth)
+        check_ranking(part, batch, depth, n_items)
+        parts.append(_widened(part, depth))
+        tell("rank", start + len(batch), len(requests), {})
+    return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+
+
+def _widened(ranking: Ranking, depth: int) -> Ranking:
+    missing = depth - ranking.items.shape[1]
+    if not missing:
+        return ranking
+    return Ranking(
+        np.pad(ranking.items, ((0, 0), (0, missing)), constant_values=-1),
+        np.pad(ranking.scores, ((0, 0), (0, missing)), constant_values=-np.inf),
+    )
+
+
+def _curve(points: list[dict[str, float]]) -> str:
+    names = sorted({name for point in points for name in point} - {"step"})
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["step", *names], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(points)
+    return out.getvalue()
+
+
+def _peak_memory(device: str) -> int:
+    """Bytes: what torch allocated on the GPU where the cell ran on one, else the largest resident set of the process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def describe(error: BaseException) -> str:
+    """One line that says what ended a cell."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory: {error}. Lower the batch size or the model's size."
+    first = str(error).strip().splitlines()
+    text = first[0] if first else ""
+    return text if isinstance(error, BenchmarkError) and text else f"{type(error).__name__}: {text}"
+
+
+def run_and_record(folder: Path, progress: Progress | None = None) -> str:
+    """`run_cell`, with a failure written to `failure.json` and its traceback to stderr; gives the error, "" for none."""
+    try:
+        run_cell(folder, progress)
+    except Exception as error:
+        traceback.print_exc()
+        text = describe(error)
+        try:
+            results.fail_cell(folder, text)
+        except OSError as disk:
+            text = f"{text} (and the failure could not be written: {disk})"
+        return text
+    return ""
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, float]:
+    """The values that are numbers; a progress message crosses a pipe and must be plain."""
+    return {k: float(v) for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m benchmark.execution.worker CELL_FOLDER\n")
+        return 2
+    error = run_and_record(Path(sys.argv[1]))
+    sys.stderr.write(f"error: {error}\n" if error else "")
+    return 1 if error else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""The plan: a suite and the installed plugins become cells; everything that can be checked is checked here."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark import plugins
+from benchmark.errors import BenchmarkError
+from benchmark.plugins import BoundMetric, Registry
+from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.suite import Choice, Suite
+from benchmark.types import Cell, Dataset, Split, Task, splitmix
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: the data sets, read and split; every cell of the suite; those `selected` for this run.
+
+    `results` is the suite's own folder, `marks` what every row must carry (partial, reduced scale), `tracking` the MLflow
+    store asked for (empty: the default one, "off": none).
+    """
+
+    suite: Suite
+    source: Path
+    results: Path
+    datasets: Mapping[str, Dataset]
+    cells: tuple[Cell, ...]
+    selected: tuple[Cell, ...]
+    metrics: Mapping[str, BoundMetric]
+    device: str = "cpu"
+    tracking: str = ""
+    marks: tuple[str, ...] = ()
+    requires: tuple[str, ...] = field(default=())
+    """Modules that the selected models import when they work."""
+
+    @cached_property
+    def seconds(self) -> Mapping[Cell, float | None]:
+        """The suite's own estimate per cell, None where it states none."""
+        stated = {choice.name: choice.seconds for choice in self.suite.models}
+        return {cell: stated[cell.model] for cell in self.cells}
+
+
+def make_plan(
+    suite: Suite,
+    source: Path,
+    registry: Registry,
+    results: Path,
+    *,
+    only: str = "",
+    device: str = "auto",
+    limit: int | None = None,
+    tracking: str = "",
+) -> Plan:
+    """Check names, parameters, extras, tasks and cut-offs, read the data and list the cells.
+
+    Raises BenchmarkError, one line per mistake, before anything has trained.
+    """
+    metrics = {spec: _checked_metric(spec, registry, suite.depth) for spec in suite.metrics}
+    for name in suite.analyses:
+        registry.offer("analysis", name)
+    mistakes: list[str] = []
+    params = {}
+    for kind, choices in (("dataset", suite.datasets), ("model", suite.models)):
+        for choice in choices:
+            try:
+                params[kind, choice.name] = plugins.check_params(registry.offer(kind, choice.use), choice.params)
+            except BenchmarkError as error:
+                mistakes.append(str(error))
+    if mistakes:
+        raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
+    tasks = {choice.name: _tasks(choice, registry, params["model", choice.name]) for choice in suite.models}
+    chosen_device = pick_device(device)
+    wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds}
+    picked = {key for key in wanted if _matches(only, *key)}
+    if not picked:
+        raise BenchmarkError(f"--only '{only}' matches no cell. Cells are called DATASET/MODEL/seed-N; see --dry-run.")
+    requires: set[str] = set()
+    for choice in suite.models:
+        if any(model == choice.name for _, model, _ in picked):
+            offer = registry.offer("model", choice.use)
+            plugins.check_requirements(offer)
+            requires.update(getattr(plugins.resolve(offer), "requires", ()))
+    datasets = {}
+    for choice in suite.datasets:
+        offer = registry.offer("dataset", choice.use)
+        plugins.check_requirements(offer)
+        log = plugins.build(offer, params["dataset", choice.name])
+        datasets[choice.name] = split_log(choice.name, log, _settings(suite))
+        if limit is not None:
+            datasets[choice.name] = limit_requests(datasets[choice.name], limit)
+    cells = []
+    for data in suite.datasets:
+        dataset = datasets[data.name]
+        for choice in suite.models:
+            offer = registry.offer("model", choice.use)
+            answers = tuple(task for task in dataset.tasks if task in tasks[choice.name])
+            if not answers:
+                raise BenchmarkError(
+                    f"model '{choice.name}' does {' and '.join(sorted(tasks[choice.name]))}, but data set '{data.name}' "
+                    f"has only {' and '.join(dataset.tasks)}. Take one of them out of the suite."
+                )
+            for seed in suite.seeds:
+                cells.append(
+                    _cell(
+                        data,
+                        choice,
+                        seed,
+                        answers,
+                        dataset,
+                        params,
+                        plugins.source_version(offer.plugin),
+                        suite,
+                        chosen_device,
+                    )
+                )
+    marks = ([f"partial: --limit {limit}"] if limit is not None else []) + (["reduced scale"] if suite.reduced else [])
+    return Plan(
+        suite=suite,
+        source=source,
+        results=results / suite.name,
+        datasets=datasets,
+        cells=tuple(cells),
+        selected=tuple(c for c in cells if (c.dataset, c.model, c.seed) in picked),
+        metrics=metrics,
+        device=chosen_device,
+        tracking=tracking,
+        marks=tuple(marks),
+        requires=tuple(sorted(requires)),
+    )
+
+
+def pick_device(device: str) -> str:
+    """`auto` is cuda where torch sees one, else cpu. A GPU that is asked for and missing is an error."""
+    if device == "cpu" or (device == "auto" and importlib.util.find_spec("torch") is None):
+        return "cpu"
+    if not re.fullmatch(r"auto|cuda(:\d+)?", device):
+        raise BenchmarkError(f"--device {device}: known are auto, cpu, cuda and cuda:N.")
+    # Asking torch costs a second, so only where the driver is there at all.
+    if device == "auto" and not Path("/dev/nvidiactl").exists():
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda" if device == "auto" else device
+    if device == "auto":
+        return "cpu"
+    raise BenchmarkError(f"--device {device}: torch {torch.__version__} sees no GPU. Use --device cpu.")
+
+
+def limit_requests(dataset: Dataset, n: int) -> Dataset:
+    """The same data set with at most `n` test requests per task, chosen by a hash of their ids; its digest says so."""
+    if n < 1:
+        raise BenchmarkError(f"--limit {n}: at least one request is needed.")
+
+    def first(split: Split) -> Split:
+        rows = np.sort(np.argsort(splitmix(split.requests.keys), kind="stable")[:n])
+        return Split(split.requests.take(rows), split.relevant.take(rows))
+
+    digest = hashlib.sha256(f"{dataset.digest} limit {n}".encode()).hexdigest()
+    return replace(dataset, test={task: first(split) for task, split in dataset.test.items()}, digest=digest)
+
+
+def _settings(suite: Suite) -> ProtocolSettings:
+    return ProtocolSettings(**suite.protocol.model_dump(), mask_seen=suite.mask_seen)
+
+
+def _checked_metric(spec: str, registry: Registry, depth: int) -> BoundMetric:
+    metric = registry.metric(spec)
+    if metric.k is not None and metric.k > depth:
+        raise BenchmarkError(
+            f"metric {spec} looks at {metric.k} items, but rankings hold {depth}. Set `depth: {metric.k}` in the suite "
+            "(every cell is then computed again)."
+        )
+    return metric
+
+
+def _tasks(choice: Choice, registry: Registry, params: Mapping[str, Any]) -> frozenset[Task]:
+    """The tasks of this model with these parameters; building it also checks their values."""
+    try:
+        model = plugins.build(registry.offer("model", choice.use), params)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"model '{choice.name}': {error}") from error
+    return frozenset(model.tasks)
+
+
+def _matches(pattern: str, dataset: str, model: str, seed: int) -> bool:
+    name = f"{dataset}/{model}/seed-{seed}"
+    # A name such as SASRec[CE] is itself a pattern to fnmatch, so an exact name always matches first.
+    return not pattern or any(
+        pattern == text or fnmatch.fnmatchcase(text, pattern) for text in (name, model, dataset, f"{dataset}/{model}")
+    )
+
+
+def _cell(
+    data: Choice,
+    choice: Choice,
+    seed: int,
+    tasks: tuple[Task, ...],
+    dataset: Dataset,
+    params: Mapping[tuple[str, str], dict[str, Any]],
+    version: str,
+    suite: Suite,
+    device: str,
+) -> Cell:
+    identity = {
+        "data": dataset.digest,
+        "model": choice.use,
+        "params": params["model", choice.name],
+        "seed": seed,
+        "tasks": tasks,
+        "version": version,
+        "depth": suite.depth,
+        "threads": suite.threads,
+        "device": device.partition(":")[0],
+    }
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Cell(
+        dataset=data.name,
+        model=choice.name,
+        seed=seed,
+        tasks=tasks,
+        fingerprint=fingerprint,
+        digest=dataset.digest,
+        dataset_use=data.use,
+        dataset_params=params["dataset", data.name],
+        model_use=choice.use,
+        model_params=params["model", choice.name],
+        versions={choice.use: version},
+    )

@@ -1,0 +1,410 @@
+"""The only module that knows paths under results/: what is written, where, and how it is read again.
+
+A file is written beside its place, flushed to the disk and renamed, so that a crash leaves nothing that looks finished; a
+cell is finished when `cell.json`, written last, is there and names the cell's fingerprint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from benchmark.errors import BenchmarkError
+from benchmark.types import (
+    Catalog,
+    Cell,
+    Dataset,
+    Floats,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Strings,
+    Task,
+    Train,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pydantic import BaseModel
+
+
+# ---------------------------------------------------------------- paths
+
+
+def cell_folder(results: Path, cell: Cell) -> Path:
+    return (
+        results / "cells" / _safe(cell.dataset) / _safe(cell.model) / f"seed-{cell.seed}-{cell.fingerprint[:8]}"
+    )
+
+
+def dataset_folder(results: Path, name: str, digest: str) -> Path:
+    return results / "datasets" / f"{_safe(name)}-{digest[:8]}"
+
+
+def _safe(name: str) -> str:
+    """A folder name for any data set or model name."""
+    quoted = urllib.parse.quote(name, safe="[]()+=, ")
+    return quoted.replace(".", "%2E") if set(quoted) <= {"."} else quoted
+
+
+# ---------------------------------------------------------------- writing without half-written files
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; what is written there takes its place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    from pydantic import BaseModel
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(dict(columns)), temporary, compression="zstd")
+
+
+def _read_table(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pydantic import BaseModel
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BenchmarkError(f"{path} cannot be read ({error}). Remove its folder and run again.") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder's lock; gives False where another process has it and `wait` is off. A dead holder's lock is free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+# ---------------------------------------------------------------- data sets
+
+
+def save_dataset(folder: Path, dataset: Dataset) -> None:
+    """Write a data set once; `dataset.json`, written last, says that it is whole."""
+    with locked(folder):
+        if (folder / "dataset.json").is_file():
+            return
+        train = dataset.train
+        _write_table(folder / "items.parquet", {"id": train.catalog.ids, "text": train.catalog.texts})
+        with replacing(folder / "attributes.parquet") as temporary:
+            train.catalog.attributes.to_parquet(temporary)
+        _write_table(
+            folder / "train-histories.parquet",
+            {"user": train.users, "items": _lists(train.histories), "times": _lists(train.histories, train.times)},
+        )
+        _write_table(
+            folder / "train-searches.parquet",
+            {"query": train.queries, "items": _lists(train.searches), "grades": _grades(train.searches)},
+        )
+        for part, splits in (("valid", dataset.valid), ("test", dataset.test)):
+            for task, split in splits.items():
+                r = split.requests
+                _write_table(
+                    folder / f"{part}-{task}.parquet",
+                    {
+                        "request": r.ids,
+                        "user": r.users,
+                        "history": _lists(r.histories),
+                        "query": r.queries,
+                        "exclude": _lists(r.exclude),
+                        **({} if r.candidates is None else {"candidates": _lists(r.candidates)}),
+                        "relevant": _lists(split.relevant),
+                        "grades": _grades(split.relevant),
+                    },
+                )
+        write_json(
+            folder / "dataset.json",
+            {
+                "name": dataset.name,
+                "digest": dataset.digest,
+                "facts": dict(dataset.facts),
+                "max_history": train.max_history,
+                "max_prefixes_per_user": train.max_prefixes_per_user,
+                "valid": list(dataset.valid),
+                "test": list(dataset.test),
+            },
+        )
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """The data set that `save_dataset` wrote. Raises BenchmarkError where it is missing or broken."""
+    try:
+        head = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{folder} holds no whole data set ({error}). Run the suite again.") from error
+    import pandas as pd
+
+    items = _read_table(folder / "items.parquet")
+    histories = _read_table(folder / "train-histories.parquet")
+    searches = _read_table(folder / "train-searches.parquet")
+    train = Train(
+        catalog=Catalog(
+            _strings(items["id"]), _strings(items["text"]), pd.read_parquet(folder / "attributes.parquet")
+        ),
+        users=_strings(histories["user"]),
+        histories=_ragged(histories["items"]),
+        times=_flat(histories["times"], np.int64),
+        queries=_strings(searches["query"]),
+        searches=_ragged(searches["items"], searches["grades"]),
+        max_history=head["max_history"],
+        max_prefixes_per_user=head["max_prefixes_per_user"],
+    )
+    return Dataset(
+        name=head["name"],
+        train=train,
+        valid={task: _read_split(folder / f"valid-{task}.parquet", task) for task in head["valid"]},
+        test={task: _read_split(folder / f"test-{task}.parquet", task) for task in head["test"]},
+        digest=head["digest"],
+        facts=head["facts"],
+    )
+
+
+def _read_split(path: Path, task: Task) -> Split:
+    table = _read_table(path)
+    requests = Requests(
+        task=task,
+        ids=_strings(table["request"]),
+        users=table["user"].to_numpy().astype(np.int32),
+        histories=_ragged(table["history"]),
+        queries=_strings(table["query"]),
+        exclude=_ragged(table["exclude"]),
+        candidates=_ragged(table["candidates"]) if "candidates" in table.column_names else None,
+    )
+    return Split(requests, _ragged(table["relevant"], table["grades"]))
+
+
+def _lists(rows: Ragged, values: Any = None) -> pa.Array:
+    import pyarrow as pa
+    from pydantic import BaseModel
+
+    return pa.LargeListArray.from_arrays(rows.offsets, rows.values if values is None else values)
+
+
+def _grades(rows: Ragged) -> pa.Array:
+    return _lists(rows, np.ones(len(rows.values), dtype=np.float32) if rows.grades is None else rows.grades)
+
+
+def _strings(column: Any) -> Strings:
+    out: Strings = np.asarray(column.to_pylist(), dtype=object)
+    return out
+
+
+def _flat(column: Any, dtype: Any) -> Any:
+    return column.combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(dtype)
+
+
+def _ragged(column: Any, grades: Any = None) -> Ragged:
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(column).to_numpy()
+    weights = None if grades is None else _flat(grades, np.float32)
+    if weights is not None and (weights == 1).all():
+        weights = None
+    return Ragged.from_lengths(lengths, _flat(column, np.int32), weights)
+
+
+# ---------------------------------------------------------------- cells
+
+
+def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking) -> None:
+    """Items are row numbers of the data set's items.parquet, best first, -1 behind the last one."""
+    import pyarrow as pa
+    from pydantic import BaseModel
+
+    depth = ranking.items.shape[1]
+
+    def fixed(values: Any) -> pa.Array:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), depth)
+
+    _write_table(
+        folder / f"ranking-{task}.parquet",
+        {"request": requests.ids, "items": fixed(ranking.items), "scores": fixed(ranking.scores)},
+    )
+
+
+def load_ranking(folder: Path, task: Task) -> Ranking:
+    table = _read_table(folder / f"ranking-{task}.parquet")
+    n = table.num_rows
+    return Ranking(
+        _flat(table["items"], np.int32).reshape(n, -1), _flat(table["scores"], np.float32).reshape(n, -1)
+    )
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything a worker needs to know about a cell: what `spec.json` in its folder says."""
+
+    cell: Cell
+    dataset: Path
+    depth: int
+    threads: int
+    device: str
+
+
+def write_spec(folder: Path, spec: Spec) -> None:
+    write_json(folder / "spec.json", {**asdict(spec), "dataset": os.path.relpath(spec.dataset, folder)})
+
+
+def read_spec(folder: Path) -> Spec:
+    """Raises BenchmarkError where the folder is no cell's."""
+    try:
+        raw = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+        cell = cell_from_json(raw["cell"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"{folder} is not the folder of a cell: spec.json is missing or broken ({error}).") from error
+    return Spec(cell, (folder / raw["dataset"]).resolve(), raw["depth"], raw["threads"], raw["device"])
+
+
+def cell_from_json(raw: Mapping[str, Any]) -> Cell:
+    values = {field.name: raw[field.name] for field in fields(Cell)}
+    return Cell(**{**values, "tasks": tuple(values["tasks"])})
+
+
+def log_path(folder: Path) -> Path:
+    return folder / "log.txt"
+
+
+def save_scores(folder: Path, task: Task, requests: Strings, values: Mapping[str, Floats]) -> None:
+    """Per-request scores over all relevant items, a column per metric; for the user, never read again."""
+    path = folder / f"scores-{task}.parquet"
+    _write_table(path, {"request": requests, **values})
+
+
+def scores_columns(folder: Path, task: Task) -> list[str]:
+    import pyarrow.parquet as pq
+
+    path = folder / f"scores-{task}.parquet"
+    return list(pq.read_schema(path).names) if path.is_file() else []
+
+
+def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:
+    """Say that the cell is finished. Every other file is on the disk already; read back as a last check."""
+    for task in cell.tasks:
+        load_ranking(folder, task)
+    (folder / "failure.json").unlink(missing_ok=True)
+    write_json(folder / "cell.json", {**asdict(cell), **content})
+
+
+def fail_cell(folder: Path, error: str) -> None:
+    write_json(folder / "failure.json", {"error": error})
+
+
+def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    """What `finish_cell` wrote, or None where this very cell has not finished."""
+    try:
+        content = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("fingerprint") != cell.fingerprint:
+        return None
+    whole = all((folder / f"ranking-{task}.parquet").is_file() for task in cell.tasks)
+    return content if whole else None
+
+
+def read_failure(folder: Path) -> str:
+    """The error of a cell that failed, empty where it did not."""
+    try:
+        return str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["error"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def forget_cell(folder: Path) -> None:
+    """Remove everything about a cell, so that it is computed anew."""
+    if folder.is_dir():
+        with locked(folder):
+            (folder / "cell.json").unlink(missing_ok=True)
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != ".lock":
+                    path.unlink()
+
+
+# ---------------------------------------------------------------- a run
+
+
+def write_run(
+    results: Path,
+    suite: BaseModel,
+    cells: Sequence[Cell],
+    marks: Sequence[str],
+    device: str,
+    environment: Mapping[str, Any],
+) -> None:
+    """What a run is about to do, so that a report can be rebuilt without the raw data."""
+    write_text(results / "suite.yaml", yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_json(results / "environment.json", environment)
+    write_json(results / "plan.json", {"device": device, "marks": list(marks), "cells": [asdict(c) for c in cells]})
+
+
+def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str]:
+    """The cells, marks and device of the last run in this folder. Raises BenchmarkError where there was none."""
+    try:
+        raw = json.loads((results / "plan.json").read_text(encoding="utf-8"))
+        return tuple(cell_from_json(cell) for cell in raw["cells"]), tuple(raw["marks"]), raw["device"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"there is no run in {results}. Start with: benchmark run SUITE") from error
+
+
+def write_reports(results: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        write_text(results / name, text)

@@ -1,0 +1,280 @@
+"""The path from a suite to its leaderboard, top to bottom: plan, data sets, cells, and then, from disk only, the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import yaml
+
+from benchmark import plugins, results
+from benchmark.errors import BenchmarkError
+from benchmark.evaluation.claims import load_published
+from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.scores import score
+from benchmark.execution import inline, local
+from benchmark.plan import Plan
+from benchmark.plugins import Registry
+from benchmark.report import write_report
+from benchmark.suite import Suite
+from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Ranking, Task
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes: the console's progress bars, or nobody."""
+
+    def planned(self, plan: Plan, waiting: Sequence[Cell]) -> None: ...
+    def progressed(self, cell: Cell, phase: str, step: int, total: int, values: Mapping[str, float]) -> None: ...
+    def finished(self, cell: Cell, result: CellResult) -> None: ...
+    def warned(self, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its leaderboard, what was computed, what failed."""
+
+    leaderboard: Leaderboard
+    analyses: tuple[Analysis, ...]
+    computed: int
+    reused: int
+    failed: tuple[Cell, ...]
+
+
+def run_suite(
+    plan: Plan,
+    registry: Registry,
+    watcher: Watcher,
+    *,
+    executor: Literal["local", "inline"] = "local",
+    jobs: int | None = None,
+    fresh: bool = False,
+) -> Outcome:
+    """Compute the selected cells that are not finished, then write the report over all finished cells of the suite.
+
+    Raises BenchmarkError where the results folder cannot be written or an observer refuses the run. A cell that fails ends
+    alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
+    """
+    _prepare(plan, fresh)
+    registry.notify("benchmark_suite_started", suite=plan.suite, plan=plan)
+    waiting = [cell for cell in plan.selected if not _finished(plan, cell)]
+    # The longest first: with several jobs no long cell is then left running alone at the end.
+    waiting.sort(key=lambda cell: -(plan.seconds[cell] or 0))
+    watcher.planned(plan, waiting)
+    scored = Scored(plan)
+
+    def tell(cell: Cell, reused: bool, error: str = "") -> None:
+        result = scored.result(cell, reused, error)
+        watcher.finished(cell, result)
+        _warn(watcher, registry.notify("benchmark_cell_finished", suite=plan.suite, plan=plan, cell=cell, result=result))
+
+    for cell in plan.selected:
+        if cell not in waiting:
+            tell(cell, reused=True)
+    failed = []
+    for cell, error in _execute(plan, waiting, executor, jobs, watcher):
+        if error:
+            failed.append(cell)
+        tell(cell, reused=False, error=error)
+    leaderboard, analyses = report(plan, registry, watcher, scored)
+    return Outcome(
+        leaderboard, analyses, len(waiting) - len(failed), len(plan.selected) - len(waiting), tuple(failed)
+    )
+
+
+def report(
+    plan: Plan, registry: Registry, watcher: Watcher, scored: Scored | None = None
+) -> tuple[Leaderboard, tuple[Analysis, ...]]:
+    """Everything after training, from disk: score the finished cells, compare, write all files, tell the observers."""
+    scored = scored or Scored(plan)
+    finished = [cell for cell in plan.cells if _finished(plan, cell)]
+    failures = [
+        Failure(c.dataset, c.model, c.seed, error, os.path.relpath(results.log_path(folder), plan.results))
+        for c in plan.cells
+        if c not in finished
+        and (error := results.read_failure(folder := results.cell_folder(plan.results, c)))
+    ]
+    costs = [Cost(c.dataset, c.model, c.seed, **scored.content(c)["costs"]) for c in finished]
+    suite = plan.suite
+    published = load_published(plan.source.parent / suite.published) if suite.published else None
+    leaderboard = build_leaderboard(
+        suite,
+        suite.profile,
+        [evaluated for cell in finished for evaluated in scored.of(cell)],
+        failures,
+        costs,
+        published,
+        {"": plan.marks} if plan.marks else {},
+    )
+    analyses = tuple(_analyse(plan, finished, watcher))
+    write_report(plan.results, leaderboard, analyses)
+    _warn(
+        watcher,
+        registry.notify("benchmark_suite_finished", suite=suite, plan=plan, leaderboard=leaderboard),
+    )
+    return leaderboard, analyses
+
+
+class Scored:
+    """The scores of finished cells, each computed once per run, from the rankings on disk."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._done: dict[Cell, list[Evaluated]] = {}
+
+    def content(self, cell: Cell) -> dict[str, Any]:
+        content = results.read_cell(results.cell_folder(self.plan.results, cell), cell)
+        if content is None:
+            raise BenchmarkError(f"cell {cell.name} is not finished. Run the suite again.")
+        return content
+
+    def of(self, cell: Cell) -> list[Evaluated]:
+        if cell not in self._done:
+            self._done[cell] = list(self._evaluate(cell))
+        return self._done[cell]
+
+    def _evaluate(self, cell: Cell) -> Iterator[Evaluated]:
+        plan, suite = self.plan, self.plan.suite
+        folder = results.cell_folder(plan.results, cell)
+        dataset = plan.datasets[cell.dataset]
+        for task in cell.tasks:
+            ranking = results.load_ranking(folder, task)
+            split, popularity = dataset.test[task], dataset.train.popularity(task)
+            for name in suite.slices:
+                scores = score(
+                    ranking, split.relevant, popularity, split.requests.keys, plan.metrics, name, suite.head_share
+                )
+                if name == "all":
+                    columns = ["request", *scores.values]
+                    if results.scores_columns(folder, task) != columns:
+                        results.save_scores(folder, task, split.requests.ids[scores.rows], scores.values)
+                yield Evaluated(cell, task, name, scores)
+
+    def result(self, cell: Cell, reused: bool, error: str) -> CellResult:
+        folder = results.cell_folder(self.plan.results, cell)
+        if error:
+            return CellResult("failed", folder, error=error, reused=reused)
+        content = self.content(cell)
+        means: dict[tuple[Task, str, str], float] = {}
+        for evaluated in self.of(cell):
+            key = evaluated.task, evaluated.slice
+            means |= {(*key, name): float(v.mean()) for name, v in evaluated.scores.values.items() if len(v)}
+            means |= {(*key, name): total for name, total in evaluated.scores.totals.items()}
+        return CellResult(
+            "finished", folder, content["facts"], content["costs"], content["curve"], means, reused=reused
+        )
+
+
+def _finished(plan: Plan, cell: Cell) -> bool:
+    return results.read_cell(results.cell_folder(plan.results, cell), cell) is not None
+
+
+def _prepare(plan: Plan, fresh: bool) -> None:
+    """Write what the workers read, and what says where the numbers come from."""
+    try:
+        if fresh:
+            for cell in plan.selected:
+                results.forget_cell(results.cell_folder(plan.results, cell))
+        for name, dataset in plan.datasets.items():
+            results.save_dataset(results.dataset_folder(plan.results, name, dataset.digest), dataset)
+        for cell in plan.selected:
+            if not _finished(plan, cell):
+                results.write_spec(
+                    results.cell_folder(plan.results, cell),
+                    results.Spec(
+                        cell,
+                        results.dataset_folder(plan.results, cell.dataset, cell.digest).resolve(),
+                        plan.suite.depth,
+                        plan.suite.threads,
+                        plan.device,
+                    ),
+                )
+        results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, environment(plan.source))
+    except OSError as error:
+        raise BenchmarkError(
+            f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
+            "folder with --results."
+        ) from error
+
+
+def _execute(
+    plan: Plan, waiting: Sequence[Cell], executor: str, jobs: int | None, watcher: Watcher
+) -> Iterator[tuple[Cell, str]]:
+    cells = {results.cell_folder(plan.results, cell): cell for cell in waiting}
+
+    def on_progress(folder: Path, phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        watcher.progressed(cells[folder], phase, step, total, values)
+
+    if not cells:
+        return
+    if executor == "inline":
+        ended = inline.run(list(cells), on_progress)
+    else:
+        ended = local.run(
+            list(cells), jobs or default_jobs(plan), plan.suite.threads, plan.requires, on_progress
+        )
+    for folder, error in ended:
+        yield cells[folder], error
+
+
+def default_jobs(plan: Plan) -> int:
+    """As many cells at a time as there are cores for their threads; one at a time on a GPU."""
+    if plan.device != "cpu":
+        return 1
+    return max(1, len(os.sched_getaffinity(0)) // plan.suite.threads if hasattr(os, "sched_getaffinity") else 1)
+
+
+def _analyse(plan: Plan, finished: Sequence[Cell], watcher: Watcher) -> Iterator[Analysis]:
+    registry = plugins.load()
+    given = AnalysisInput(
+        datasets=list(plan.datasets),
+        cells=finished,
+        dataset=lambda name: plan.datasets[name],
+        ranking=lambda cell, task: _ranking(plan, cell, task),
+    )
+    for name in plan.suite.analyses:
+        try:
+            yield plugins.resolve(registry.offer("analysis", name))(given)
+        except Exception as error:
+            watcher.warned(f"analysis '{name}' failed: {type(error).__name__}: {error}")
+
+
+def _ranking(plan: Plan, cell: Cell, task: Task) -> Ranking:
+    return results.load_ranking(results.cell_folder(plan.results, cell), task)
+
+
+def _warn(watcher: Watcher, failed: Sequence[tuple[Any, Exception]]) -> None:
+    for plugin, error in failed:
+        watcher.warned(f"{plugin} failed: {error if isinstance(error, BenchmarkError) else repr(error)}")
+
+
+def environment(source: Path) -> dict[str, Any]:
+    """Versions, the machine, and the git commit of the suite's folder: what a number must be traceable to."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "suite": str(source),
+        "git_commit": _git(source.resolve().parent, "rev-parse", "HEAD"),
+        "git_dirty": bool(_git(source.resolve().parent, "status", "--porcelain")),
+        "packages": dict(
+            sorted({d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}.items())
+        ),
+    }
+
+
+def _git(folder: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
