@@ -1,1 +1,275 @@
-"""Placeholder."""
+"""Accuracy per request: R, P, nDCG, RR, Success (HR) and AP on integer arrays, all other measures through ir_measures.
+
+The fast kernels find the rank of each *relevant* item by comparing it with its request's row, in blocks that fit into
+the cache; every measure then follows from the ranks: there is no hit matrix, no float of the ranking's size.
+Definitions are those of trec_eval, and so of ir_measures: recall is hits / number of relevant items, nDCG has linear
+gains, a request without a ranking or without a relevant item scores 0. Shapes: R requests, K columns of the ranking; in
+a block b requests with v relevant items.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import PAD, BenchmarkError, ContractError, Metric, Ragged, Ranking, hookimpl
+
+Floats = NDArray[np.float64]
+
+CELLS_PER_BLOCK = 1 << 17
+"""Comparisons per block: their operands fit into a core's second-level cache."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive requests: `offsets` (b+1,) say which relevant items belong to which request.
+
+    `ranks` (v,) are their 0-based places in the ranking, k where an item is not among the first k; `grades` (v,) may be
+    None, which means 1 for all.
+    """
+
+    offsets: NDArray[np.int64]
+    ranks: NDArray[np.int32]
+    grades: NDArray[np.float32] | None
+    k: int
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    @cached_property
+    def filled(self) -> NDArray[np.int64]:
+        """The requests that have a relevant item."""
+        return np.flatnonzero(self.lengths)
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """(v,) the request of every relevant item."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def reduce(self, ufunc: np.ufunc, values: NDArray[Any]) -> Floats:
+        """(b,) `ufunc` over every request's part of `values` (v,); 0 for requests without one."""
+        if len(self.filled) == len(values) == len(self.lengths):  # one each
+            return values.astype(np.float64)
+        out = np.zeros(len(self.lengths))
+        if len(self.filled):
+            out[self.filled] = ufunc.reduceat(values, self.offsets[self.filled])
+        return out
+
+    def sum(self, values: NDArray[Any]) -> Floats:
+        return self.reduce(np.add, values)
+
+    def relevant(self, rel: int) -> Block:
+        """Only the items with a grade of at least `rel`."""
+        if self.grades is None and rel <= 1:
+            return self
+        keep = np.zeros(len(self.ranks), dtype=bool) if self.grades is None else self.grades >= rel
+        offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets]
+        return Block(offsets, self.ranks[keep], None, self.k)
+
+    @property
+    def hits(self) -> Floats:
+        return self.sum((self.ranks < self.k).astype(np.float64))
+
+
+def blocks(ranking: Ranking, relevant: Ragged, k: int) -> Iterator[tuple[slice, Block]]:
+    """The requests in order, some at a time, with the ranks of their relevant items."""
+    items = ranking.items[:, :k]
+    offsets = relevant.offsets
+    budget = max(1, CELLS_PER_BLOCK // max(1, items.shape[1]))
+    start = 0
+    while start < len(relevant):
+        fit = int(np.searchsorted(offsets, offsets[start] + budget, side="right")) - 1
+        stop = min(max(fit, start + 1), start + CELLS_PER_BLOCK)
+        part = slice(int(offsets[start]), int(offsets[stop]))
+        grades = None if relevant.grades is None else relevant.grades[part]
+        local = offsets[start : stop + 1] - offsets[start]
+        yield slice(start, stop), Block(local, _ranks(items[start:stop], local, relevant.values[part], k), grades, k)
+        start = stop
+
+
+def _ranks(
+    items: NDArray[np.int32], offsets: NDArray[np.int64], values: NDArray[np.int32], k: int
+) -> NDArray[np.int32]:
+    """(v,) the column of each value in its own row of `items` (b, K); `k` where it is absent."""
+    if len(values) != len(items) or not (np.diff(offsets) == 1).all():
+        items = np.repeat(items, np.diff(offsets), axis=0)
+    ranks = np.full(len(values), k, dtype=np.int32)
+    found = np.flatnonzero(items == values[:, None])
+    row, column = np.divmod(found, max(1, items.shape[1]))
+    ranks[row] = column
+    return ranks
+
+
+def recall(block: Block) -> Floats:
+    return block.hits / np.maximum(block.lengths, 1)
+
+
+def precision(block: Block) -> Floats:
+    return block.hits / block.k
+
+
+def success(block: Block) -> Floats:
+    return (block.hits > 0).astype(np.float64)
+
+
+def reciprocal_rank(block: Block) -> Floats:
+    reciprocal = np.append(1 / np.arange(1.0, block.k + 1), 0)
+    return block.reduce(np.maximum, reciprocal[block.ranks])
+
+
+def average_precision(block: Block) -> Floats:
+    """Precision at the rank of every relevant item that was found, divided by the number of all of them."""
+    ranks = block.ranks[np.lexsort((block.ranks, block.rows))]
+    nth = np.arange(1, len(ranks) + 1) - block.offsets[:-1][block.rows]
+    return block.sum(np.where(ranks < block.k, nth / (ranks + 1.0), 0)) / np.maximum(block.lengths, 1)
+
+
+def ndcg(block: Block) -> Floats:
+    """Linear gain over log2(rank + 1), divided by that of the best possible order of all relevant items (trec_eval)."""
+    discount = np.append(1 / np.log2(np.arange(2.0, block.k + 2)), 0)
+    if block.grades is None:
+        gained = block.sum(discount[block.ranks])
+        ideal = np.append(0, np.cumsum(discount[:-1]))[np.minimum(block.lengths, block.k)]
+    else:
+        gains = np.maximum(block.grades, 0).astype(np.float64)
+        gained = block.sum(gains * discount[block.ranks])
+        best = gains[np.lexsort((-gains, block.rows))]
+        nth = np.arange(len(best)) - block.offsets[:-1][block.rows]
+        ideal = block.sum(best * discount[np.minimum(nth, block.k)])
+    return gained / np.where(ideal > 0, ideal, 1)
+
+
+def _check(ranking: Ranking, relevant: Ragged, k: int) -> None:
+    if len(ranking) != len(relevant):
+        raise ContractError(
+            f"{len(ranking)} rankings cannot be scored against the relevant items of {len(relevant)} requests."
+        )
+    if k < 1:
+        raise BenchmarkError(f"a metric was asked for at the cut-off {k}; a cut-off is at least 1, as in nDCG@10.")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A measure that is computed here. `name` is what ir_measures calls it.
+
+    Binary measures know the parameter `rel`, the least grade that counts as relevant (1). With any other parameter
+    ir_measures computes the measure.
+    """
+
+    name: str
+    of: Callable[[Block], Floats]
+    binary: bool = True
+
+    def __call__(self, ranking: Ranking, relevant: Ragged, k: int, **params: Any) -> Floats:
+        """(R,) one value per request. Raises BenchmarkError for a parameter that the measure does not have."""
+        if params.keys() - ({"rel"} if self.binary else set()):
+            return Bridge(self.name)(ranking, relevant, k, **params)
+        _check(ranking, relevant, k)
+        out = np.empty(len(ranking))
+        for rows, block in blocks(ranking, relevant, k):
+            out[rows] = self.of(block.relevant(params.get("rel", 1)) if self.binary else block)
+        return out
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """Any measure of ir_measures, which is given ranks as scores, so that the order of a ranking is all that counts.
+
+    A measure without a cut-off of its own (Rprec, Bpref, SetP …) sees the first k items. Counts (NumRet …) are per
+    request. Objects are made for every item: seconds for 100,000 requests.
+    """
+
+    name: str
+
+    def __call__(self, ranking: Ranking, relevant: Ragged, k: int, **params: Any) -> Floats:
+        """(R,) one value per request. Raises BenchmarkError for parameters or a provider that ir_measures lacks."""
+        _check(ranking, relevant, k)
+        import ir_measures
+
+        measure = _measure(self.name, k, ranking.items.shape[1], params)
+        try:
+            evaluator = ir_measures.evaluator([measure], _qrels(relevant))
+        except ValueError as error:
+            raise BenchmarkError(f"ir_measures cannot compute {measure} here: {error}") from error
+        out = np.zeros(len(ranking))
+        seen = ranking.items if "cutoff" in measure.params else ranking.items[:, :k]
+        for score in evaluator.iter_calc(_run(seen)):
+            out[int(score.query_id)] = score.value
+        return out
+
+
+def _measure(name: str, k: int, width: int, params: Mapping[str, Any]) -> Any:
+    """The measure with its cut-off; without one where no provider has it and the ranking is not cut anyway."""
+    import ir_measures
+
+    kind = ir_measures.measures.registry[name]
+    cut = {"cutoff": k} if "cutoff" in kind.SUPPORTED_PARAMS else {}
+    try:
+        measure = kind(**params, **cut)
+        if cut and k >= width and not ir_measures.DefaultPipeline.supports(measure):
+            measure = kind(**params)
+        measure.validate_params()
+    except (AssertionError, TypeError) as error:
+        known = ", ".join(sorted(kind.SUPPORTED_PARAMS.keys() - {"cutoff"})) or "none"
+        given = ", ".join(f"{key}={value!r}" for key, value in params.items())
+        raise BenchmarkError(f"metric {name} was given ({given}): {error}. Its parameters: {known}.") from error
+    return measure
+
+
+def _qrels(relevant: Ragged) -> dict[str, dict[str, int]]:
+    grades = np.ones(len(relevant.values), dtype=np.float32) if relevant.grades is None else relevant.grades
+    if (grades != np.rint(grades)).any():
+        raise BenchmarkError(
+            "ir_measures takes whole grades of relevance; round those of the data set, "
+            f"or use one of {', '.join(sorted(KERNELS))} without parameters."
+        )
+    items, whole, offsets = relevant.values.astype(str).tolist(), grades.astype(int).tolist(), relevant.offsets.tolist()
+    return {
+        str(row): dict(zip(items[start:stop], whole[start:stop], strict=True))
+        for row, (start, stop) in enumerate(itertools.pairwise(offsets))
+        if stop > start
+    }
+
+
+def _run(items: NDArray[np.int32]) -> dict[str, dict[str, float]]:
+    scores = np.arange(items.shape[1], 0, -1, dtype=np.float64).tolist()
+    run = {
+        str(row): {str(item): score for item, score in zip(line, scores, strict=True) if item != PAD}
+        for row, line in enumerate(items.tolist())
+    }
+    return {row: ranked for row, ranked in run.items() if ranked}
+
+
+_SUCCESS = Kernel("Success", success)
+KERNELS: Mapping[str, Kernel] = {
+    "R": Kernel("R", recall),
+    "P": Kernel("P", precision),
+    "nDCG": Kernel("nDCG", ndcg, binary=False),
+    "RR": Kernel("RR", reciprocal_rank),
+    "AP": Kernel("AP", average_precision),
+    "Success": _SUCCESS,
+    "HR": _SUCCESS,
+}
+ALIASES = {"Recall": "R", "Precision": "P", "NDCG": "nDCG", "MRR": "RR", "MAP": "AP"}
+BRIDGED = (
+    *("AP_IA", "Accuracy", "BPM", "BPref", "Bpref", "Compat", "ERR", "ERR_IA", "INSQ", "INST", "IPrec", "Judged"),
+    *("MAP_IA", "NERR10", "NERR11", "NERR8", "NERR9", "NRBP", "NumQ", "NumRel", "NumRelRet", "NumRet", "P_IA", "RBP"),
+    *("RPrec", "Rprec", "SDCG", "SetAP", "SetF", "SetP", "SetR", "SetRelP", "StRecall", "alpha_DCG", "alpha_nDCG"),
+    *("infAP", "nERR_IA", "nNRBP", "α_DCG", "α_nDCG"),
+)
+
+
+@hookimpl
+def benchmark_metrics() -> Mapping[str, Metric]:
+    return {
+        **KERNELS,
+        **{alias: KERNELS[name] for alias, name in ALIASES.items()},
+        **{name: Bridge(name) for name in BRIDGED},
+    }

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmark_popular import Popular, benchmark_models
+
+from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Task, Train, top_k
+
+
+def make_train(histories: list[list[int]], searches: list[list[int]], n: int) -> Train:
+    names = np.array([f"i{i}" for i in range(n)], dtype=object)
+    rows = Ragged.from_rows(histories)
+    return Train(
+        Catalog(names, names, pd.DataFrame(index=range(n))),
+        np.array([f"u{i}" for i in range(len(histories))], dtype=object),
+        rows,
+        np.arange(len(rows.values)),
+        np.array([f"q{i}" for i in range(len(searches))], dtype=object),
+        Ragged.from_rows(searches),
+    )
+
+
+def make_requests(
+    n: int, task: Task = "recommendation", exclude: Ragged | None = None, candidates: Ragged | None = None
+) -> Requests:
+    return Requests(
+        task,
+        np.array([f"r{i}" for i in range(n)], dtype=object),
+        np.full(n, -1, dtype=np.int32),
+        Ragged.empty(n),
+        np.array([""] * n, dtype=object),
+        exclude or Ragged.empty(n),
+        candidates,
+    )
+
+
+def fitted(train: Train, **params: str) -> Popular:
+    model = Popular(**params)  # type: ignore[arg-type]
+    model.fit(train, {}, Context(0, "cpu", Path()))
+    return model
+
+
+TRAIN = make_train([[0, 1, 2], [0, 1], [0]], [[3, 2], [3]], 5)
+
+
+def test_it_is_offered() -> None:
+    assert benchmark_models() == {"popular": "benchmark_popular:Popular"}
+
+
+def test_the_most_interacted_item_comes_first() -> None:
+    ranking = fitted(TRAIN).rank(make_requests(2), 3)
+    assert ranking.items.tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert ranking.scores.tolist() == [[3, 2, 1], [3, 2, 1]]
+    assert (str(ranking.items.dtype), str(ranking.scores.dtype)) == ("int32", "float32")
+
+
+def test_the_search_counts_answer_either_task() -> None:
+    model = fitted(TRAIN, source="search")
+    for task in ("recommendation", "search"):
+        assert model.rank(make_requests(1, task), 2).items.tolist() == [[3, 2]]
+
+
+def test_excluded_items_make_room_and_short_rows_are_padded() -> None:
+    exclude = Ragged.from_rows([[0], [], [0, 1, 2, 3]])
+    ranking = fitted(TRAIN).rank(make_requests(3, exclude=exclude), 2)
+    assert ranking.items.tolist() == [[1, 2], [0, 1], [4, PAD]]
+    assert ranking.scores.tolist() == [[2, 1], [3, 2], [0, -np.inf]]
+
+
+def test_only_candidates_are_ranked() -> None:
+    candidates = Ragged.from_rows([[2, 1], [4]])
+    ranking = fitted(TRAIN).rank(make_requests(2, candidates=candidates, exclude=Ragged.from_rows([[], []])), 2)
+    assert ranking.items.tolist() == [[1, 2], [4, PAD]]
+
+
+def test_ties_are_ordered_per_request_not_by_number() -> None:
+    ranking = fitted(make_train([[0]], [], 30)).rank(make_requests(50), 10)
+    assert set(ranking.items[:, 0]) == {0}
+    assert len(np.unique(ranking.items[:, 1])) > 10
+    assert len(np.unique(ranking.items)) == 30
+
+
+@pytest.mark.parametrize("excluding", [False, True])
+@pytest.mark.parametrize("k", [1, 7, 40, 60])
+def test_it_is_what_top_k_gives_for_the_counts_of_every_item(
+    k: int, excluding: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmark_popular.CELLS_PER_BLOCK", 200)
+    rng = np.random.default_rng(1)
+    train = make_train([rng.choice(40, 5, replace=False).tolist() for _ in range(12)], [], 40)
+    exclude = Ragged.from_rows([rng.choice(40, n % 9, replace=False) for n in range(25)]) if excluding else None
+    requests = make_requests(25, exclude=exclude)
+    ranking = fitted(train).rank(requests, k)
+    counts = train.popularity("recommendation")
+    expected = top_k(np.tile(counts.astype(np.float64), (25, 1)), requests, k)
+    np.testing.assert_array_equal(ranking.items, expected.items)
+    np.testing.assert_array_equal(ranking.scores, expected.scores)
+
+
+def test_no_requests_give_an_empty_ranking() -> None:
+    assert fitted(TRAIN).rank(make_requests(0), 3).items.shape == (0, 3)
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(BenchmarkError, match="no source 'both'"):
+        Popular(source="both")  # type: ignore[arg-type]
+    with pytest.raises(NotFittedError):
+        Popular().rank(make_requests(1), 1)
