@@ -1,0 +1,347 @@
+"""The leaderboard: every model's mean on every slice, with paired tests, claims, failures and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import ContractError
+from benchmark.evaluation.claims import Verdict, evaluate_claims
+from benchmark.evaluation.published import Published as Published
+from benchmark.evaluation.published import PublishedValue as PublishedValue
+from benchmark.evaluation.published import load_published as load_published
+from benchmark.evaluation.significance import Difference, finite, holm, interval, paired_test
+from benchmark.suite import Choice, Suite, Where
+from benchmark.types import TASKS, Cell, Floats, Longs, Scores, Task
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One cell's scores on one slice of one task. Cells of one data set have their requests in the same order."""
+
+    cell: Cell
+    task: Task
+    slice: str
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number: `mean` over n requests and all seeds, `sd` over seeds, `low` to `high` its interval over requests.
+
+    `seeds` is how many finished; with one there is no sd. A metric about all lists together has no interval, and a
+    slice without requests no mean.
+    """
+
+    dataset: str
+    task: Task
+    slice: str
+    model: str
+    metric: str
+    mean: float | None
+    sd: float | None
+    n: int
+    low: float | None
+    high: float | None
+    coverage: float
+    seeds: int
+    marks: tuple[str, ...]
+    published: PublishedValue | None
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A model against a baseline on one slice: `test.difference` is the model's mean minus the baseline's."""
+
+    dataset: str
+    task: Task
+    slice: str
+    metric: str
+    model: str
+    baseline: str
+    test: Difference
+    p_corrected: float
+
+
+@dataclass(frozen=True)
+class Untested:
+    """A declared comparison that could not be made, and why."""
+
+    dataset: str
+    model: str
+    baseline: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that has no result: its error in a line, and where its log is (a path relative to the results)."""
+
+    dataset: str
+    model: str
+    seed: int
+    error: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a cell took; None: not stated."""
+
+    dataset: str
+    model: str
+    seed: int
+    fit_seconds: float | None = None
+    rank_seconds: float | None = None
+    milliseconds_per_request: float | None = None
+    peak_memory_bytes: float | None = None
+    parameters: float | None = None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All that the report shows. Everything but `costs` depends only on the rankings and the suite.
+
+    `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
+    know: title, alpha, correction, permutations, head_share, split, mask_seen, seeds, reduced.
+    """
+
+    suite: str
+    profile: str
+    rows: tuple[Row, ...]
+    comparisons: tuple[PairedTest, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    claims: tuple[Verdict, ...] = ()
+    untested: tuple[Untested, ...] = ()
+    marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The public schema of leaderboard.json: plain values, None for what is not a number."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "suite": self.suite,
+            "profile": self.profile,
+            "rows": [asdict(row) | {"marks": list(row.marks)} for row in self.rows],
+            "comparisons": [
+                {
+                    "dataset": c.dataset,
+                    "task": c.task,
+                    "slice": c.slice,
+                    "metric": c.metric,
+                    "model": c.model,
+                    "baseline": c.baseline,
+                    "difference": finite(c.test.difference),
+                    "low": finite(c.test.low),
+                    "high": finite(c.test.high),
+                    "n": c.test.n,
+                    "p": finite(c.test.p),
+                    "p_corrected": finite(c.p_corrected),
+                    "p_permutation": finite(c.test.p_permutation),
+                }
+                for c in self.comparisons
+            ],
+            "claims": [claim.to_json() for claim in self.claims],
+            "failures": [asdict(failure) for failure in self.failures],
+            "costs": [asdict(cost) for cost in self.costs],
+        }
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """One model on one slice, all seeds: `values` (seeds, n) and `totals` (seeds,) by metric."""
+
+    rows: Longs
+    seeds: int
+    coverage: float
+    values: Mapping[str, Floats]
+    totals: Mapping[str, Floats]
+
+    def vector(self, metric: str) -> Floats:
+        return np.asarray(self.values[metric].mean(axis=0))
+
+
+Place = tuple[str, Task, str, str]  # data set, task, slice, model
+
+
+def build_leaderboard(
+    suite: Suite,
+    profile: str,
+    evaluated: Sequence[Evaluated],
+    failures: Sequence[Failure],
+    costs: Sequence[Cost],
+    published: Published | None,
+    marks: Mapping[str, Sequence[str]],
+) -> Leaderboard:
+    """Rows in the suite's order: data sets, tasks, slices, metrics, models; the order of the input does not matter.
+
+    All comparisons of the suite are one family for the correction, all its claims another. Raises ContractError for
+    scores of one data set that do not belong to the same requests.
+    """
+    datasets, models = _names(suite.datasets), _names(suite.models)
+    pools = _pool(evaluated)
+    failures = sorted(failures, key=lambda f: (_place(datasets, f.dataset), _place(models, f.model), f.seed))
+    costs = sorted(costs, key=lambda c: (_place(datasets, c.dataset), _place(models, c.model), c.seed))
+    significance = suite.significance
+    return Leaderboard(
+        suite.name,
+        profile,
+        tuple(_rows(suite, pools, published, marks)),
+        tuple(_comparisons(suite, pools)),
+        tuple(failures),
+        tuple(costs),
+        evaluate_claims(suite, lambda where, model: _find(suite, pools, failures, where, model)),
+        tuple(_untested(suite, pools, failures)),
+        {model: tuple(remarks) for model, remarks in marks.items()},
+        {
+            "title": suite.title,
+            "alpha": significance.alpha,
+            "correction": significance.correction,
+            "permutations": significance.permutations,
+            "head_share": suite.head_share,
+            "split": suite.protocol.split,
+            "mask_seen": suite.mask_seen,
+            "seeds": list(suite.seeds),
+            "reduced": suite.reduced,
+        },
+    )
+
+
+def _names(choices: Iterable[Choice]) -> list[str]:
+    return [choice.name or choice.use for choice in choices]
+
+
+def _place(names: Sequence[str], name: str) -> tuple[int, str]:
+    return (names.index(name) if name in names else len(names), name)
+
+
+def _pool(evaluated: Sequence[Evaluated]) -> dict[Place, _Pool]:
+    """All seeds of a model together, checked to be about the same requests as every other model's."""
+    groups: dict[Place, list[Evaluated]] = {}
+    reference: dict[tuple[str, Task, str], Evaluated] = {}
+    for e in sorted(evaluated, key=lambda e: (e.cell.dataset, e.cell.model, e.cell.seed)):
+        first = reference.setdefault((e.cell.dataset, e.task, e.slice), e)
+        if e.cell.digest != first.cell.digest or not np.array_equal(e.scores.rows, first.scores.rows):
+            raise ContractError(
+                f"'{e.cell.name}' and '{first.cell.name}' were scored on different requests ({e.task}, {e.slice}), "
+                "so they cannot be compared. Run the suite again with --fresh."
+            )
+        groups.setdefault((e.cell.dataset, e.task, e.slice, e.cell.model), []).append(e)
+    return {place: _merge([e.scores for e in group]) for place, group in groups.items()}
+
+
+def _merge(scores: Sequence[Scores]) -> _Pool:
+    def stack(kind: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+        return {metric: np.stack([of[metric] for of in kind]) for metric in kind[0]}
+
+    return _Pool(
+        scores[0].rows,
+        len(scores),
+        float(np.mean([s.coverage for s in scores])),
+        stack([s.values for s in scores]),
+        stack([s.totals for s in scores]),
+    )
+
+
+def _rows(
+    suite: Suite, pools: Mapping[Place, _Pool], published: Published | None, marks: Mapping[str, Sequence[str]]
+) -> Iterator[Row]:
+    for data, task, slice_name, metric, choice in product(
+        suite.datasets, TASKS, suite.slices, suite.metrics, suite.models
+    ):
+        dataset, model = data.name or data.use, choice.name or choice.use
+        pool = pools.get((dataset, task, slice_name, model))
+        if pool is None or metric not in {*pool.values, *pool.totals}:
+            continue
+        remarks = [*marks.get("", ()), *marks.get(model, ())]
+        if pool.seeds < len(suite.seeds):
+            remarks.append(f"{pool.seeds} of {len(suite.seeds)} seeds")
+        printed = None
+        if published is not None:
+            names = data.published_as or dataset, choice.published_as or model
+            printed = published.find(names[0], task, slice_name, metric, names[1])
+        mean, sd, low, high = _summary(pool, metric, suite.significance.alpha)
+        yield Row(
+            dataset,
+            task,
+            slice_name,
+            model,
+            metric,
+            finite(mean),
+            finite(sd),
+            len(pool.rows),
+            finite(low),
+            finite(high),
+            pool.coverage,
+            pool.seeds,
+            tuple(remarks),
+            printed,
+        )
+
+
+def _summary(pool: _Pool, metric: str, alpha: float) -> tuple[float | None, float | None, float | None, float | None]:
+    if not len(pool.rows):
+        return None, None, None, None
+    by_seed = pool.values[metric].mean(axis=1) if metric in pool.values else pool.totals[metric]
+    sd = float(by_seed.std(ddof=1)) if pool.seeds > 1 else None
+    if metric in pool.totals:
+        return float(by_seed.mean()), sd, None, None
+    vector = pool.vector(metric)
+    return float(vector.mean()), sd, *interval(vector, alpha)
+
+
+def _comparisons(suite: Suite, pools: Mapping[Place, _Pool]) -> list[PairedTest]:
+    settings = suite.significance
+    tests = []
+    pairs = [(entry.model, baseline) for entry in suite.compare for baseline in entry.against]
+    for dataset, task, slice_name, metric, (model, baseline) in product(
+        _names(suite.datasets), TASKS, suite.slices, suite.metrics, pairs
+    ):
+        a, b = (pools.get((dataset, task, slice_name, name)) for name in (model, baseline))
+        if a is None or b is None or metric not in a.values or not len(a.rows):
+            continue
+        test = paired_test(a.vector(metric), b.vector(metric), alpha=settings.alpha, permutations=settings.permutations)
+        tests.append(PairedTest(dataset, task, slice_name, metric, model, baseline, test, test.p))
+    if settings.correction == "holm":
+        corrected = holm([t.test.p for t in tests])
+        tests = [replace(t, p_corrected=float(p)) for t, p in zip(tests, corrected, strict=True)]
+    return tests
+
+
+def _untested(suite: Suite, pools: Mapping[Place, _Pool], failures: Sequence[Failure]) -> Iterator[Untested]:
+    finished = {(place[0], place[3]) for place in pools}
+    failed = {(f.dataset, f.model) for f in failures} - finished
+    for dataset in _names(suite.datasets):
+        for entry in suite.compare:
+            for baseline in entry.against:
+                lost = [m for m in (entry.model, baseline) if (dataset, m) in failed]
+                if lost:
+                    yield Untested(dataset, entry.model, baseline, f"{' and '.join(lost)} failed")
+
+
+def _find(
+    suite: Suite, pools: Mapping[Place, _Pool], failures: Sequence[Failure], where: Where, model: str
+) -> Floats | str:
+    """The seed-averaged scores of a model, or why there are none."""
+    pool = pools.get((where.dataset, where.task, where.slice, model))
+    if pool is not None and not len(pool.rows):
+        return f"no request of {where.dataset} has a relevant item in the {where.slice} slice"
+    if pool is not None and where.metric in pool.values:
+        return pool.vector(where.metric)
+    if pool is not None and where.metric in pool.totals:
+        return f"{where.metric} is one number about all lists, so there is nothing to pair"
+    if pool is not None or where.metric not in suite.metrics:
+        return f"{where.metric} is not in the run"
+    if any((f.dataset, f.model) == (where.dataset, model) for f in failures):
+        return f"{model} failed on {where.dataset}"
+    if any((place[0], place[3]) == (where.dataset, model) for place in pools):
+        return f"{model} has no {where.slice} scores for {where.task} on {where.dataset}"
+    return f"{model} on {where.dataset} is not in the run"

@@ -1,0 +1,59 @@
+"""From a ranking and the relevant items to scores: one value per request and metric, on one slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import ContractError
+from benchmark.evaluation.slices import restrict
+from benchmark.suite import SliceName
+from benchmark.types import PAD, Floats, Longs, Ragged, Ranking, Scores
+
+BoundMetric = Callable[[Ranking, Ragged, Longs], Floats | float]
+"""A metric with its cut-off: ranking, relevant items of the slice, popularity → a value per request, or one in all."""
+
+
+def score(
+    ranking: Ranking,
+    relevant: Ragged,
+    popularity: Longs,
+    keys: NDArray[np.uint64],
+    metrics: Mapping[str, BoundMetric],
+    slice_name: SliceName,
+    head_share: float,
+) -> Scores:
+    """The scores of the requests that have a relevant item in the slice.
+
+    `keys` (R,) are those of the requests, `popularity` (N,) the training counts of the task. A request without a
+    ranking scores 0. Where no request is in the slice, every metric has no values. Raises ContractError if the ranking
+    does not have one row per request, or if a metric does not give one finite number per request, or one in all.
+    """
+    if not len(ranking) == len(relevant) == len(keys):
+        raise ContractError(
+            f"the ranking has {len(ranking)} rows, and {len(relevant)} requests have relevant items; "
+            f"each of the {len(keys)} requests needs one row"
+        )
+    rows, answers = restrict(relevant, popularity, slice_name, head_share)
+    if not len(rows):
+        return Scores(rows, {name: np.empty(0) for name in metrics}, {}, 1.0)
+    lists = ranking.take(rows)
+    covered = (lists.items != PAD).any(axis=1)
+    values: dict[str, Floats] = {}
+    totals: dict[str, float] = {}
+    for name, metric in metrics.items():
+        result = np.asarray(metric(lists, answers, popularity), dtype=np.float64)
+        if result.shape not in ((), rows.shape):
+            raise ContractError(
+                f"metric '{name}' returned an array of shape {result.shape} for {len(rows)} requests; "
+                f"it must return shape {rows.shape}, or one number"
+            )
+        if not np.isfinite(result if result.ndim == 0 else result[covered]).all():
+            raise ContractError(f"metric '{name}' returned NaN or infinity; every value must be finite")
+        if result.ndim == 0:
+            totals[name] = float(result)
+        else:
+            values[name] = np.where(covered, result, 0.0)
+    return Scores(rows, values, totals, float(covered.mean()))
