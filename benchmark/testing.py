@@ -1,0 +1,441 @@
+"""The contract as functions: a plugin author's tests call them, and the harness checks every ranking by the same."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import ContractError, NotFittedError
+from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.types import (
+    PAD,
+    TASKS,
+    Catalog,
+    Context,
+    Dataset,
+    Floats,
+    Log,
+    Longs,
+    Metric,
+    Model,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+)
+
+NOUNS = (
+    *("apple", "bridge", "candle", "dragon", "engine", "forest", "guitar", "hammer", "island", "jungle", "kettle"),
+    *("ladder", "mirror", "needle", "orange", "pirate", "queen", "river", "saddle", "tiger", "umbrella", "violin"),
+    *("window", "yacht", "zebra"),
+)
+PHRASES = ("find", "show", "buy", "watch", "cheap", "famous", "green", "small")
+
+
+def checkerboard_log(n_items: int = 20, n_users: int = 120, length: int = 8, tasks: Collection[Task] = TASKS) -> Log:
+    """A log whose answers are known: item i is always followed by item i+1, and every query holds the noun of one item.
+
+    Items 0 … n_items-1 form a circle; user u starts at item u mod n_items and takes `length` steps. Item i is described
+    by the noun i, and eight queries ask for it, each with another word beside the noun: six to learn from, one for
+    validation, one for the test. One more item, the last, occurs in the catalogue alone. No item is more popular than
+    another, so only a model that learns, or reads, finds the answers. `n_items` is at most 24, `length` at least 4.
+    """
+    import pandas as pd
+
+    nouns = np.array(NOUNS[: n_items + 1], dtype=object)
+    ids = np.array([f"item-{noun}" for noun in nouns], dtype=object)
+    texts = np.array([f"The book of the {noun}" for noun in nouns], dtype=object)
+    users = np.array([f"user-{u}" for u in range(n_users if "recommendation" in tasks else 0)], dtype=object)
+    user = np.repeat(np.arange(len(users)), length)
+    step = np.tile(np.arange(length), len(users))
+    item, phrase = np.divmod(np.arange(n_items * len(PHRASES) if "search" in tasks else 0), len(PHRASES))
+    # Which phrase is held back goes round with the item, so that training sees every word.
+    turn = (item + phrase) % len(PHRASES)
+    return Log(
+        catalog=Catalog(ids, texts, pd.DataFrame({"initial": [noun[0] for noun in nouns]})),
+        users=users,
+        user=user.astype(np.int32),
+        item=((user + step) % n_items).astype(np.int32),
+        time=(1_000_000 + 60 * step + user).astype(np.int64),
+        query_ids=np.array([f"query-{i}-{p}" for i, p in zip(item, phrase, strict=True)], dtype=object),
+        queries=np.array([f"{PHRASES[p]} {nouns[i]}" for i, p in zip(item, phrase, strict=True)], dtype=object),
+        query=np.arange(len(item), dtype=np.int32),
+        relevant=item.astype(np.int32),
+        grade=np.ones(len(item), dtype=np.float32),
+        query_part=np.select([turn == 0, turn == 1], [2, 1], 0).astype(np.int8),
+        facts={"source": "made by benchmark.testing", "licence": "none needed"},
+    )
+
+
+def checkerboard(n_items: int = 20, n_users: int = 120, length: int = 8, tasks: Collection[Task] = TASKS) -> Dataset:
+    """The checkerboard log, split by the protocol's defaults: what a model is given by `check_model`."""
+    return split_log("checkerboard", checkerboard_log(n_items, n_users, length, tasks), ProtocolSettings())
+
+
+def check_model(
+    model: Model | Callable[[], Model],
+    *,
+    min_success: float | Mapping[Task, float] = 0.9,
+    device: str = "cpu",
+    seed: int = 0,
+) -> dict[Task, float]:
+    """Hold a model against the whole contract on the checkerboard; gives back its Success@1 of each task.
+
+    `model` is a class, a function that makes one, or a model that is not fitted. `min_success` is what Success@1 must
+    reach, for all tasks or for each: 0 for a model that does not learn. The model is fitted three times, the last two
+    on half the data. Raises ContractError with the first thing that is wrong.
+    """
+    make = _maker(model)
+    first = make()
+    tasks = _tasks_of(first)
+    data = checkerboard()
+    _check_not_fitted(first, data.test[tasks[0]].requests)
+    _fit(first, data, device, seed)
+    reached: dict[Task, float] = {}
+    for task in tasks:
+        split = data.test[task]
+        wanted = min_success if isinstance(min_success, int | float) else min_success.get(task, 0.9)
+        reached[task] = _check_success(first, split, wanted, len(data.train.catalog))
+        _check_requests(first, data, task, wanted)
+        _check_batches(first, split.requests, len(data.train.catalog))
+    _check_refit(first, make, tasks, device, seed)
+    return reached
+
+
+def check_dataset(
+    function: Callable[..., Log], params: Mapping[str, Any] | None = None, settings: ProtocolSettings | None = None
+) -> Dataset:
+    """Load a data set twice, and split it by the protocol; gives back the split.
+
+    Raises ContractError where it is no Log, differs from one time to the next, or has facts that are not JSON; and the
+    protocol's errors for a Log that is wrong in itself.
+    """
+    name = getattr(function, "__name__", type(function).__name__)
+    splits = []
+    for _ in range(2):
+        log = function(**dict(params or {}))
+        _require(
+            isinstance(log, Log), f"data set '{name}' returned {type(log).__name__}; a data set is a benchmark.Log"
+        )
+        _check_json(log.facts, f"the facts of data set '{name}'")
+        splits.append(split_log(name, log, settings or ProtocolSettings()))
+    _require(
+        splits[0].digest == splits[1].digest, f"data set '{name}' gave two different logs when it was loaded twice"
+    )
+    return splits[0]
+
+
+def check_metric(
+    metric: Metric | Callable[..., Floats | float], *, low: float = 0.0, high: float | None = 1.0, k: int = 3
+) -> None:
+    """Hold a metric against the contract on rankings of three requests.
+
+    Its values must be finite and from `low` to `high` (None: no bound), be the same whatever padding stands behind a
+    ranking, follow their requests into another order, and be 0 for a request without a ranking. Raises ContractError.
+    """
+    items = np.array([[4, 2, 0, 1, 5], [3, 0, 5, 4, 2], [1, 5, PAD, PAD, PAD], [PAD] * 5], dtype=np.int32)
+    scores = np.where(items == PAD, -np.inf, -np.arange(5.0)).astype(np.float32)
+    ranking = Ranking(items, scores)
+    relevant = Ragged.from_lengths([1, 2, 3, 1], [4, 0, 2, 1, 3, 5, 2], [1, 2, 1, 1, 1, 1, 1])
+    before = copy.deepcopy((ranking, relevant))
+    values = _measure(metric, ranking, relevant, k)
+    _require(_same((ranking, relevant), before), "the metric changed the ranking or the relevant items it was given")
+    _require(bool(np.isfinite(values).all()), f"the metric gave {values}; it must be finite")
+    inside = (values >= low) & (values <= (np.inf if high is None else high))
+    _require(
+        bool(inside.all()),
+        f"the metric gave {values}; it must be from {low} to {'any height' if high is None else high}",
+    )
+    padded = Ranking(
+        np.pad(items, ((0, 0), (0, 2)), constant_values=PAD), np.pad(scores, ((0, 0), (0, 2)), mode="edge")
+    )
+    _require(
+        np.allclose(_measure(metric, padded, relevant, k), values),
+        "the metric changed when padding was put behind the rankings; padding (-1) is no item",
+    )
+    order = np.array([2, 0, 3, 1])
+    turned = _measure(metric, ranking.take(order), relevant.take(order), k)
+    _require(
+        np.allclose(turned, values[order] if values.ndim else values),
+        "the metric's values did not follow the requests into another order; one request must not change another's",
+    )
+    if values.ndim:
+        _require(values[3] == 0, f"a request without a ranking scored {values[3]}; it must score 0")
+        _require(len(_measure(metric, ranking.take([]), relevant.take([]), k)) == 0, "no requests must give no values")
+
+
+def check_ranking(ranking: Ranking, requests: Requests, k: int, n_items: int, where: str = "the ranking") -> None:
+    """Raise ContractError, naming the request, where a ranking breaks the contract of `Model.rank`.
+
+    One row per request and at most `k` columns; items of the catalogue, each once in its row, none behind padding, none
+    of `exclude`, only `candidates`; scores finite where an item is, and never rising.
+    """
+    _check_arrays(ranking, requests, k, where)
+    items, scores = ranking.items, ranking.scores
+    filled = items != PAD
+
+    def refuse(wrong: NDArray[np.bool_], what: str) -> None:
+        if wrong.any():
+            row, column = (int(axis[0]) for axis in np.nonzero(wrong))
+            place = f"{where}, request '{requests.ids[row]}', rank {column + 1}"
+            raise ContractError(f"{place}: {what.format(item=items[row, column], score=scores[row, column])}")
+
+    refuse(filled & ((items < 0) | (items >= n_items)), f"item {{item}} is not in the catalogue of {n_items} items")
+    gap = np.zeros_like(filled)
+    gap[:, 1:] = filled[:, 1:] & ~filled[:, :-1]
+    refuse(gap, "there is an item behind padding (the rank before it is empty)")
+    refuse(_repeated(items) & filled, "item {item} is returned for the second time")
+    if len(requests.exclude.values):
+        refuse(filled & _is_in(items, requests.exclude, n_items), "item {item} is one of the request's `exclude`")
+    if requests.candidates is not None:
+        refuse(
+            filled & ~_is_in(items, requests.candidates, n_items), "item {item} is none of the request's `candidates`"
+        )
+    refuse(filled & ~np.isfinite(scores), "the score of item {item} is {score}, no finite number")
+    rising = np.zeros_like(filled)
+    rising[:, 1:] = filled[:, 1:] & (scores[:, 1:] > scores[:, :-1])
+    refuse(rising, "the score {score} of item {item} is higher than the one before it; scores never rise")
+
+
+def _check_arrays(ranking: Ranking, requests: Requests, k: int, where: str) -> None:
+    _require(isinstance(ranking, Ranking), f"{where}: rank returned {type(ranking).__name__}, not a benchmark.Ranking")
+    for name, array, dtype in (("items", ranking.items, np.int32), ("scores", ranking.scores, np.float32)):
+        _require(isinstance(array, np.ndarray), f"{where}: {name} is {type(array).__name__}, not a numpy array")
+        _require(array.dtype == dtype, f"{where}: {name} is of type {array.dtype}; it must be {np.dtype(dtype)}")
+        _require(
+            array.ndim == 2 and len(array) == len(requests) and array.shape[1] <= k,
+            f"{where}: {name} has shape {array.shape}; "
+            f"{len(requests)} requests at k={k} need ({len(requests)}, {k} or fewer)",
+        )
+    _require(
+        ranking.items.shape == ranking.scores.shape,
+        f"{where}: items have shape {ranking.items.shape}, but scores {ranking.scores.shape}",
+    )
+
+
+def _repeated(items: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which entries stand in their row for the second time or more."""
+    order = np.argsort(items, axis=1, kind="stable")
+    arranged = np.take_along_axis(items, order, axis=1)
+    again = np.zeros(items.shape, dtype=bool)
+    again[:, 1:] = arranged[:, 1:] == arranged[:, :-1]
+    out = np.empty_like(again)
+    np.put_along_axis(out, order, again, axis=1)
+    return out
+
+
+def _is_in(items: NDArray[np.int32], rows: Ragged, n_items: int) -> NDArray[np.bool_]:
+    """Which entries of `items` (R, K) are in the row of the same number."""
+    keys = np.sort(rows.rows * n_items + rows.values)
+    wanted = np.arange(len(items))[:, None] * n_items + items
+    if not len(keys):
+        return np.zeros(items.shape, dtype=bool)
+    return np.asarray(keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted)
+
+
+def _maker(model: Model | Callable[[], Model]) -> Callable[[], Model]:
+    if not inspect.isclass(model) and isinstance(model, Model):
+        return lambda: copy.deepcopy(model)
+    return model  # type: ignore[return-value]
+
+
+def _tasks_of(model: Model) -> tuple[Task, ...]:
+    _require(isinstance(model, Model), f"{type(model).__name__} lacks tasks, fit or rank: see benchmark.Model")
+    tasks = model.tasks
+    _require(
+        isinstance(tasks, frozenset) and bool(tasks) and tasks <= set(TASKS),
+        f"tasks is {tasks!r}; it must be a frozenset with one or both of {', '.join(TASKS)}",
+    )
+    return tuple(task for task in TASKS if task in tasks)
+
+
+def _fit(model: Model, data: Dataset, device: str, seed: int) -> None:
+    before = copy.deepcopy((data.train, data.valid))
+    with tempfile.TemporaryDirectory() as folder:
+        context = Context(seed=seed, device=device, workdir=Path(folder))
+        model.fit(data.train, data.valid, context)
+    _check_json(context.facts, "what the model recorded")
+    _require(_same((data.train, data.valid), before), "fit changed the training or validation data it was given")
+
+
+def _check_not_fitted(model: Model, requests: Requests) -> None:
+    try:
+        model.rank(requests, 1)
+    except NotFittedError:
+        return
+    except Exception as error:
+        raise ContractError(f"rank before fit must raise NotFittedError; it raised {error!r}") from error
+    raise ContractError("rank before fit must raise NotFittedError; it returned a ranking")
+
+
+def _rank(model: Model, requests: Requests, k: int, n_items: int, case: str) -> Ranking:
+    before = copy.deepcopy(requests)
+    try:
+        ranking = model.rank(requests, k)
+    except Exception as error:
+        raise ContractError(f"{requests.task}, {case}: rank raised {type(error).__name__}: {error}") from error
+    check_ranking(ranking, requests, k, n_items, f"{requests.task}, {case}")
+    _require(_same(requests, before), f"{requests.task}, {case}: rank changed the requests it was given")
+    return ranking
+
+
+def _check_success(model: Model, split: Split, wanted: float, n_items: int) -> float:
+    best = _rank(model, split.requests, 1, n_items, "k=1").items
+    success = float((best == split.relevant.values[:, None]).any(axis=1).mean())
+    _require(
+        success >= wanted,
+        f"{split.requests.task}: Success@1 is {success:.2f} on the checkerboard; {wanted:.2f} is asked for. "
+        "A model that learns finds the next item of a circle, and the item that a query names.",
+    )
+    return success
+
+
+def _check_requests(model: Model, data: Dataset, task: Task, wanted: float) -> None:
+    """All kinds of requests, common and odd ones."""
+    requests, relevant, n = data.test[task].requests, data.test[task].relevant, len(data.train.catalog)
+    full = _rank(model, requests, n + 5, n, "k above the number of items")
+    _rank(model, requests.take([]), 10, n, "no requests")
+    _rank(model, replace(requests, users=np.full(len(requests), -1, dtype=np.int32)), 10, n, "unknown users")
+    for case, odd in _odd_requests(data, requests):
+        _rank(model, odd, 10, n, case)
+
+    rows = np.flatnonzero(full.items[:, 0] != PAD) if full.items.shape[1] else np.empty(0, dtype=np.int64)
+    favourites = Ragged.from_pairs(rows, full.items[rows, 0], len(requests))
+    others = _rank(model, replace(requests, exclude=favourites), 10, n, "best item excluded")
+    lost = (full.items != PAD).sum(axis=1) > 1
+    _require(
+        not lost.any() or bool((others.items[lost] != PAD).any(axis=1).all()),
+        f"{task}: with the best item excluded nothing was returned, though there were other items",
+    )
+    # The answer and the two items before it in the catalogue's circle of row numbers.
+    three = (relevant.values[:, None] - np.arange(3)) % n
+    candidates = Ragged.from_lengths(np.full(len(requests), 3), three.ravel())
+    chosen = _rank(model, replace(requests, candidates=candidates), 10, n, "three candidates")
+    _rank(model, replace(requests, candidates=candidates, exclude=relevant), 10, n, "candidates and exclude")
+    found = float((chosen.items[:, :1] == relevant.values[:, None]).any(axis=1).mean())
+    _require(
+        found >= wanted, f"{task}: among three candidates the answer is first in {found:.2f}; {wanted:.2f} is asked for"
+    )
+
+
+def _odd_requests(data: Dataset, requests: Requests) -> Iterator[tuple[str, Requests]]:
+    one = requests.take([0])
+    if requests.task == "recommendation":
+        cold = int(np.flatnonzero(data.train.popularity("recommendation") == 0)[0])
+        yield "a history of one item never seen in training", replace(one, histories=Ragged.from_rows([[cold]]))
+        yield (
+            "a long history",
+            replace(one, histories=Ragged.from_rows([np.arange(200) % (len(data.train.catalog) - 1)])),
+        )
+    else:
+        for text in ("", "?!", "words unheard", 'it\'s "quoted" (and: more) 100% AND -not~ [x] #1'):
+            yield f"the query {text!r}", replace(one, queries=np.array([text], dtype=object))
+
+
+def _check_batches(model: Model, requests: Requests, n_items: int) -> None:
+    """A ranking depends on its own request alone."""
+    k = n_items
+    together = _rank(model, requests, k, n_items, "all requests together")
+    backwards = np.arange(len(requests))[::-1]
+    _check_equal(
+        together.take(backwards),
+        _rank(model, requests.take(backwards), k, n_items, "requests in another order"),
+        f"{requests.task}: rankings changed when the requests came in another order",
+    )
+    for row in range(min(5, len(requests))):
+        _check_equal(
+            together.take([row]),
+            _rank(model, requests.take([row]), k, n_items, "one request alone"),
+            f"{requests.task}: the ranking of request '{requests.ids[row]}' changed when it was asked for alone",
+        )
+
+
+def _check_refit(fitted: Model, make: Callable[[], Model], tasks: tuple[Task, ...], device: str, seed: int) -> None:
+    """A model fitted again equals a new one: it forgot, and the seed decides. The data has only the model's tasks."""
+    data = checkerboard(n_items=12, n_users=60, tasks=tasks)
+
+    def rankings(model: Model) -> list[Ranking]:
+        _fit(model, data, device, seed)
+        n = len(data.train.catalog)
+        return [_rank(model, data.test[task].requests, n, n, "fitted again") for task in tasks]
+
+    new = rankings(make())
+    try:
+        for again, other in zip(rankings(fitted), new, strict=True):
+            _check_equal(again, other, "")
+    except ContractError:
+        for again, other in zip(rankings(make()), new, strict=True):
+            _check_equal(again, other, "two fits with the same seed on the same data gave different rankings")
+        raise ContractError("a model fitted for the second time differs from a new one: fit must forget") from None
+
+
+def _check_equal(a: Ranking, b: Ranking, message: str) -> None:
+    """Equal items, except where two scores are so close that rounding in another batch size can exchange them."""
+    width = max(a.items.shape[1], b.items.shape[1])
+    items_a, items_b = (np.pad(r.items, ((0, 0), (0, width - r.items.shape[1])), constant_values=PAD) for r in (a, b))
+    differs = items_a != items_b
+    if not differs.any():
+        return
+    scores_a, scores_b = (
+        np.pad(r.scores, ((0, 0), (0, width - r.scores.shape[1])), constant_values=-np.inf).astype(np.float64)
+        for r in (a, b)
+    )
+    filled = (items_a != PAD) & (items_b != PAD)
+    near = filled & (np.abs(np.where(filled, scores_a - scores_b, 0)) <= 1e-4 * np.maximum(1, np.abs(scores_b)))
+    tied = np.zeros_like(filled)
+    tied[:, 1:] = scores_a[:, 1:] == scores_a[:, :-1]
+    tied[:, :-1] |= tied[:, 1:]
+    wrong = differs & (~near | tied)
+    if wrong.any():
+        row, column = (int(axis[0]) for axis in np.nonzero(wrong))
+        hint = "; ties are broken by benchmark.tie_break, never by chance" if tied[row, column] else ""
+        raise ContractError(
+            f"{message} (row {row}, rank {column + 1}: item {items_a[row, column]} or {items_b[row, column]}{hint})"
+        )
+
+
+def _measure(metric: Callable[..., Floats | float], ranking: Ranking, relevant: Ragged, k: int) -> Floats:
+    popularity: Longs = np.array([5, 4, 3, 2, 1, 0], dtype=np.int64)
+    more: dict[str, Any] = {"popularity": popularity} if "popularity" in inspect.signature(metric).parameters else {}
+    values = np.asarray(metric(ranking, relevant, k, **more))
+    _require(
+        values.dtype == np.float64 and values.shape in ((), (len(relevant),)),
+        f"the metric gave {values.dtype} of shape {values.shape}; it must give float64, "
+        f"one per request ({len(relevant)},), or one float",
+    )
+    return values
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two structures of dataclasses, containers and arrays hold the same values."""
+    if isinstance(a, np.ndarray):
+        return a.shape == b.shape and bool(np.array_equal(a, b))
+    if is_dataclass(a) and not isinstance(a, type):
+        return all(_same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, Mapping):
+        return list(a) == list(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a.equals(b)) if hasattr(a, "equals") else bool(a == b)
+
+
+def _check_json(values: Mapping[str, Any], what: str) -> None:
+    try:
+        json.dumps(dict(values), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"{what} must be JSON values: {error}") from None
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ContractError(message)
