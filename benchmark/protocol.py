@@ -48,7 +48,7 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     """
     _check_settings(settings)
     _check_log(name, log)
-    given = len(log.user)
+    given = len(log.user), len(log.queries)
     log = _in_normal_order(log, settings.seed)
     part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
 
@@ -80,8 +80,8 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         **log.facts,
         **dataclasses.asdict(settings),
         "items": len(log.catalog),
-        **(_interaction_facts(log, part, test["recommendation"], given) if len(log.user) else {}),
-        **(_query_facts(train, valid["search"], test["search"]) if len(log.query) else {}),
+        **(_interaction_facts(log, part, test["recommendation"], given[0]) if len(log.user) else {}),
+        **(_query_facts(train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
     }
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
 
@@ -380,12 +380,13 @@ def _interaction_facts(log: Log, part: Parts, test: Split, given: int) -> dict[s
     }
 
 
-def _query_facts(train: Train, valid: Split, test: Split) -> dict[str, Any]:
+def _query_facts(train: Train, valid: Split, test: Split, given: int) -> dict[str, Any]:
     trained = train.popularity("search") > 0
     pairs = [len(train.searches.values), len(valid.relevant.values), len(test.relevant.values)]
     texts = np.concatenate([train.queries, valid.requests.queries, test.requests.queries])
     return {
         "queries": len(texts),
+        "queries_without_relevant_item_dropped": given - len(texts),
         "queries_with_a_text_seen_before": len(texts) - len({str(text).casefold() for text in texts}),
         "train_queries": len(train.queries),
         "valid_requests_search": len(valid.requests),

@@ -1,1 +1,94 @@
-"""Placeholder."""
+"""The statistics of Penha 2024, Table 3: how large, dense and concentrated data is, and how its two tasks differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import Analysis, AnalysisInput, Dataset, Task, hookimpl
+
+NOTE = (
+    "As in Penha 2024, Table 3. An item of a task is one that occurs in its training, validation or test data; the "
+    "density is interactions / (users × items). Popularity is counted in training alone: the Gini index is over the "
+    "items that occur there; KS is the two-sample Kolmogorov-Smirnov distance between the items' shares in search and "
+    "in recommendation, KLD the Kullback-Leibler divergence in nats after adding 1 to every count, all over the "
+    "items that occur in the training data of either task. The paper states neither its smoothing nor its logarithm."
+)
+ROWS = (
+    *("items (R)", "users", "interactions", "density", "Gini (R)"),
+    *("items (S)", "queries", "relevant per query", "Gini (S)"),
+    *("KS(S, R)", "KLD(S ‖ R)", "KLD(R ‖ S)"),
+)
+
+
+@hookimpl
+def benchmark_analyses() -> dict[str, str]:
+    return {"dataset-statistics": "benchmark_statistics:dataset_statistics"}
+
+
+def dataset_statistics(given: AnalysisInput) -> Analysis:
+    """One column per data set, one row per statistic; empty where a data set lacks the task."""
+    import pandas as pd
+
+    columns = {name: statistics(given.dataset(name)) for name in given.datasets}
+    rows = [row for row in ROWS if any(row in column for column in columns.values())]
+    table = pd.DataFrame({"statistic": rows}, dtype=object)
+    for name, column in columns.items():
+        table[name] = pd.Series([_rounded(column.get(row, "")) for row in rows], dtype=object)
+    return Analysis("Data sets", table, NOTE)
+
+
+def _rounded(value: Any) -> Any:
+    """Three digits, as the paper prints; counts stay whole."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def statistics(dataset: Dataset) -> dict[str, Any]:
+    """The statistics of one data set by the names in `ROWS`, as plain numbers; without those of an absent task."""
+    train, out = dataset.train, dict[str, Any]()
+    if "recommendation" in dataset.tasks:
+        items, pairs = _occurrences(dataset, "recommendation", train.histories.values)
+        users = int((train.histories.lengths > 0).sum())
+        out |= {"items (R)": items, "users": users, "interactions": pairs, "density": pairs / (users * items)}
+        out["Gini (R)"] = gini(train.popularity("recommendation"))
+    if "search" in dataset.tasks:
+        items, pairs = _occurrences(dataset, "search", train.searches.values)
+        queries = len(train.queries) + len(dataset.valid["search"].requests) + len(dataset.test["search"].requests)
+        out |= {"items (S)": items, "queries": queries, "relevant per query": pairs / queries}
+        out["Gini (S)"] = gini(train.popularity("search"))
+    if len(dataset.tasks) == 2:
+        searched, recommended = train.popularity("search"), train.popularity("recommendation")
+        either = (searched > 0) | (recommended > 0)
+        searched, recommended = searched[either], recommended[either]
+        out["KS(S, R)"] = ks_distance(searched / searched.sum(), recommended / recommended.sum())
+        out["KLD(S ‖ R)"] = kl_divergence(searched, recommended)
+        out["KLD(R ‖ S)"] = kl_divergence(recommended, searched)
+    return out
+
+
+def _occurrences(dataset: Dataset, task: Task, trained: NDArray[np.int32]) -> tuple[int, int]:
+    """How many items the task's data has, and how many user-item or query-item pairs."""
+    values = np.concatenate([trained, dataset.valid[task].relevant.values, dataset.test[task].relevant.values])
+    return len(np.unique(values)), len(values)
+
+
+def gini(counts: NDArray[np.int64]) -> float:
+    """The Gini index of the positive counts: 0 where all are equal, near 1 where one item has nearly everything."""
+    ordered = np.sort(counts[counts > 0]).astype(np.float64)
+    n = len(ordered)
+    return float(2 * (np.arange(1, n + 1) @ ordered) / (n * ordered.sum()) - (n + 1) / n) if n else 0.0
+
+
+def ks_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """The largest difference between the empirical distribution functions of two samples."""
+    points = np.concatenate([a, b])
+    at = (np.searchsorted(np.sort(sample), points, side="right") / len(sample) for sample in (a, b))
+    return float(np.abs(next(at) - next(at)).max())
+
+
+def kl_divergence(p: NDArray[np.int64], q: NDArray[np.int64]) -> float:
+    """KLD(p ‖ q) in nats between two vectors of counts, each with 1 added."""
+    p_share, q_share = ((counts + 1) / (counts + 1).sum() for counts in (p, q))
+    return float(p_share @ np.log(p_share / q_share))

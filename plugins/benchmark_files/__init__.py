@@ -1,0 +1,60 @@
+"""A user's own data: tables in CSV or Parquet, RecBole's atomic files, or TREC topics, qrels and documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from benchmark import BenchmarkError, Log, hookimpl
+
+__all__ = ["benchmark_datasets", "files"]
+
+
+@hookimpl
+def benchmark_datasets() -> dict[str, str]:
+    return {"files": "benchmark_files:files"}
+
+
+def files(
+    path: str,
+    format: Literal["tables", "recbole", "trec"] = "tables",  # noqa: A002 - the word a suite's author expects
+    names: dict[str, str] | None = None,
+    columns: dict[str, str] | None = None,
+    ties: Literal["hash", "file"] = "hash",
+    unknown: Literal["error", "drop"] = "error",
+) -> Log:
+    """A data set from the files of one folder; recommendation, search or both, as far as they are there.
+
+    Formats:
+        tables: `items` (id, text, and any other columns, which become attributes; without this file an item's text is
+            its id), `interactions` (user, item, time, perhaps split), `queries` (id, text, perhaps split) and
+            `relevance` (query, item, perhaps grade), each as .csv, .tsv (no quoting), .csv.gz, .tsv.gz or .parquet. A
+            time is a number (whole seconds count) or an ISO 8601 date. A split column says train, valid or test and
+            then replaces the suite's own split.
+        recbole: one .inter and perhaps one .item with typed headers (`user_id:token`); columns of the type token_seq
+            are the text of an item. x.train.inter, x.valid.inter and x.test.inter come with their own split. `queries`
+            and `relevance` as in tables.
+        trec: topics (<top> elements, or lines of id, tab, text), qrels (query, 0, document, grade) and documents (<DOC>
+            elements, .jsonl, or lines of id, tab, text; a file or a folder of them), gzipped or not.
+
+    Args:
+        path: the folder.
+        names: names of files that are called otherwise: {interactions: ratings.csv}, {topics: query-text.trec}.
+        columns: names of columns that are called otherwise: {user: userId}, or for one table {items.id: asin}.
+        ties: what orders interactions of one user at one time: a hash, or the order in the file. With "file" the time
+            may be missing; the file's order is then the order in time.
+        unknown: what becomes of interactions and judgements whose item or query is in no file: an error, or they are
+            left out and counted.
+
+    Raises BenchmarkError for what is missing, unknown, given twice or no time, with the first row where it is so
+    (counted from 1, without the header).
+    """
+    from benchmark_files import recbole, tables, trec
+    from benchmark_files.log import as_log
+
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        what = "is a file; give its folder" if folder.exists() else "does not exist"
+        raise BenchmarkError(f"data set 'files': the path {folder} {what}.")
+    read = {"tables": tables.read, "recbole": recbole.read, "trec": trec.read}[format]
+    return as_log(read(folder, names or {}, columns or {}, ties == "file"), ties, unknown == "drop")

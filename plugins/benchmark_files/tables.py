@@ -1,0 +1,138 @@
+"""Tables in CSV, TSV or Parquet, and the four tables that every format is turned into."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from benchmark import BenchmarkError
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz")
+NEEDED = {
+    "items": ("id", "text"),
+    "interactions": ("user", "item", "time"),
+    "queries": ("id", "text"),
+    "relevance": ("query", "item"),
+}
+OPTIONAL = {"interactions": ("split",), "queries": ("split",), "relevance": ("grade",)}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under our own column names, and the name of the file that errors speak of."""
+
+    file: str
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Tables:
+    items: Table | None = None
+    interactions: Table | None = None
+    queries: Table | None = None
+    relevance: Table | None = None
+
+
+def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool) -> Tables:
+    """The tables of a folder. `untimed` allows interactions without a time: row numbers take its place."""
+    check_keys("names", names, list(NEEDED))
+    known = [c for table in NEEDED for c in (*NEEDED[table], *OPTIONAL.get(table, ()))]
+    qualified = [f"{table}.{c}" for table in NEEDED for c in (*NEEDED[table], *OPTIONAL.get(table, ()))]
+    check_keys("columns", columns, [*dict.fromkeys(known), *qualified])
+    found = {role: find(folder, role, names) for role in NEEDED}
+    if not any(found.values()):
+        there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
+        raise BenchmarkError(
+            f"{folder} has none of the files items, interactions, queries, relevance ({', '.join(ENDINGS)}); "
+            f"there is {there}. Say what they are called with params: {{names: {{interactions: …}}}}."
+        )
+    return Tables(**{role: load(file, role, columns, untimed) for role, file in found.items() if file})
+
+
+def check_keys(what: str, given: Mapping[str, str], known: list[str]) -> None:
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise BenchmarkError(
+                f"data set 'files': {what} has the unknown key '{key}'.{hint} Known: {', '.join(known)}."
+            )
+
+
+def find(folder: Path, role: str, names: Mapping[str, str]) -> Path | None:
+    """The file of this role: the one that was named, or the only one called `role` with a known ending."""
+    if role in names:
+        return named(folder, role, names[role])
+    candidates = [folder / f"{role}{ending}" for ending in ENDINGS if (folder / f"{role}{ending}").is_file()]
+    if len(candidates) > 1:
+        raise ambiguous(folder, role, candidates)
+    return candidates[0] if candidates else None
+
+
+def named(folder: Path, role: str, name: str) -> Path:
+    if (folder / name).exists():
+        return folder / name
+    close = difflib.get_close_matches(name, [p.name for p in folder.iterdir()], n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    raise BenchmarkError(f"data set 'files': {role} should be in {folder / name}, which does not exist.{hint}")
+
+
+def ambiguous(folder: Path, role: str, candidates: list[Path]) -> BenchmarkError:
+    return BenchmarkError(
+        f"{folder} has several files for {role}: {', '.join(sorted(p.name for p in candidates))}. "
+        f"Choose one with params: {{names: {{{role}: …}}}}."
+    )
+
+
+def load(file: Path, role: str, columns: Mapping[str, str], untimed: bool) -> Table:
+    """One table under our column names; only `items` keeps the columns that nobody asked for."""
+    rows = frame(file, quick=role in ("interactions", "relevance"))
+    renamed = {}
+    for column in (*NEEDED[role], *OPTIONAL.get(role, ())):
+        own = columns.get(f"{role}.{column}")
+        theirs = own or columns.get(column, column)
+        if theirs not in rows.columns and not own and column in rows.columns:
+            theirs = column  # a name for all tables need not hold for each of them
+        if theirs in rows.columns:
+            renamed[theirs] = column
+        elif own or (column in NEEDED[role] and not (column == "time" and untimed)):
+            raise missing(file.name, column, theirs, list(rows.columns))
+    if role == "items":
+        rows = rows.drop(columns=[c for c in renamed.values() if c in rows.columns and c not in renamed])
+        return Table(file.name, rows.rename(columns=renamed))
+    rows = rows[list(renamed)].rename(columns=renamed)
+    if role == "interactions" and "time" not in rows:
+        rows["time"] = range(len(rows))
+    return Table(file.name, rows)
+
+
+def frame(file: Path, quick: bool = False) -> pd.DataFrame:
+    """The rows of one file; all columns of a CSV are text."""
+    try:
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file)
+        if ".tsv" in file.suffixes:  # without quoting, so that a lone quotation mark cannot swallow rows
+            return pd.read_csv(
+                file, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=csv.QUOTE_NONE
+            )
+        engine: Literal["pyarrow", "c"] = "pyarrow" if quick else "c"
+        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", engine=engine)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+        raise BenchmarkError(f"{file} cannot be read as a table: {str(error).strip().splitlines()[0]}") from error
+
+
+def missing(file: str, column: str, theirs: str, there: list[str]) -> BenchmarkError:
+    lowered = {name.lower(): name for name in there}
+    close = difflib.get_close_matches(theirs.lower(), lowered, n=1, cutoff=0.4)
+    hint = f" Did you mean '{lowered[close[0]]}'?" if close else ""
+    order = " Without times, give ties: file, and the order of the rows counts." if column == "time" else ""
+    return BenchmarkError(
+        f"{file} has no column '{theirs}'.{hint} It has: {', '.join(map(str, there))}. "
+        f"Say what it is called with params: {{columns: {{{column}: …}}}}.{order}"
+    )

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark import BenchmarkError, Catalog, Dataset, Log, Ragged, Split, Task
+from benchmark.protocol import ProtocolSettings, split_log
+
+
+def strings(values: list[str]) -> Any:
+    return np.array(values, dtype=object)
+
+
+def make_log(
+    interactions: list[tuple[int, int, int]], judgements: list[tuple[int, int, float]] | None = None, **changes: Any
+) -> Log:
+    """A log from (user, item, time) and (query, item, grade); ids are u0…, i0…, q0…"""
+    user, item, time = np.array(interactions, dtype=np.int64).reshape(-1, 3).T
+    pairs = np.array(judgements or [], dtype=np.float64).reshape(-1, 3)
+    n = int(max([*item, *pairs[:, 1], 0])) + 1
+    names = strings([f"i{i}" for i in range(n)])
+    queries = int(max([*pairs[:, 0], -1])) + 1
+    log = Log(
+        catalog=Catalog(names, strings([f"text {i}" for i in range(n)]), pd.DataFrame({"year": range(n)})),
+        users=strings([f"u{u}" for u in range(int(max([*user, -1])) + 1)]),
+        user=user.astype(np.int32),
+        item=item.astype(np.int32),
+        time=time,
+        query_ids=strings([f"q{q}" for q in range(queries)]),
+        queries=strings([f"query {q}" for q in range(queries)]),
+        query=pairs[:, 0].astype(np.int32),
+        relevant=pairs[:, 1].astype(np.int32),
+        grade=pairs[:, 2].astype(np.float32),
+    )
+    return replace(log, **changes)
+
+
+def named(data: Dataset, rows: Ragged, i: int) -> list[str]:
+    return [str(name) for name in data.train.catalog.ids[rows[i]]]
+
+
+def histories(data: Dataset) -> dict[str, list[str]]:
+    return {str(u): named(data, data.train.histories, i) for i, u in enumerate(data.train.users)}
+
+
+def asked(data: Dataset, split: Split) -> dict[str, tuple[list[str], list[str]]]:
+    """Request id -> history, relevant items (sorted)."""
+    r = split.requests
+    return {str(r.ids[i]): (named(data, r.histories, i), sorted(named(data, split.relevant, i))) for i in range(len(r))}
+
+
+# u0 has five interactions, given out of order; u1 three; u2 two, which is too few to be tested
+LOG = make_log([(0, 3, 40), (0, 0, 10), (0, 1, 20), (0, 2, 30), (0, 4, 50), (1, 1, 5), (1, 2, 6), (1, 0, 7),
+                (2, 0, 1), (2, 1, 2)])  # fmt: skip
+
+
+def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
+    data = split_log("d", LOG, ProtocolSettings())
+    assert histories(data) == {"u0": ["i0", "i1", "i2"], "u1": ["i1"], "u2": ["i0", "i1"]}
+    assert asked(data, data.valid["recommendation"]) == {
+        "u:u0": (["i0", "i1", "i2"], ["i3"]),
+        "u:u1": (["i1"], ["i2"]),
+    }
+    assert asked(data, data.test["recommendation"]) == {
+        "u:u0": (["i0", "i1", "i2", "i3"], ["i4"]),
+        "u:u1": (["i1", "i2"], ["i0"]),
+    }
+    requests = data.test["recommendation"].requests
+    assert [f"u:{data.train.users[row]}" for row in requests.users] == requests.ids.tolist()
+    assert data.tasks == ("recommendation",)
+    assert data.facts["users_only_in_training"] == 1
+    row = data.train.users.tolist().index("u0")
+    assert data.train.times[data.train.histories.rows == row].tolist() == [10, 20, 30]
+    assert data.train.catalog.attributes["year"].tolist() == [int(str(i)[1:]) for i in data.train.catalog.ids]
+
+
+def test_ratio_takes_shares_of_each_user_and_one_at_least() -> None:
+    log = make_log([(0, i, i) for i in range(10)] + [(1, i, i) for i in range(3)])
+    data = split_log("d", log, ProtocolSettings(split="ratio", valid_share=0.2, test_share=0.3))
+    assert asked(data, data.test["recommendation"])["u:u0"] == ([f"i{i}" for i in range(7)], ["i7", "i8", "i9"])
+    assert asked(data, data.valid["recommendation"])["u:u0"] == ([f"i{i}" for i in range(5)], ["i5", "i6"])
+    assert asked(data, data.test["recommendation"])["u:u1"] == (["i0", "i1"], ["i2"])
+    assert histories(data)["u1"] == ["i0"]
+
+
+def test_global_time_cuts_everybody_at_the_same_moments() -> None:
+    # ten interactions at times 0-9: validation from time 6, test from time 8; u1 appears at 8 and has no history
+    log = make_log([(0, t, t) for t in range(8)] + [(0, 8, 9), (1, 1, 8)])
+    data = split_log("d", log, ProtocolSettings(split="global-time", valid_share=0.2, test_share=0.2))
+    assert histories(data) == {"u0": [f"i{i}" for i in range(6)], "u1": []}
+    assert asked(data, data.valid["recommendation"]) == {"u:u0": ([f"i{i}" for i in range(6)], ["i6", "i7"])}
+    assert asked(data, data.test["recommendation"]) == {"u:u0": ([f"i{i}" for i in range(8)], ["i8"])}
+    assert data.facts["users_without_history_dropped"] == 1
+    assert data.facts["leak_share"] == 0
+
+
+def test_a_given_split_wins() -> None:
+    part = np.array([0, 2, 0, 1], dtype=np.int8)
+    log = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3), (0, 3, 4)], interaction_part=part)
+    data = split_log("d", log, ProtocolSettings())
+    assert asked(data, data.valid["recommendation"]) == {"u:u0": (["i0", "i2"], ["i3"])}
+    assert asked(data, data.test["recommendation"]) == {"u:u0": (["i0", "i2", "i3"], ["i1"])}
+    judged = [(q, q % 3, 1.0) for q in range(4)]
+    log = make_log([], judged, query_part=np.array([2, 0, 1, 0], dtype=np.int8))
+    data = split_log("d", log, ProtocolSettings())
+    assert data.test["search"].requests.ids.tolist() == ["q:q0"]
+    assert data.valid["search"].requests.ids.tolist() == ["q:q2"]
+    assert sorted(data.train.queries) == ["query 1", "query 3"]
+
+
+def test_queries_are_disjoint_and_keep_their_grades() -> None:
+    judged = [(q, i, 1.0 + i) for q in range(20) for i in range(3)] + [(20, 0, 0.0), (3, 1, 1.0)]
+    data = split_log("d", make_log([], judged), ProtocolSettings(valid_share=0.1, test_share=0.2))
+    test, valid = data.test["search"], data.valid["search"]
+    assert (len(data.train.queries), len(valid.requests), len(test.requests)) == (14, 2, 4)
+    texts = [*data.train.queries, *valid.requests.queries, *test.requests.queries]
+    assert sorted(texts) == sorted(f"query {q}" for q in range(20))  # query 20 has no relevant item
+    assert data.facts["queries_without_relevant_item_dropped"] == 1
+    assert test.relevant.grades is not None
+    for i in range(4):
+        assert test.relevant.grades[test.relevant.rows == i].tolist() == [
+            1.0 + int(name[1:]) for name in named(data, test.relevant, i)
+        ]
+    assert test.requests.users.tolist() == [-1] * 4
+    assert test.requests.histories.lengths.tolist() == [0] * 4
+
+
+def test_seen_items_are_excluded_beyond_the_cap_but_never_the_answer() -> None:
+    # i1 is bought again at the end
+    log = make_log([(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 1, 4)])
+    capped = ProtocolSettings(max_history=2, mask_seen=True)
+    requests = split_log("d", log, capped).test["recommendation"].requests
+    data = split_log("d", log, capped)
+    assert named(data, requests.histories, 0) == ["i2", "i3"]
+    assert sorted(named(data, requests.exclude, 0)) == ["i0", "i2", "i3"]
+    open_ = split_log("d", log, ProtocolSettings(max_history=None))
+    assert named(open_, open_.test["recommendation"].requests.histories, 0) == ["i0", "i1", "i2", "i3"]
+    assert open_.test["recommendation"].requests.exclude.lengths.tolist() == [0]
+    assert len({data.digest, open_.digest, split_log("d", log, ProtocolSettings()).digest}) == 3
+
+
+def test_rows_are_dropped_only_where_user_item_and_time_are_equal() -> None:
+    log = make_log([(0, 0, 1), (0, 1, 1), (0, 0, 1), (0, 0, 2), (0, 2, 3), (0, 3, 4)])
+    for ties in ("hash", "file"):
+        data = split_log("d", replace(log, ties=ties), ProtocolSettings())
+        assert sorted(histories(data)["u0"]) == ["i0", "i0", "i1"]
+        assert data.facts["repeated_rows_dropped"] == 1
+        assert data.facts["tied_time_share"] == pytest.approx(2 / 5)
+
+
+def test_ties_follow_the_file_only_where_asked() -> None:
+    log = make_log([(u, i, 7) for u in range(50) for i in (3, 0, 4, 1, 2)])
+    data = split_log("d", replace(log, ties="file"), ProtocolSettings())
+    assert set(map(tuple, histories(data).values())) == {("i3", "i0", "i4")}
+    lasts = [answer[1][0] for answer in asked(data, data.test["recommendation"]).values()]
+    assert set(lasts) == {"i2"}
+    data = split_log("d", log, ProtocolSettings())
+    lasts = [answer[1][0] for answer in asked(data, data.test["recommendation"]).values()]
+    assert set(lasts) == {"i0", "i1", "i2", "i3", "i4"}  # an order by id would leave one
+    assert data.facts["tied_target_share"] == 1
+
+
+def test_leak_share_is_the_training_that_is_later_than_the_request() -> None:
+    # u0 is asked at time 3; of the two training rows the other user's, at time 10, is later. u1 is asked at 12.
+    log = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 0, 10), (1, 1, 11), (1, 2, 12)])
+    assert split_log("d", log, ProtocolSettings()).facts["leak_share"] == pytest.approx((1 / 2 + 0) / 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time": np.array([1, 2, -3])}, r"'time' is -3 in row 2; known: seconds"),
+        ({"time": np.array([1, np.nan, 3])}, r"'time' is NaN in row 1"),
+        ({"time": np.array([1.0, 2.0, 3.0])}, r"'time' must hold integers, not float64"),
+        ({"time": np.array([1, 2])}, r"'time' has 2 rows where 3 belong together"),
+        ({"item": np.array([0, 9, 2], dtype=np.int32)}, r"'item' is 9 in row 1; known: 0 to 2"),
+        ({"user": np.array([0, 0, -1], dtype=np.int32)}, r"'user' is -1 in row 2"),
+        ({"users": strings(["u0", "u0"])}, r"'users' has 1 ids twice, the first is 'u0'"),
+        ({"interaction_part": np.array([0, 1, 3], dtype=np.int8)}, r"'interaction_part' is 3 in row 2"),
+        ({"interaction_part": np.array([0, 1, 0], dtype=np.int8)}, r"the test part of recommendation is empty"),
+        ({"user": np.array([0, 0, 1], dtype=np.int32), "users": strings(["a", "b"])}, r"validation part .* is empty"),
+    ],
+)
+def test_a_bad_log_is_refused_with_its_first_bad_row(changes: dict[str, Any], message: str) -> None:
+    log = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3)])
+    with pytest.raises(BenchmarkError, match=message):
+        split_log("d", replace(log, **changes), ProtocolSettings())
+
+
+def test_too_little_is_refused() -> None:
+    with pytest.raises(BenchmarkError, match="neither interactions nor a query"):
+        split_log("d", make_log([], [(0, 0, 0.0)]), ProtocolSettings())
+    with pytest.raises(BenchmarkError, match="2 queries with a relevant item"):
+        split_log("d", make_log([], [(0, 0, 1.0), (1, 0, 1.0)]), ProtocolSettings())
+    with pytest.raises(BenchmarkError, match="leave nothing to train on"):
+        split_log("d", LOG, ProtocolSettings(valid_share=0.5, test_share=0.5))
+    with pytest.raises(BenchmarkError, match="max_history is 0"):
+        split_log("d", LOG, ProtocolSettings(max_history=0))
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Log:
+    """Users with distinct items, at least one of them long enough to be tested; times with ties; a few queries."""
+    n_items, n_users = draw(st.integers(4, 12)), draw(st.integers(1, 6))
+    rows: list[tuple[int, int, int]] = []
+    for user in range(n_users):
+        items = draw(st.lists(st.integers(0, n_items - 1), unique=True, min_size=4 if user == 0 else 1))
+        rows += [(user, item, draw(st.integers(0, 9))) for item in items]
+    judged = [(q, draw(st.integers(0, n_items - 1)), 1.0) for q in range(draw(st.integers(3, 12)))]
+    return make_log(draw(st.permutations(rows)), judged)
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs(), st.sampled_from(["leave-one-out", "ratio"]), st.integers(1, 4), st.booleans())
+def test_whatever_the_log(log: Log, split: Any, cap: int, mask_seen: bool) -> None:
+    options = ProtocolSettings(split=split, max_history=cap, mask_seen=mask_seen, valid_share=0.2, test_share=0.2)
+    data = split_log("d", log, options)
+    given_pairs = set(zip(log.users[log.user], log.catalog.ids[log.item], strict=True))
+    train = {(u, i) for u, items in histories(data).items() for i in items}
+    answers: dict[str, set[tuple[str, str]]] = {}
+    for part, splits in (("valid", data.valid), ("test", data.test)):
+        requests, relevant = splits["recommendation"].requests, splits["recommendation"].relevant
+        assert (requests.histories.lengths >= 1).all()
+        assert (requests.histories.lengths <= cap).all()
+        for request, (history, items) in asked(data, splits["recommendation"]).items():
+            assert not set(history) & set(items)
+            answers.setdefault(part, set()).update((request[2:], item) for item in items)
+        excluded = set(zip(requests.exclude.rows, requests.exclude.values, strict=True))
+        assert not excluded & set(zip(relevant.rows, relevant.values, strict=True))
+        if mask_seen:
+            assert set(zip(requests.histories.rows, requests.histories.values, strict=True)) <= excluded
+    assert train | answers["valid"] | answers["test"] == given_pairs
+    assert not train & answers["valid"]
+    assert not train & answers["test"]
+    assert not answers["valid"] & answers["test"]
+    texts = [*data.train.queries, *data.valid["search"].requests.queries, *data.test["search"].requests.queries]
+    assert sorted(texts) == sorted(log.queries)
+
+
+@settings(max_examples=20, deadline=None)
+@given(logs(), st.randoms(use_true_random=False))
+def test_the_order_of_the_file_does_not_matter_and_the_seed_does(log: Log, random: Any) -> None:
+    rows, items = list(range(len(log.user))), list(range(len(log.catalog)))
+    random.shuffle(rows)
+    random.shuffle(items)
+    number = np.argsort(items).astype(np.int32)
+    other = replace(
+        log,
+        catalog=Catalog(log.catalog.ids[items], log.catalog.texts[items], log.catalog.attributes.iloc[items]),
+        user=log.user[rows],
+        item=number[log.item[rows]],
+        time=log.time[rows],
+        relevant=number[log.relevant],
+    )
+    digest = split_log("d", log, ProtocolSettings()).digest
+    assert split_log("another name", other, ProtocolSettings()).digest == digest
+    assert split_log("d", log, ProtocolSettings(seed=1)).digest != digest
+
+
+def test_the_row_numbers_say_nothing_about_the_order_of_the_items() -> None:
+    log = make_log([(u, i, i) for u in range(3) for i in range(200)])
+    rows = [int(str(i)[1:]) for i in split_log("d", log, ProtocolSettings()).train.catalog.ids]
+    assert abs(np.corrcoef(rows, np.arange(200))[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("task", ["recommendation", "search"])
+def test_one_half_is_enough(task: Task) -> None:
+    log = (
+        make_log([(0, i, i) for i in range(4)])
+        if task == "recommendation"
+        else make_log([], [(q, q, 1.0) for q in range(3)])
+    )
+    data = split_log("d", log, ProtocolSettings())
+    assert data.tasks == (task,)
+    assert data.train.popularity("search").sum() == (1 if task == "search" else 0)
