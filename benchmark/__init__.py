@@ -1,4 +1,5 @@
-"""The public names: what a plugin may import. Each is imported when it is first used, so that `import benchmark` is cheap."""
+"""The public names: what a plugin may import. Each is imported when it is first used, so that `import benchmark` is
+cheap."""
 
 from __future__ import annotations
 

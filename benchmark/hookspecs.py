@@ -1,6 +1,7 @@
 """The contract: what a plugin can add. A plugin is a module with some of these functions, marked with `@hookimpl`.
 
-Hooks that offer something return data and import nothing heavy; a target is the thing itself or "module:attribute", which
+Hooks that offer something return data and import nothing heavy; a target is the thing itself or "module:attribute",
+which
 is imported when it is used. An implementation may take fewer arguments than the specification.
 """
 
@@ -43,7 +44,8 @@ def benchmark_metrics() -> Mapping[str, Metric | str]:
 
 @hookspec
 def benchmark_analyses() -> Mapping[str, Callable[..., Any] | str]:
-    """Called once, when plugins are loaded: analyses by name. Each takes an `AnalysisInput` and returns an `Analysis`."""
+    """Called once, when plugins are loaded: analyses by name. Each takes an `AnalysisInput` and returns an
+    `Analysis`."""
     raise AssertionError("a specification is never called")
 
 
@@ -59,4 +61,5 @@ def benchmark_cell_finished(suite: Suite, plan: Plan, cell: Cell, result: CellRe
 
 @hookspec
 def benchmark_suite_finished(suite: Suite, plan: Plan, leaderboard: Leaderboard) -> None:
-    """Called at the end, and by `benchmark report`, when all files of the report are written. May be called again later."""
+    """Called at the end, and by `benchmark report`, when all files of the report are written. May be called again
+    later."""

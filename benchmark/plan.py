@@ -7,8 +7,8 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,18 @@ import numpy as np
 
 from benchmark import plugins
 from benchmark.errors import BenchmarkError
-from benchmark.plugins import BoundMetric, Registry
+from benchmark.plugins import BoundMetric, Kind, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.suite import Choice, Suite
-from benchmark.types import Cell, Dataset, Split, Task, splitmix
+from benchmark.types import Cell, CellResult, Dataset, Split, Task, splitmix
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run will do: the data sets, read and split; every cell of the suite; those `selected` for this run.
 
-    `results` is the suite's own folder, `marks` what every row must carry (partial, reduced scale), `tracking` the MLflow
+    `results` is the suite's own folder, `marks` what every row must carry (partial, reduced scale), `tracking` the
+    MLflow
     store asked for (empty: the default one, "off": none).
     """
 
@@ -41,8 +42,10 @@ class Plan:
     device: str = "cpu"
     tracking: str = ""
     marks: tuple[str, ...] = ()
-    requires: tuple[str, ...] = field(default=())
+    requires: tuple[str, ...] = ()
     """Modules that the selected models import when they work."""
+    result: Callable[[Cell], CellResult | None] = lambda cell: None
+    """How a cell ended, from disk; None where it has not finished. Set by the runner."""
 
     @cached_property
     def seconds(self) -> Mapping[Cell, float | None]:
@@ -66,12 +69,11 @@ def make_plan(
 
     Raises BenchmarkError, one line per mistake, before anything has trained.
     """
-    metrics = {spec: _checked_metric(spec, registry, suite.depth) for spec in suite.metrics}
-    for name in suite.analyses:
-        registry.offer("analysis", name)
+    metrics = check_scoring(suite, registry)
     mistakes: list[str] = []
     params = {}
-    for kind, choices in (("dataset", suite.datasets), ("model", suite.models)):
+    kinds: tuple[tuple[Kind, list[Choice]], ...] = (("dataset", suite.datasets), ("model", suite.models))
+    for kind, choices in kinds:
         for choice in choices:
             try:
                 params[kind, choice.name] = plugins.check_params(registry.offer(kind, choice.use), choice.params)
@@ -107,8 +109,8 @@ def make_plan(
             answers = tuple(task for task in dataset.tasks if task in tasks[choice.name])
             if not answers:
                 raise BenchmarkError(
-                    f"model '{choice.name}' does {' and '.join(sorted(tasks[choice.name]))}, but data set '{data.name}' "
-                    f"has only {' and '.join(dataset.tasks)}. Take one of them out of the suite."
+                    f"model '{choice.name}' does {' and '.join(sorted(tasks[choice.name]))}, but data set "
+                    f"'{data.name}' has only {' and '.join(dataset.tasks)}. Take one of them out of the suite."
                 )
             for seed in suite.seeds:
                 cells.append(
@@ -138,6 +140,13 @@ def make_plan(
         marks=tuple(marks),
         requires=tuple(sorted(requires)),
     )
+
+
+def check_scoring(suite: Suite, registry: Registry) -> dict[str, BoundMetric]:
+    """The suite's metrics, ready to be called; its analyses exist. All that a report needs checked."""
+    for name in suite.analyses:
+        registry.offer("analysis", name)
+    return {spec: _checked_metric(spec, registry, suite.depth) for spec in suite.metrics}
 
 
 def pick_device(device: str) -> str:
@@ -208,7 +217,7 @@ def _cell(
     seed: int,
     tasks: tuple[Task, ...],
     dataset: Dataset,
-    params: Mapping[tuple[str, str], dict[str, Any]],
+    params: Mapping[tuple[Kind, str], dict[str, Any]],
     version: str,
     suite: Suite,
     device: str,

@@ -1,6 +1,7 @@
 """The only module that knows paths under results/: what is written, where, and how it is read again.
 
-A file is written beside its place, flushed to the disk and renamed, so that a crash leaves nothing that looks finished; a
+A file is written beside its place, flushed to the disk and renamed, so that a crash leaves nothing that looks
+finished; a
 cell is finished when `cell.json`, written last, is there and names the cell's fingerprint.
 """
 
@@ -45,9 +46,7 @@ if TYPE_CHECKING:
 
 
 def cell_folder(results: Path, cell: Cell) -> Path:
-    return (
-        results / "cells" / _safe(cell.dataset) / _safe(cell.model) / f"seed-{cell.seed}-{cell.fingerprint[:8]}"
-    )
+    return results / "cells" / _safe(cell.dataset) / _safe(cell.model) / f"seed-{cell.seed}-{cell.fingerprint[:8]}"
 
 
 def dataset_folder(results: Path, name: str, digest: str) -> Path:
@@ -103,7 +102,6 @@ def _plain(value: Any) -> Any:
 
 def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
     import pyarrow as pa
-    from pydantic import BaseModel
     import pyarrow.parquet as pq
 
     with replacing(path) as temporary:
@@ -112,7 +110,6 @@ def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
 
 def _read_table(path: Path) -> pa.Table:
     import pyarrow as pa
-    from pydantic import BaseModel
     import pyarrow.parquet as pq
 
     try:
@@ -123,7 +120,8 @@ def _read_table(path: Path) -> pa.Table:
 
 @contextlib.contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder's lock; gives False where another process has it and `wait` is off. A dead holder's lock is free."""
+    """Hold a folder's lock; gives False where another process has it and `wait` is off. A dead holder's lock is
+    free."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -196,9 +194,7 @@ def load_dataset(folder: Path) -> Dataset:
     histories = _read_table(folder / "train-histories.parquet")
     searches = _read_table(folder / "train-searches.parquet")
     train = Train(
-        catalog=Catalog(
-            _strings(items["id"]), _strings(items["text"]), pd.read_parquet(folder / "attributes.parquet")
-        ),
+        catalog=Catalog(_strings(items["id"]), _strings(items["text"]), pd.read_parquet(folder / "attributes.parquet")),
         users=_strings(histories["user"]),
         histories=_ragged(histories["items"]),
         times=_flat(histories["times"], np.int64),
@@ -233,7 +229,6 @@ def _read_split(path: Path, task: Task) -> Split:
 
 def _lists(rows: Ragged, values: Any = None) -> pa.Array:
     import pyarrow as pa
-    from pydantic import BaseModel
 
     return pa.LargeListArray.from_arrays(rows.offsets, rows.values if values is None else values)
 
@@ -267,7 +262,6 @@ def _ragged(column: Any, grades: Any = None) -> Ragged:
 def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking) -> None:
     """Items are row numbers of the data set's items.parquet, best first, -1 behind the last one."""
     import pyarrow as pa
-    from pydantic import BaseModel
 
     depth = ranking.items.shape[1]
 
@@ -283,9 +277,7 @@ def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking)
 def load_ranking(folder: Path, task: Task) -> Ranking:
     table = _read_table(folder / f"ranking-{task}.parquet")
     n = table.num_rows
-    return Ranking(
-        _flat(table["items"], np.int32).reshape(n, -1), _flat(table["scores"], np.float32).reshape(n, -1)
-    )
+    return Ranking(_flat(table["items"], np.int32).reshape(n, -1), _flat(table["scores"], np.float32).reshape(n, -1))
 
 
 @dataclass(frozen=True)
@@ -309,7 +301,9 @@ def read_spec(folder: Path) -> Spec:
         raw = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
         cell = cell_from_json(raw["cell"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchmarkError(f"{folder} is not the folder of a cell: spec.json is missing or broken ({error}).") from error
+        raise BenchmarkError(
+            f"{folder} is not the folder of a cell: spec.json is missing or broken ({error})."
+        ) from error
     return Spec(cell, (folder / raw["dataset"]).resolve(), raw["depth"], raw["threads"], raw["device"])
 
 
@@ -391,7 +385,9 @@ def write_run(
     environment: Mapping[str, Any],
 ) -> None:
     """What a run is about to do, so that a report can be rebuilt without the raw data."""
-    write_text(results / "suite.yaml", yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_text(
+        results / "suite.yaml", yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    )
     write_json(results / "environment.json", environment)
     write_json(results / "plan.json", {"device": device, "marks": list(marks), "cells": [asdict(c) for c in cells]})
 

@@ -1,30 +1,27 @@
-"""The path from a suite to its leaderboard, top to bottom: plan, data sets, cells, and then, from disk only, the report."""
+"""The path from a suite to its leaderboard, top to bottom: plan, data sets, cells, and then, from disk only, the
+report."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
-import yaml
-
 from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
-from benchmark.evaluation.claims import load_published
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.published import load_published
 from benchmark.evaluation.scores import score
 from benchmark.execution import inline, local
-from benchmark.plan import Plan
+from benchmark.plan import Plan, check_scoring
 from benchmark.plugins import Registry
-from benchmark.report import write_report
+from benchmark.report.files import write_report
 from benchmark.suite import Suite
 from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Ranking, Task
 
@@ -60,21 +57,27 @@ def run_suite(
 ) -> Outcome:
     """Compute the selected cells that are not finished, then write the report over all finished cells of the suite.
 
-    Raises BenchmarkError where the results folder cannot be written or an observer refuses the run. A cell that fails ends
+    Raises BenchmarkError where the results folder cannot be written or an observer refuses the run. A cell that fails
+    ends
     alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
     """
+    scored = Scored(plan)
+    plan = scored.plan
     _prepare(plan, fresh)
     registry.notify("benchmark_suite_started", suite=plan.suite, plan=plan)
     waiting = [cell for cell in plan.selected if not _finished(plan, cell)]
     # The longest first: with several jobs no long cell is then left running alone at the end.
     waiting.sort(key=lambda cell: -(plan.seconds[cell] or 0))
     watcher.planned(plan, waiting)
-    scored = Scored(plan)
 
     def tell(cell: Cell, reused: bool, error: str = "") -> None:
-        result = scored.result(cell, reused, error)
+        folder = results.cell_folder(plan.results, cell)
+        result = None if error else scored.result(cell, reused)
+        result = result or CellResult("failed", folder, error=error or "the cell left no results", reused=reused)
         watcher.finished(cell, result)
-        _warn(watcher, registry.notify("benchmark_cell_finished", suite=plan.suite, plan=plan, cell=cell, result=result))
+        _warn(
+            watcher, registry.notify("benchmark_cell_finished", suite=plan.suite, plan=plan, cell=cell, result=result)
+        )
 
     for cell in plan.selected:
         if cell not in waiting:
@@ -85,9 +88,7 @@ def run_suite(
             failed.append(cell)
         tell(cell, reused=False, error=error)
     leaderboard, analyses = report(plan, registry, watcher, scored)
-    return Outcome(
-        leaderboard, analyses, len(waiting) - len(failed), len(plan.selected) - len(waiting), tuple(failed)
-    )
+    return Outcome(leaderboard, analyses, len(waiting) - len(failed), len(plan.selected) - len(waiting), tuple(failed))
 
 
 def report(
@@ -95,14 +96,14 @@ def report(
 ) -> tuple[Leaderboard, tuple[Analysis, ...]]:
     """Everything after training, from disk: score the finished cells, compare, write all files, tell the observers."""
     scored = scored or Scored(plan)
+    plan = scored.plan
     finished = [cell for cell in plan.cells if _finished(plan, cell)]
     failures = [
         Failure(c.dataset, c.model, c.seed, error, os.path.relpath(results.log_path(folder), plan.results))
         for c in plan.cells
-        if c not in finished
-        and (error := results.read_failure(folder := results.cell_folder(plan.results, c)))
+        if c not in finished and (error := results.read_failure(folder := results.cell_folder(plan.results, c)))
     ]
-    costs = [Cost(c.dataset, c.model, c.seed, **scored.content(c)["costs"]) for c in finished]
+    costs = [Cost(c.dataset, c.model, c.seed, **r.costs) for c in finished if (r := scored.result(c)) is not None]
     suite = plan.suite
     published = load_published(plan.source.parent / suite.published) if suite.published else None
     leaderboard = build_leaderboard(
@@ -123,18 +124,37 @@ def report(
     return leaderboard, analyses
 
 
+def stored_plan(suite: Suite, source: Path, registry: Registry, folder: Path, tracking: str = "") -> Plan:
+    """The plan of the last run in this results folder, its data sets read from there: the raw data is not needed.
+
+    Metrics, slices, comparisons and claims are the suite's of now; cells of models that it no longer names are left
+    out.
+    """
+    home = folder / suite.name
+    cells, marks, device = results.read_run(home)
+    models, names = [m.name for m in suite.models], [d.name for d in suite.datasets]
+    cells = tuple(cell for cell in cells if cell.model in models and cell.dataset in names)
+    digests = {cell.dataset: cell.digest for cell in cells}
+    return Plan(
+        suite=suite,
+        source=source,
+        results=home,
+        datasets={n: results.load_dataset(results.dataset_folder(home, n, digests[n])) for n in names if n in digests},
+        cells=cells,
+        selected=cells,
+        metrics=check_scoring(suite, registry),
+        device=device,
+        tracking=tracking,
+        marks=marks,
+    )
+
+
 class Scored:
     """The scores of finished cells, each computed once per run, from the rankings on disk."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self.plan = replace(plan, result=self.result)
         self._done: dict[Cell, list[Evaluated]] = {}
-
-    def content(self, cell: Cell) -> dict[str, Any]:
-        content = results.read_cell(results.cell_folder(self.plan.results, cell), cell)
-        if content is None:
-            raise BenchmarkError(f"cell {cell.name} is not finished. Run the suite again.")
-        return content
 
     def of(self, cell: Cell) -> list[Evaluated]:
         if cell not in self._done:
@@ -158,11 +178,12 @@ class Scored:
                         results.save_scores(folder, task, split.requests.ids[scores.rows], scores.values)
                 yield Evaluated(cell, task, name, scores)
 
-    def result(self, cell: Cell, reused: bool, error: str) -> CellResult:
+    def result(self, cell: Cell, reused: bool = True) -> CellResult | None:
+        """How a finished cell ended, None where it has not."""
         folder = results.cell_folder(self.plan.results, cell)
-        if error:
-            return CellResult("failed", folder, error=error, reused=reused)
-        content = self.content(cell)
+        content = results.read_cell(folder, cell)
+        if content is None:
+            return None
         means: dict[tuple[Task, str, str], float] = {}
         for evaluated in self.of(cell):
             key = evaluated.task, evaluated.slice
@@ -218,9 +239,7 @@ def _execute(
     if executor == "inline":
         ended = inline.run(list(cells), on_progress)
     else:
-        ended = local.run(
-            list(cells), jobs or default_jobs(plan), plan.suite.threads, plan.requires, on_progress
-        )
+        ended = local.run(list(cells), jobs or default_jobs(plan), plan.suite.threads, plan.requires, on_progress)
     for folder, error in ended:
         yield cells[folder], error
 

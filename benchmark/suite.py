@@ -1,4 +1,5 @@
-"""A suite: the YAML file that names data sets, models, metrics and what to compare, validated whole before anything runs."""
+"""A suite: the YAML file that names data sets, models, metrics and what to compare, validated whole before anything
+runs."""
 
 from __future__ import annotations
 
@@ -268,7 +269,7 @@ def _sweep(entry: Any) -> Iterable[Any]:
         {
             **entry,
             "name": f"{entry['name']}[{','.join(f'{k}={v}' for k, v in zip(marked, values, strict=True))}]",
-            "params": {**params, **dict(zip(marked, values, strict=True))},
+            "params": {**(params or {}), **dict(zip(marked, values, strict=True))},
         }
         for values in itertools.product(*marked.values())
     ]

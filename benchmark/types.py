@@ -37,7 +37,8 @@ Strings = NDArray[np.object_]
 class Ragged:
     """Rows of varying length in two arrays; row i is a view, nothing is copied.
 
-    `offsets` int64 (n+1,), `values` int32 (offsets[-1],). `grades` float32, aligned with `values`, where rows are relevant
+    `offsets` int64 (n+1,), `values` int32 (offsets[-1],). `grades` float32, aligned with `values`, where rows are
+    relevant
     items; None means that every one has grade 1.
     """
 
@@ -87,12 +88,13 @@ class Ragged:
 
     @property
     def lengths(self) -> Longs:
-        return np.diff(self.offsets)
+        lengths: Longs = np.diff(self.offsets)
+        return lengths
 
     @property
     def rows(self) -> Longs:
         """The row number of every value, aligned with `values`."""
-        return np.repeat(np.arange(len(self)), self.lengths)
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
     def take(self, rows: ArrayLike) -> Ragged:
         """The rows of these numbers, in this order."""
@@ -132,7 +134,8 @@ def gather(starts: Longs, lengths: Longs) -> Longs:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The items: `ids` (N,) str, `texts` (N,) str, `attributes` a DataFrame (categories, brand, year …), rows aligned."""
+    """The items: `ids` (N,) str, `texts` (N,) str, `attributes` a DataFrame (categories, brand, year …), rows
+    aligned."""
 
     ids: Strings
     texts: Strings
@@ -147,8 +150,10 @@ class Log:
     """What a data set plugin returns: who did what, not yet split. The protocol alone makes splits from it.
 
     `user`, `item`, `time` are the columns of the interactions (one row each; time in seconds, any epoch; int64), with
-    `users` (U,) the ids. `query`, `relevant`, `grade` are the columns of the relevance judgements, with `queries` (Q,) the
-    texts and `query_ids` (Q,) their ids. Both halves may be empty. `interaction_part` (per interaction) and `query_part`
+    `users` (U,) the ids. `query`, `relevant`, `grade` are the columns of the relevance judgements, with `queries`
+    (Q,) the
+    texts and `query_ids` (Q,) their ids. Both halves may be empty. `interaction_part` (per interaction) and
+    `query_part`
     (per query) hold 0 train, 1 validation, 2 test where the data comes with its own split, else None. `ties` says what
     orders interactions of one user at one time: a stable hash, or the order in which they are given. `facts` are stated
     beside the statistics (source, licence, version).
@@ -188,7 +193,7 @@ class Prefixes:
     def targets(self) -> Ints:
         return self.values[self.end]
 
-    def histories(self, rows: ArrayLike | None = None) -> Ragged:
+    def histories(self, rows: Longs | None = None) -> Ragged:
         """The histories of these examples (all by default), copied out."""
         start, end = (self.start, self.end) if rows is None else (self.start[rows], self.end[rows])
         lengths = end - start
@@ -199,8 +204,10 @@ class Prefixes:
 class Train:
     """Everything a model may learn from.
 
-    `histories` has a row per user, oldest item first, and `times` (seconds) is aligned with its values. `queries` (Q,) are
-    the training queries and `searches` a row of relevant items per query. `max_history` and `max_prefixes_per_user` are the
+    `histories` has a row per user, oldest item first, and `times` (seconds) is aligned with its values. `queries`
+    (Q,) are
+    the training queries and `searches` a row of relevant items per query. `max_history` and `max_prefixes_per_user`
+    are the
     protocol's caps (None: no cap); `prefixes()` honours both.
     """
 
@@ -219,7 +226,8 @@ class Train:
         return np.bincount(rows.values, minlength=len(self.catalog)).astype(np.int64)
 
     def prefixes(self) -> Prefixes:
-        """Every prefix of every history down to two items: predict its last item from those before (Penha 2024, section 5).
+        """Every prefix of every history down to two items: predict its last item from those before (Penha 2024,
+        section 5).
 
         `max_history` keeps the newest items of each history, `max_prefixes_per_user` the newest targets of each user.
         """
@@ -298,7 +306,8 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Ranking:
-    """`items` int32 (R, K), best first, each at most once in its row, padded with -1; `scores` float32 (R, K), never rising.
+    """`items` int32 (R, K), best first, each at most once in its row, padded with -1; `scores` float32 (R, K), never
+    rising.
 
     The order is the ranking; scores only inform.
     """
@@ -318,8 +327,10 @@ class Ranking:
 class Context:
     """What a model is given to train with.
 
-    `seed` is the only source of randomness, `device` a torch device name, `threads` how many the cell may use, `workdir` a
-    folder private to the cell. `resume` says that `workdir` may hold checkpoints of an interrupted fit of the same cell.
+    `seed` is the only source of randomness, `device` a torch device name, `threads` how many the cell may use,
+    `workdir` a
+    folder private to the cell. `resume` says that `workdir` may hold checkpoints of an interrupted fit of the same
+    cell.
     """
 
     seed: int
@@ -357,7 +368,8 @@ class Model(Protocol):
         """Learn from `train`; choose checkpoints on `valid`. Forgets any earlier fit."""
 
     def rank(self, requests: Requests, k: int) -> Ranking:
-        """At most `k` distinct items per request, best first; honours `exclude` and `candidates`. Raises NotFittedError."""
+        """At most `k` distinct items per request, best first; honours `exclude` and `candidates`. Raises
+        NotFittedError."""
 
 
 class Metric(Protocol):
@@ -371,7 +383,8 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Cell:
-    """A data set, a model and a seed: what is trained once. `fingerprint` (64 hex digits) says exactly what it computes."""
+    """A data set, a model and a seed: what is trained once. `fingerprint` (64 hex digits) says exactly what it
+    computes."""
 
     dataset: str
     model: str
@@ -389,12 +402,16 @@ class Cell:
     def name(self) -> str:
         return f"{self.dataset}/{self.model}/seed-{self.seed}"
 
+    def __hash__(self) -> int:
+        return hash((self.dataset, self.model, self.fingerprint))
+
 
 @dataclass(frozen=True)
 class CellResult:
     """How a cell ended. `means` maps (task, slice, metric) to the mean over requests; empty when it failed.
 
-    `costs` holds fit_seconds, rank_seconds, milliseconds_per_request, peak_memory_bytes and parameters (None: not stated).
+    `costs` holds fit_seconds, rank_seconds, milliseconds_per_request, peak_memory_bytes and parameters (None: not
+    stated).
     """
 
     status: Literal["finished", "failed"]
@@ -411,8 +428,10 @@ class CellResult:
 class Scores:
     """One cell's scores on one slice of one task.
 
-    `rows` (n,) are the requests that have a relevant item in the slice; `values` maps a metric to its float64 (n,) values;
-    `totals` maps a metric about all lists together to its number; `coverage` is the share of those requests with a ranking.
+    `rows` (n,) are the requests that have a relevant item in the slice; `values` maps a metric to its float64 (n,)
+    values;
+    `totals` maps a metric about all lists together to its number; `coverage` is the share of those requests with a
+    ranking.
     """
 
     rows: Longs
@@ -494,9 +513,7 @@ def top_k(scores: ArrayLike, requests: Requests, k: int) -> Ranking:
     first = np.searchsorted(row, np.arange(len(scores)))
     position = np.arange(len(row)) - first[row]
     kept = position < width
-    out = Ranking(
-        np.full((len(scores), k), PAD, dtype=np.int32), np.full((len(scores), k), -np.inf, dtype=np.float32)
-    )
+    out = Ranking(np.full((len(scores), k), PAD, dtype=np.int32), np.full((len(scores), k), -np.inf, dtype=np.float32))
     out.items[row[kept], position[kept]] = item[kept]
     out.scores[row[kept], position[kept]] = value[kept]
     return out

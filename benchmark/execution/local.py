@@ -5,6 +5,7 @@ A crash, a leak or a killed worker ends that cell alone. A worker whose runner h
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -26,7 +27,8 @@ class OnProgress(Protocol):
 def run(
     folders: Sequence[Path], jobs: int, threads: int, preload: Sequence[str], on_progress: OnProgress
 ) -> Iterator[tuple[Path, str]]:
-    """Run the cells of these folders, `jobs` at a time, in this order; gives (folder, error) as each ends, "" for none."""
+    """Run the cells of these folders, `jobs` at a time, in this order; gives (folder, error) as each ends, "" for
+    none."""
     # The server is a fresh process: what stands in the environment when it starts holds for every worker.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
@@ -90,7 +92,8 @@ def _outcome(folder: Path, exit_code: int | None) -> str:
 
 
 def _work(folder: str, pipe: Connection) -> None:
-    """The life of a worker. Its output goes to the cell's log, at the level of file descriptors: libraries print too."""
+    """The life of a worker. Its output goes to the cell's log, at the level of file descriptors: libraries print
+    too."""
     from benchmark.execution.worker import finite, run_and_record
 
     # Ctrl-C reaches the whole group; the runner decides what happens to its workers.
@@ -101,10 +104,8 @@ def _work(folder: str, pipe: Connection) -> None:
     os.dup2(log, 2)
 
     def tell(phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
-        try:
+        with contextlib.suppress(OSError, ValueError):
             pipe.send((phase, int(step), int(total), finite(values)))
-        except (OSError, ValueError):
-            pass
 
     error = run_and_record(Path(folder), tell)
     sys.stdout.flush()

@@ -1,6 +1,7 @@
 """What a cell is: load the data set, build and fit the model, rank, write; as a command, `python -m … worker FOLDER`.
 
-The folder holds `spec.json`, so any batch system can run a cell. Nothing is returned: results are files, and `cell.json`
+The folder holds `spec.json`, so any batch system can run a cell. Nothing is returned: results are files, and
+`cell.json`
 says that they are whole.
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
 from benchmark.testing import check_ranking
-from benchmark.types import Cell, Context, Model, Ranking, Requests
+from benchmark.types import Context, Model, Ranking, Requests
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """(phase, step, total, values): phase is "fit" or "rank"."""
@@ -33,7 +34,8 @@ BATCH = 1024
 
 
 def run_cell(folder: Path, progress: Progress | None = None) -> None:
-    """Compute the cell whose spec lies in `folder`, unless it is finished; another process doing the same is waited for.
+    """Compute the cell whose spec lies in `folder`, unless it is finished; another process doing the same is waited
+    for.
 
     Any exception is the model's, or the disk's; it is left to the caller, and nothing then looks finished.
     """
@@ -121,7 +123,8 @@ def _curve(points: list[dict[str, float]]) -> str:
 
 
 def _peak_memory(device: str) -> int:
-    """Bytes: what torch allocated on the GPU where the cell ran on one, else the largest resident set of the process."""
+    """Bytes: what torch allocated on the GPU where the cell ran on one, else the largest resident set of the
+    process."""
     if device.startswith("cuda"):
         import torch
 
@@ -140,7 +143,8 @@ def describe(error: BaseException) -> str:
 
 
 def run_and_record(folder: Path, progress: Progress | None = None) -> str:
-    """`run_cell`, with a failure written to `failure.json` and its traceback to stderr; gives the error, "" for none."""
+    """`run_cell`, with a failure written to `failure.json` and its traceback to stderr; gives the error, "" for
+    none."""
     try:
         run_cell(folder, progress)
     except Exception as error:

@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+RESULTS ?= results
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+# Library threads beyond the cores slow everything down; the harness sets its workers' own.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: run test lint fix ui bench install clean
+
+run: install  ## the laptop profile of the main suite
+	$(BIN)/benchmark run suites/penha2024.yaml --results $(RESULTS)
+
+test: install  ## all tests
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: install  ## what .ci/run checks before the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fix: install  ## repair what ruff can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: install  ## MLflow's pages on the results
+	$(BIN)/benchmark ui --results $(RESULTS)
+
+bench: install  ## speed against named peers, one thread; each ends with an error below its goal
+	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache

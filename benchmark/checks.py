@@ -1,0 +1,98 @@
+"""`benchmark check` and `benchmark data`: what a suite can resolve, what leaks in it, what it costs, what its data
+needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from benchmark import plugins
+from benchmark.console import print_cells
+from benchmark.errors import BenchmarkError
+from benchmark.evaluation.significance import detectable_difference
+from benchmark.evaluation.slices import restrict
+from benchmark.plan import Plan
+from benchmark.plugins import Registry
+from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.runner import default_jobs
+from benchmark.suite import Suite
+
+DISCORDANT = 0.2
+"""The share of requests on which two models differ, assumed for the smallest difference of a 0/1 metric."""
+
+
+def print_check(plan: Plan) -> None:
+    """Say what the suite is about to measure and how finely, then its cells and what they cost."""
+    from tabulate import tabulate
+
+    rows = []
+    for name, dataset in plan.datasets.items():
+        for task, split in dataset.test.items():
+            popularity = dataset.train.popularity(task)
+            for slice_name in plan.suite.slices:
+                n = len(restrict(split.relevant, popularity, slice_name, plan.suite.head_share)[0])
+                rows.append(
+                    [name, task, slice_name, n, resolvable(n, plan.suite.significance.alpha) if n > 1 else None]
+                )
+    headers = ["data set", "task", "slice", "requests", "smallest difference"]
+    sys.stdout.write(tabulate(rows, headers, floatfmt=".3f", missingval="none") + "\n")
+    sys.stdout.write(
+        f"Smallest difference of a 0/1 metric found with 80 % power before correction, if two models differ on "
+        f"{DISCORDANT:.0%} of the requests.\n\n"
+    )
+    remarks = list(lint(plan))
+    sys.stdout.write("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else ""))
+    print_cells(plan, default_jobs(plan))
+
+
+def resolvable(n: int, alpha: float) -> float:
+    """The smallest mean difference of two 0/1 vectors over `n` requests that a paired t-test finds with 80 % power."""
+    return detectable_difference((DISCORDANT / n) ** 0.5, n, alpha)
+
+
+def lint(plan: Plan) -> Iterator[str]:
+    """What a reader of the results should know about the protocol before believing them."""
+    suite = plan.suite
+    for name, dataset in plan.datasets.items():
+        leak = dataset.facts.get("leak_share")
+        if leak:
+            yield (
+                f"{name}: leak score {leak:.2f}: on average, this share of the training interactions is later than the "
+                "test request (leave-one-out trains on other users' future; `protocol.split: global-time` does not)."
+            )
+        tied = dataset.facts.get("tied_target_share")
+        if tied:
+            yield f"{name}: for {tied:.0%} of the users the target shares its time with another item; a hash decides."
+        for task in dataset.test:
+            new = dataset.facts.get(f"test_items_not_in_training_{task}")
+            if new:
+                yield f"{name}: {new} relevant test items of {task} never occur in its training data."
+    if len(suite.seeds) < 3:
+        yield f"{len(suite.seeds)} seed(s): the tests are about these fitted models; 3 or more tell about the method."
+    if suite.significance.correction == "none" and len(suite.compare) > 1:
+        yield "several comparisons without a correction: false discoveries add up. `significance.correction: holm`."
+    if not suite.mask_seen:
+        yield "seen items stay in the rankings (mask_seen: false), for every model alike."
+
+
+def print_data(suite: Suite, registry: Registry) -> int:
+    """What each data set of the suite needs, where it lies, its digest and licence; 1 where one cannot be read."""
+    missing = 0
+    for choice in suite.datasets:
+        offer = registry.offer("dataset", choice.use)
+        params = plugins.check_params(offer, choice.params)
+        sys.stdout.write(f"{choice.name} ({choice.use} {', '.join(f'{k}={v}' for k, v in params.items() if v)})\n")
+        try:
+            plugins.check_requirements(offer)
+            log = plugins.build(offer, params)
+            settings = ProtocolSettings(**suite.protocol.model_dump(), mask_seen=suite.mask_seen)
+            dataset = split_log(choice.name, log, settings)
+        except BenchmarkError as error:
+            missing += 1
+            sys.stdout.write(f"  missing: {error}\n")
+            continue
+        for fact, value in log.facts.items():
+            sys.stdout.write(f"  {fact}: {value}\n")
+        sys.stdout.write(f"  items: {len(log.catalog)}, users: {len(log.users)}, interactions: {len(log.user)}, "
+                         f"queries: {len(log.queries)}\n  digest: {dataset.digest}\n")  # fmt: skip
+    return 1 if missing else 0

@@ -1,0 +1,203 @@
+"""The command line: each command is one function that calls one function of the core. Nothing heavy is imported
+here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from benchmark import __version__
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmark.plan import Plan
+    from benchmark.plugins import Registry
+    from benchmark.suite import Suite
+
+EXIT_CODES = "Exit codes: 0 all cells finished; 1 some failed; 2 a mistake in what was asked; 130 stopped by Ctrl-C."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except BenchmarkError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what is finished is kept, and the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmark",
+        description="Compare generative and classic models for search and recommendation under one protocol.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"benchmark {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    suite = argparse.ArgumentParser(add_help=False)
+    suite.add_argument("suite", metavar="SUITE", help="a suite file, or the name of a shipped suite")
+    suite.add_argument("--profile", metavar="P", help="the profile of the suite, other than its default one")
+    suite.add_argument("--set", metavar="path=value", action="append", default=[], dest="settings",
+                       help="change one value, e.g. models.Gen_R.params.epochs=3 (repeatable)")  # fmt: skip
+    suite.add_argument("--seeds", metavar="N", type=int, help="run seeds 0 to N-1")
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument("--results", metavar="DIR", default="results", help="where results go (default: results)")
+    store.add_argument("--tracking", metavar="URI", default="",
+                       help="MLflow store: a URI, or off (default: sqlite in the results folder)")  # fmt: skip
+    work = argparse.ArgumentParser(add_help=False)
+    work.add_argument("--only", metavar="PATTERN", default="", help="only cells, models or data sets that match")
+    work.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    work.add_argument("--limit", metavar="N", type=int, help="at most N test requests per task; marks results partial")
+
+    run = commands.add_parser("run", parents=[suite, work, store], help="run a suite to its leaderboard")
+    run.add_argument("--jobs", metavar="N", type=int, help="cells at a time (default: cores / threads per cell)")
+    run.add_argument("--executor", choices=["local", "inline"], default="local",
+                     help="a process per cell (local), or all in this one (inline)")  # fmt: skip
+    run.add_argument("--dry-run", action="store_true", help="list the cells and an estimate, run nothing")
+    run.add_argument("--fresh", action="store_true", help="compute finished cells again")
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", parents=[suite, work, store], help="validate a suite; say what it can resolve")
+    check.set_defaults(command=_check)
+    report = commands.add_parser("report", parents=[suite, store], help="everything after training again, from disk")
+    report.set_defaults(command=_report)
+    commands.add_parser("list", help="data sets, models, metrics, analyses, plugins").set_defaults(command=_list)
+    suites = commands.add_parser("suites", help="shipped suites; with a name, print that one")
+    suites.add_argument("name", nargs="?", metavar="NAME")
+    suites.set_defaults(command=_suites)
+    data = commands.add_parser("data", parents=[suite], help="what the data sets of a suite need, and where it lies")
+    data.set_defaults(command=_data)
+    new = commands.add_parser("new-plugin", help="write a third-party package, ready to install")
+    new.add_argument("name", metavar="NAME", help="one word, such as acme")
+    new.add_argument("--folder", metavar="DIR", default=".", help="where the package's folder goes (default: here)")
+    new.set_defaults(command=_new_plugin)
+    ui = commands.add_parser("ui", parents=[store], help="MLflow's pages on this store")
+    ui.add_argument("--port", metavar="N", type=int, default=5000)
+    ui.set_defaults(command=_ui)
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> tuple[Plan, Registry]:
+    from pathlib import Path
+
+    from benchmark import plugins
+    from benchmark.plan import make_plan
+
+    registry = plugins.load()
+    suite, source = _suite(options)
+    plan = make_plan(suite, source, registry, Path(options.results), only=options.only, device=options.device,
+                     limit=options.limit, tracking=options.tracking)  # fmt: skip
+    return plan, registry
+
+
+def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
+    from benchmark.suite import load_suite
+
+    return load_suite(options.suite, options.profile, options.settings, options.seeds)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from benchmark.console import Console, print_cells
+    from benchmark.report.console import print_report
+    from benchmark.runner import default_jobs, run_suite
+
+    if options.jobs is not None and options.jobs < 1:
+        raise BenchmarkError(f"--jobs {options.jobs}: at least one cell must run at a time.")
+    plan, registry = _plan(options)
+    if options.dry_run:
+        print_cells(plan, options.jobs or default_jobs(plan))
+        return 0
+    with Console() as console:
+        outcome = run_suite(plan, registry, console, executor=options.executor, jobs=options.jobs, fresh=options.fresh)
+    print_report(outcome.leaderboard, outcome.analyses)
+    print(f"\n{outcome.computed} cells computed, {outcome.reused} reused, {len(outcome.failed)} failed. "
+          f"Report: {plan.results / 'leaderboard.html'}")  # fmt: skip
+    return 1 if outcome.failed else 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from benchmark.checks import print_check
+
+    plan, _ = _plan(options)
+    print_check(plan)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from benchmark import plugins
+    from benchmark.console import Console
+    from benchmark.report.console import print_report
+    from benchmark.runner import report, stored_plan
+
+    registry = plugins.load()
+    suite, source = _suite(options)
+    plan = stored_plan(suite, source, registry, Path(options.results), options.tracking)
+    with Console() as console:
+        leaderboard, analyses = report(plan, registry, console)
+    print_report(leaderboard, analyses)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from benchmark import plugins
+    from benchmark.console import print_registry
+
+    registry = plugins.load(strict=False)
+    print_registry(registry)
+    return 0
+
+
+def _suites(options: argparse.Namespace) -> int:
+    from benchmark.suite import read_suite, shipped_suites
+
+    if options.name:
+        print(read_suite(options.name).path.read_text(encoding="utf-8"), end="")
+        return 0
+    for name in shipped_suites():
+        print(f"{name:14} {read_suite(name).raw.get('title', '')}")
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from benchmark import plugins
+    from benchmark.checks import print_data
+
+    suite, _ = _suite(options)
+    return print_data(suite, plugins.load())
+
+
+def _new_plugin(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from benchmark.new_plugin import create
+
+    folder = create(options.name, Path(options.folder))
+    print(f"wrote {folder}. Install it with: pip install -e {folder}")
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from benchmark.ui import serve
+
+    return serve(Path(options.results), options.tracking, options.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

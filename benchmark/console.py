@@ -1,0 +1,139 @@
+"""What a person sees while a run goes on (on stderr), and the tables of `list` and `--dry-run` (on stdout)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from benchmark.types import Cell, CellResult
+
+if TYPE_CHECKING:
+    from benchmark.plan import Plan
+    from benchmark.plugins import Registry
+
+
+class Console:
+    """Progress bars with the time left, for the cells and for what each worker trains; plain lines off a terminal."""
+
+    def __init__(self) -> None:
+        self._terminal = Terminal(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+            console=self._terminal,
+            disable=not self._terminal.is_terminal,
+        )
+        self._cells: TaskID | None = None
+        self._bars: dict[Cell, TaskID] = {}
+
+    def __enter__(self) -> Console:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, plan: Plan, waiting: Sequence[Cell]) -> None:
+        reused = len(plan.selected) - len(waiting)
+        self._say(f"{plan.suite.name} [{plan.suite.profile or 'no profile'}] on {plan.device}: "
+                  f"{len(waiting)} cells to compute, {reused} finished before")  # fmt: skip
+        if waiting:
+            self._cells = self._progress.add_task("cells", total=len(waiting), values="")
+
+    def progressed(self, cell: Cell, phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
+        if cell not in self._bars:
+            self._bars[cell] = self._progress.add_task("", total=total, values="")
+        bar = self._bars[cell]
+        self._progress.update(bar, description=f"{phase:4} {cell.name}", completed=step, total=total)
+        if values:
+            self._progress.update(bar, values="  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def finished(self, cell: Cell, result: CellResult) -> None:
+        if result.reused:
+            return
+        if cell in self._bars:
+            self._progress.remove_task(self._bars.pop(cell))
+        if self._cells is not None:
+            self._progress.advance(self._cells)
+        if result.status == "failed":
+            self._say(f"FAILED   {cell.name}: {result.error}\n         log: {result.directory / 'log.txt'}")
+        else:
+            spent = (result.costs["fit_seconds"] or 0) + (result.costs["rank_seconds"] or 0)
+            self._say(f"finished {cell.name} in {spent:.1f} s")
+
+    def warned(self, message: str) -> None:
+        self._say(f"warning: {message}")
+
+    def _say(self, text: str) -> None:
+        self._terminal.print(text, markup=False, soft_wrap=True)
+
+
+def _escaped(cell: Cell) -> str:
+    return cell.name
+
+
+def print_cells(plan: Plan, jobs: int) -> None:
+    """The cells of a run with what is known about their time, longest first within the total."""
+    from tabulate import tabulate
+
+    from benchmark.results import cell_folder, read_cell
+
+    rows, left, unknown = [], 0.0, 0
+    for cell in plan.selected:
+        done = read_cell(cell_folder(plan.results, cell), cell) is not None
+        seconds = plan.seconds[cell]
+        rows.append([cell.name, ", ".join(cell.tasks), "finished" if done else "to compute", seconds])
+        if not done:
+            left += seconds or 0
+            unknown += seconds is None
+    sys.stdout.write(tabulate(rows, ["cell", "tasks", "state", "about seconds"], missingval="?") + "\n")
+    text = f"{sum(r[2] == 'to compute' for r in rows)} of {len(rows)} cells to compute"
+    text += f", about {left / 60 / jobs:.1f} minutes with {jobs} at a time" if left else ""
+    text += f" ({unknown} without an estimate)" if unknown else ""
+    sys.stdout.write(f"\n{text}.\n")
+
+
+def print_registry(registry: Registry) -> None:
+    """Everything that is installed: data sets, models, metrics, analyses, and the plugins with broken ones and why."""
+    from tabulate import tabulate
+
+    out = []
+    for title, offers in (
+        ("Data sets", registry.datasets),
+        ("Models", registry.models),
+        ("Metrics", registry.metrics),
+        ("Analyses", registry.analyses),
+    ):
+        names: dict[str, list[str]] = {}
+        for offer in offers.values():
+            names.setdefault(offer.plugin.word, []).append(offer.name)
+        out.append(f"{title}\n" + tabulate([[word, _wrapped(sorted(n))] for word, n in sorted(names.items())],
+                                          ["plugin", "names"]))  # fmt: skip
+    rows = [
+        [p.word, p.distribution, p.version, _wrapped([h.removeprefix("benchmark_") for h in p.hooks], 34), p.error]
+        for p in registry.plugins
+    ]
+    out.append("Plugins\n" + tabulate(rows, ["plugin", "distribution", "version", "hooks", "error"]))
+    out.extend(f"problem: {problem}" for problem in registry.problems)
+    sys.stdout.write("\n\n".join(out) + "\n")
+
+
+def _wrapped(names: Sequence[str], width: int = 90) -> str:
+    lines = [""]
+    for name in names:
+        if lines[-1] and len(lines[-1]) + len(name) + 2 > width:
+            lines[-1] += ","
+            lines.append("")
+        lines[-1] += (", " if lines[-1] else "") + name
+    return "\n".join(lines)
