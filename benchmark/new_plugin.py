@@ -24,25 +24,25 @@ def create(name: str, folder: Path) -> Path:
 
     Raises BenchmarkError for a name that cannot name a module, or is taken, and for a folder that is already there.
     """
-    word = _word(name)
-    dashed = word.replace("_", "-")
+    _check_word(name)
+    dashed = name.replace("_", "-")
     package = folder / f"benchmark-{dashed}"
     if package.exists():
         raise BenchmarkError(f"'{package}' is already there. Take another name, or another folder with --folder.")
     values = {
-        "word": word,
+        "word": name,
         "dashed": dashed,
-        "title": "".join(part.capitalize() for part in word.split("_")),
+        "title": "".join(part.capitalize() for part in name.split("_")),
         "minimum": __version__,
     }
     for target, source in FILES.items():
-        path = package / target.format(word=word)
+        path = package / target.format(word=name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(Template((TEMPLATES / source).read_text(encoding="utf-8")).substitute(values), encoding="utf-8")
     return package
 
 
-def _word(name: str) -> str:
+def _check_word(name: str) -> None:
     if not re.fullmatch("(?!benchmark_)[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         close = "_".join(re.findall("[a-z0-9]+", re.sub("^benchmark[-_]", "", name.lower())))
         hint = f" '{close}' would do." if re.fullmatch("[a-z]\\w*", close) else ""
@@ -52,4 +52,3 @@ def _word(name: str) -> str:
         )
     if importlib.util.find_spec(f"benchmark_{name}") is not None:
         raise BenchmarkError(f"there is already a module 'benchmark_{name}' in this environment. Take another name.")
-    return name

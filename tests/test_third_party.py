@@ -1,0 +1,111 @@
+"""A stranger's package, installed by pip from tests/third_party: it has exactly the rights of a built-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ACME = Path(__file__).parent / "third_party" / "benchmark-acme"
+SUITE = """
+name: acme
+datasets:
+  - {use: acme-circle, name: Circle, params: {n_users: 90}}
+models:
+  - {use: popular, name: Pop}
+  - {use: acme-repeat, name: Repeat}
+metrics: [R@1, "Novelty(base=10)@5"]
+compare: [{model: Repeat, against: [Pop]}]
+"""
+CONTRACT = """
+from benchmark.plugins import build, load, resolve
+from benchmark.testing import check_dataset, check_metric, check_model
+acme = load()
+print(check_model(lambda: build(acme.models["acme-repeat"], {})))
+print(check_dataset(resolve(acme.datasets["acme-circle"]), {"direction": "down"}).tasks)
+check_metric(resolve(acme.metrics["Novelty"]), high=None)
+"""
+LISTING = """
+from benchmark.plugins import load
+registry = load()
+for table in (registry.datasets, registry.models, registry.metrics):
+    print(*[f"{offer}, {offer.plugin}" for offer in table.values() if offer.plugin.word == "acme"])
+print(*next(plugin.hooks for plugin in registry.plugins if plugin.word == "acme"))
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment variables under which the package is installed."""
+    site = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--disable-pip-version-check", "--target", site, ACME], check=True, timeout=120)
+    return {**os.environ, "PYTHONPATH": str(site)}
+
+
+def python(code: str, environment: dict[str, str], folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_is_listed_with_distribution_and_version(environment: dict[str, str], tmp_path: Path) -> None:
+    assert python(LISTING, environment, tmp_path).splitlines() == [
+        "data set 'acme-circle', plugin 'acme' (benchmark-acme 2.5)",
+        "model 'acme-repeat', plugin 'acme' (benchmark-acme 2.5)",
+        "metric 'Novelty', plugin 'acme' (benchmark-acme 2.5)",
+        "benchmark_datasets benchmark_metrics benchmark_models",
+    ]
+
+
+def test_it_keeps_the_contract(environment: dict[str, str], tmp_path: Path) -> None:
+    assert python(CONTRACT, environment, tmp_path).splitlines() == [
+        "{'recommendation': 1.0}",
+        "('recommendation', 'search')",
+    ]
+
+
+def benchmark(*arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark.cli", *arguments],
+        env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_it_runs_in_a_suite(environment: dict[str, str], tmp_path: Path, executor: str) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    command = ["run", "suite.yaml", "--results", "out", "--tracking", "off", "--executor", executor]
+    done = benchmark(*command, environment=environment, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    board = json.loads((tmp_path / "out" / "acme" / "leaderboard.json").read_text())
+    means = {
+        (row["model"], row["metric"]): row["mean"]
+        for row in board["rows"]
+        if (row["dataset"], row["task"], row["slice"]) == ("Circle", "recommendation", "all")
+    }
+    assert set(means) == {(model, metric) for model in ("Pop", "Repeat") for metric in ("R@1", "Novelty(base=10)@5")}
+    assert means["Repeat", "R@1"] == 1
+    assert means["Pop", "R@1"] < 0.2
+    # 30 items that are equally popular: every list is as surprising as log10(30).
+    assert means["Repeat", "Novelty(base=10)@5"] == pytest.approx(1.4771, abs=1e-4)
+    again = benchmark(*command, environment=environment, folder=tmp_path)
+    assert "0 cells computed" in again.stdout
+
+
+def test_without_it_the_suite_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    done = benchmark("check", "suite.yaml", environment=dict(os.environ), folder=tmp_path)
+    assert done.returncode == 2
+    assert "error: unknown metric 'Novelty'." in done.stderr
