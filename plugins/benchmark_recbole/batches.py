@@ -1,0 +1,144 @@
+"""Training batches as arrays, from windows or prefixes of histories; items are RecBole's 1 … N, 0 is padding.
+
+B rows of a batch, W the longest row's width, T trained positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import Prefixes, Ragged, Train
+
+Longs = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Slices `values[start:end]` of histories; int64 (n,) each. Position `end` is the last slice position's target.
+
+    Where a position's target is the item that follows, positions from `fresh` on are trained: each item of a history
+    that has one before it is a target exactly once. `user` is the history's row.
+    """
+
+    values: NDArray[np.int32]
+    user: Longs
+    start: Longs
+    end: Longs
+    fresh: Longs
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @property
+    def targets(self) -> Longs:
+        """(n,) how many positions of each window are trained."""
+        return self.end - self.fresh
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`inputs` (B, W) with the history from column 0 on, 0 behind it; `trained` bool (B, W); `targets` and `users` (T,)
+    belong to the trained positions, row by row."""
+
+    inputs: Longs
+    trained: NDArray[np.bool_]
+    targets: Longs
+    users: Longs
+
+
+def make_windows(train: Train, length: int) -> Windows:
+    """Windows of at most `length` positions, half a window apart, so that every target but those of a history's first
+    window has at least half a window of context. `max_prefixes_per_user` leaves only the newest targets."""
+    n, first = train.histories.lengths, train.histories.offsets[:-1]
+    stride = max(length // 2, 1)
+    count = np.where(n < 2, 0, 1 + np.maximum(0, -(-(n - 1 - length) // stride)))
+    user = np.repeat(np.arange(len(n)), count)
+    j = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    start = j * stride
+    end = np.minimum(start + length, n[user] - 1)
+    fresh = np.where(j == 0, 0, start + length - stride)
+    if train.max_prefixes_per_user is not None:
+        fresh = np.maximum(fresh, n[user] - 1 - train.max_prefixes_per_user)
+    keep = fresh < end
+    user, start, end, fresh = user[keep], start[keep], end[keep], fresh[keep]
+    at = first[user]
+    return Windows(train.histories.values, user, at + start, at + end, at + fresh)
+
+
+def window_batches(windows: Windows, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """All windows in random order, in batches of at most `size` targets (one window where it alone has more)."""
+    order = rng.permutation(len(windows))
+    for rows in packed(order, windows.targets[order], size):
+        yield window_batch(windows, rows)
+
+
+def window_batch(windows: Windows, rows: Longs) -> Batch:
+    start, end, fresh = windows.start[rows, None], windows.end[rows, None], windows.fresh[rows, None]
+    at = start + np.arange(int((end - start).max()))
+    inputs = np.where(at < end, windows.values[np.minimum(at, end)].astype(np.int64) + 1, 0)
+    trained = (at >= fresh) & (at < end)
+    targets = windows.values[at[trained] + 1].astype(np.int64) + 1
+    return Batch(inputs, trained, targets, np.repeat(windows.user[rows], windows.targets[rows]))
+
+
+def packed(rows: Longs, sizes: Longs, limit: int) -> Iterator[Longs]:
+    """`rows` cut, in order, into groups whose sizes add up to at most `limit`; a larger row is a group of its own."""
+    total = np.cumsum(sizes)
+    begin = 0
+    while begin < len(rows):
+        before = total[begin - 1] if begin else 0
+        stop = max(int(np.searchsorted(total, before + limit, side="right")), begin + 1)
+        yield rows[begin:stop]
+        begin = stop
+
+
+def prefix_batches(train: Train, length: int, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """RecBole's own way: every prefix is a row, its newest `length` items predict the next; `size` rows a batch."""
+    prefixes = train.prefixes()
+    order = rng.permutation(len(prefixes))
+    for begin in range(0, len(order), size):
+        yield prefix_batch(prefixes, order[begin : begin + size], train.histories, length)
+
+
+def prefix_batch(prefixes: Prefixes, rows: Longs, histories: Ragged, length: int) -> Batch:
+    inputs, lengths = item_rows(prefixes.histories(rows), length)
+    trained = np.zeros(inputs.shape, dtype=bool)
+    trained[np.arange(len(rows)), lengths - 1] = True
+    users = np.searchsorted(histories.offsets, prefixes.end[rows], side="right") - 1
+    return Batch(inputs, trained, prefixes.targets[rows].astype(np.int64) + 1, users)
+
+
+def item_rows(histories: Ragged, length: int) -> tuple[Longs, Longs]:
+    """Each history's newest `length` items as (B, length) RecBole numbers from column 0 on, and how many there are."""
+    return histories.padded(length).astype(np.int64) + 1, np.minimum(histories.lengths, length)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which items every user's history holds, for negatives that are none of them."""
+
+    keys: Longs
+    n_items: int
+
+    @classmethod
+    def of(cls, histories: Ragged, n_items: int) -> Seen:
+        return cls(np.unique(histories.rows * n_items + histories.values), n_items)
+
+    def negatives(self, users: Longs, rng: np.random.Generator) -> Longs:
+        """One RecBole item per user, uniform over those not in the history (over all, for a user who has them all)."""
+        items = rng.integers(self.n_items, size=len(users))
+        everything = np.bincount(self.keys // self.n_items, minlength=int(users.max()) + 1)[users] == self.n_items
+        open_ = np.flatnonzero(self.holds(users, items) & ~everything)
+        while len(open_):
+            items[open_] = rng.integers(self.n_items, size=len(open_))
+            open_ = open_[self.holds(users[open_], items[open_])]
+        return items + 1
+
+    def holds(self, users: Longs, items: Longs) -> NDArray[np.bool_]:
+        wanted = users * self.n_items + items
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.asarray(self.keys[at] == wanted)

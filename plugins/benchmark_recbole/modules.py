@@ -1,0 +1,172 @@
+"""RecBole's own modules, built without its Config, data set or files, and what we ask of them.
+
+RecBole's modules take what they need from `config[name]` and `dataset.num(field)`. Handing them just that avoids all
+that a `Config` does besides: reading sys.argv with top priority, overwriting np.int, np.float and others for the whole
+process, logging to and saving in the working directory. Item row i is RecBole's item i + 1; 0 is padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+_FIELDS: Mapping[str, Any] = {
+    "USER_ID_FIELD": "user_id",
+    "ITEM_ID_FIELD": "item_id",
+    "LIST_SUFFIX": "_list",
+    "ITEM_LIST_LENGTH_FIELD": "item_length",
+    "NEG_PREFIX": "neg_",
+    "MASK_ITEM_SEQ": "Mask_item_id_list",
+    "POS_ITEMS": "Pos_item_id",
+    "NEG_ITEMS": "Neg_item_id",
+    "MASK_INDEX": "MASK_INDEX",
+}
+"""RecBole's names of the columns of a batch."""
+
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "SASRec": {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02, "loss_type": "CE"},
+    "BERT4Rec": {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02, "loss_type": "CE"},
+    "GRU4Rec": {"loss_type": "CE"},
+    "DiffRec": {
+        "noise_schedule": "linear",
+        "sampling_noise": False,
+        "mean_type": "x0",
+        "history_num_per_term": 10,
+        "beta_fixed": True,
+        "embedding_size": 10,
+        "mlp_act_func": "tanh",
+        "time-aware": False,
+        "w_max": 1,
+        "w_min": 0.1,
+    },
+}
+"""What RecBole's property files say of settings that ours do not offer."""
+
+
+class Settings(dict[str, Any]):
+    """As much of RecBole's Config as its modules use: a name that is not set is None."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+class ItemCount:
+    """As much of RecBole's Dataset as its modules use: the number of items, padding included."""
+
+    def __init__(self, n_items: int) -> None:
+        self.n_items = n_items
+
+    def num(self, field: str) -> int:
+        return self.n_items + 1 if field == _FIELDS["ITEM_ID_FIELD"] else 1
+
+    def history_item_matrix(self) -> tuple[Tensor, Tensor, None]:
+        """Empty: DiffRec is handed the rows of a batch instead, so that no users × longest history matrix is held."""
+        import torch
+
+        return torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, 0), None
+
+
+def load(name: str) -> Any:
+    """RecBole's module class. Importing RecBole's models switches autograd's anomaly detection on for the whole process
+    (sine.py), which makes every backward pass look for NaN; here it is left as it was."""
+    import torch
+
+    anomaly = torch.is_anomaly_enabled()
+    try:
+        if name == "DiffRec":
+            from recbole.model import general_recommender as home
+        else:
+            from recbole.model import sequential_recommender as home
+    finally:
+        torch.autograd.set_detect_anomaly(anomaly)
+    return getattr(home, name)
+
+
+def build(name: str, n_items: int, device: torch.device | str, **settings: Any) -> nn.Module:
+    """RecBole's module `name` for a catalogue of `n_items`, with its own initial weights from torch's random state."""
+    module_class = load(name)
+    config = Settings({**_FIELDS, **_DEFAULTS[name], **settings, "device": device})
+    module: nn.Module = module_class(config, ItemCount(n_items)).to(device)
+    return module
+
+
+def states(module: Any, inputs: Tensor) -> Tensor:
+    """The hidden states at every position, (B, W, H), of a causal module (SASRec, GRU4Rec) for `inputs` (B, W).
+
+    It is the module's own `forward`, which computes all of them and ends in `gather_indexes` to keep one per row; that
+    step alone is left out.
+    """
+    import torch
+
+    module.gather_indexes = lambda output, index: output
+    try:
+        hidden: Tensor = module(inputs, torch.full((len(inputs),), inputs.shape[1], device=inputs.device))
+    finally:
+        del module.gather_indexes
+    return hidden
+
+
+def next_item_scores(module: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
+    """(B, N) scores of all items after the newest of each history (SASRec, GRU4Rec)."""
+    interaction = {module.ITEM_SEQ: inputs, module.ITEM_SEQ_LEN: lengths}
+    scores: Tensor = module.full_sort_predict(interaction)[:, 1:]
+    return scores
+
+
+def next_item_loss(module: Any, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+    """RecBole's own loss of one target per row (SASRec, GRU4Rec)."""
+    loss: Tensor = module.calculate_loss(
+        {module.ITEM_SEQ: inputs, module.ITEM_SEQ_LEN: lengths, module.POS_ITEM_ID: targets}
+    )
+    return loss
+
+
+def softmax_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross-entropy of `hidden @ weight.T` (T, N) against `targets` (T,), and its gradients.
+
+    Equal to torch's, without ever holding T × N numbers: blocks of rows that stay in the processor's cache go through
+    scores, softmax and both gradients while they are there.
+    """
+    return _softmax_loss_function().apply(hidden, weight, targets)  # type: ignore[no-any-return]
+
+
+@cache
+def _softmax_loss_function() -> Any:
+    import torch
+
+    class SoftmaxLoss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+            rows = max(1, _BLOCK // len(weight))
+            total = hidden.new_zeros((), dtype=torch.float64)
+            to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
+            for begin in range(0, len(hidden), rows):
+                h, t = hidden[begin : begin + rows], targets[begin : begin + rows]
+                scores = h @ weight.T  # (rows, N)
+                at = t[:, None]
+                own = scores.gather(1, at)
+                highest = scores.amax(1, keepdim=True)
+                scores.sub_(highest).exp_()
+                mass = scores.sum(1, keepdim=True)
+                total += (mass.log() + highest - own).double().sum()
+                scores.div_(mass).scatter_add_(1, at, torch.full_like(own, -1.0))
+                torch.mm(scores, weight, out=to_hidden[begin : begin + rows])
+                to_weight.addmm_(scores.T, h)
+            ctx.save_for_backward(to_hidden.div_(len(hidden)), to_weight.div_(len(hidden)))
+            return (total / len(hidden)).to(hidden.dtype)
+
+        @staticmethod
+        def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, None]:
+            to_hidden, to_weight = ctx.saved_tensors
+            return to_hidden * above, to_weight * above, None
+
+    return SoftmaxLoss
+
+
+_BLOCK = 2**19
+"""How many scores are held at once by `softmax_loss`: 2 MB."""

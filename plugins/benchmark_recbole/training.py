@@ -1,0 +1,159 @@
+"""The training loop: epochs, checkpoints that a killed fit resumes from, early stopping on validation recall."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark import BenchmarkError, Context, ContractError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Losses = Callable[[np.random.Generator], Iterator[tuple["Tensor", int]]]
+"""One epoch: the mean loss of each batch and over how many targets; the module is updated between two batches."""
+
+DEPTH = 30
+"""The cut-off of the validation recall that chooses the epoch."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train: at most `epochs`, until `patience` of them in a row did not raise validation recall."""
+
+    learning_rate: float
+    weight_decay: float
+    epochs: int
+    patience: int
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds beside the weights. `curve` has (epoch, loss, recall or None) of each epoch."""
+
+    epoch: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+
+
+def train(
+    module: nn.Module, losses: Losses, recall: Callable[[], float] | None, plan: Plan, context: Context, key: str
+) -> None:
+    """Train `module` and leave it with the weights of the epoch of the best `recall` (of the last one, without it).
+
+    Each epoch draws from generators seeded by (seed, epoch), so a fit resumed from the checkpoint of `key` in
+    `context.workdir` gives the weights of an uninterrupted one. Raises BenchmarkError where it diverges.
+    """
+    import torch
+
+    optimizer = torch.optim.Adam(module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    checkpoint = context.workdir / "checkpoint.pt"
+    progress, best = Progress(), copy.deepcopy(module.state_dict())
+    saved = _load(checkpoint, key)
+    if saved is not None:
+        progress, best = Progress(**saved["progress"]), saved["best"]
+        module.load_state_dict(saved["module"])
+        optimizer.load_state_dict(saved["optimizer"])
+        for epoch, loss, value in progress.curve:
+            _tell(context, plan, epoch, loss, value)
+    while progress.epoch < plan.epochs and progress.epoch - progress.best_epoch < plan.patience:
+        epoch = progress.epoch + 1
+        loss = _epoch(module, losses, optimizer, _seed(context.seed, epoch))
+        module.eval()
+        try:
+            value = None if recall is None or not math.isfinite(loss) else recall()
+        except ContractError:  # scores that are not numbers, from the epoch's last update
+            loss = math.nan
+        if not math.isfinite(loss):
+            raise BenchmarkError(
+                f"training diverged in epoch {epoch}: with learning_rate {plan.learning_rate:g} the loss is not finite. "
+                f"Set a lower learning_rate, {plan.learning_rate / 10:g} for example."
+            )
+        progress.epoch = epoch
+        progress.curve.append((epoch, loss, value))
+        if value is None or value > progress.best:
+            progress.best, progress.best_epoch = (progress.best if value is None else value), epoch
+            best = copy.deepcopy(module.state_dict())
+        _save(
+            checkpoint,
+            {
+                "key": key,
+                "progress": vars(progress),
+                "module": module.state_dict(),
+                "best": best,
+                "optimizer": optimizer.state_dict(),
+            },
+        )
+        _tell(context, plan, epoch, loss, value)
+    module.load_state_dict(best)
+    module.eval()
+    _save(context.workdir / "weights.pt", best)
+    context.record("best_epoch", progress.best_epoch)
+    context.record("epochs", progress.epoch)
+
+
+def _epoch(module: nn.Module, losses: Losses, optimizer: Any, seed: int) -> float:
+    """The mean loss over one epoch's targets, after its updates."""
+    import torch
+
+    module.train()
+    torch.manual_seed(seed)
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for loss, n in losses(np.random.default_rng(seed)):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total = total.to(loss.device) + loss.detach().double() * n
+        count += n
+    if not count:
+        raise BenchmarkError("no user has two training interactions, so there is nothing to learn a next item from.")
+    return float(total) / count
+
+
+def _tell(context: Context, plan: Plan, epoch: int, loss: float, value: float | None) -> None:
+    context.progress(epoch, plan.epochs, loss=loss, **({} if value is None else {f"R@{DEPTH}": value}))
+
+
+def _seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def fit_key(*parts: Any) -> str:
+    """A name for what a fit computes, so that no other fit's checkpoint in the same folder is taken for its own."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _load(path: Path, key: str) -> dict[str, Any] | None:
+    import torch
+
+    if not path.exists():
+        return None
+    # weights_only: a checkpoint is data; nothing in it may run.
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return saved if saved["key"] == key else None
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    """Written beside and renamed, so that a kill leaves the last whole file."""
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    with open(beside, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)

@@ -1,0 +1,331 @@
+"""RecBole's modules in the harness: training equals RecBole's own, a killed fit ends as an uninterrupted one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmark_recbole import batches, benchmark_models
+
+from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Split, Train
+
+pytest.importorskip("recbole")
+
+
+def requests(histories: Ragged, exclude: Ragged | None = None, candidates: Ragged | None = None) -> Requests:
+    n = len(histories)
+    ids = np.array([f"r{i}" for i in range(n)], dtype=object)
+    nobody = np.full(n, -1, dtype=np.int32)
+    texts = np.full(n, "", dtype=object)
+    return Requests("recommendation", ids, nobody, histories, texts, exclude or Ragged.empty(n), candidates)
+
+
+def make_train(histories: list[list[int]], n_items: int, **caps: Any) -> Train:
+    ids = np.array([f"i{i}" for i in range(n_items)], dtype=object)
+    users = np.array([f"u{i}" for i in range(len(histories))], dtype=object)
+    rows = Ragged.from_rows(histories)
+    times = np.arange(len(rows.values))
+    catalog = Catalog(ids, ids, pd.DataFrame(index=range(n_items)))
+    return Train(catalog, users, rows, times, np.empty(0, dtype=object), Ragged.empty(0), **caps)
+
+
+def rings(n_users: int = 80, length: int = 9, n_items: int = 40) -> tuple[Train, Split]:
+    """Everybody walks round a ring of items: the next item is the last one plus 1."""
+    walks = (np.arange(n_users)[:, None] + np.arange(length + 1)) % n_items
+    train = make_train([list(w[:-1]) for w in walks], n_items, max_history=length)
+    return train, Split(requests(train.histories), Ragged.from_rows([[w[-1]] for w in walks]))
+
+
+def context(path: Path, seed: int = 0) -> Context:
+    return Context(seed=seed, device="cpu", workdir=path)
+
+
+def small(name: str, **params: Any) -> Any:
+    import importlib
+
+    module, attribute = benchmark_models()[name].split(":")
+    return getattr(importlib.import_module(module), attribute)(**params)
+
+
+SEQUENTIAL = [
+    ("sasrec", {"training": "windows"}),
+    ("sasrec", {"training": "prefixes"}),
+    ("sasrec", {"loss": "BCE-1"}),
+]
+
+
+class TestWindows:
+    def test_every_target_is_trained_once(self) -> None:
+        # Length 4, stride 2, ten items: inputs 0-3, 2-5, 4-7, 6-8; the first window trains all, others their newest.
+        windows = batches.make_windows(make_train([list(range(10)), [3], [5, 6]], 12), 4)
+        assert windows.user.tolist() == [0, 0, 0, 0, 2]
+        assert (windows.start.tolist(), windows.end.tolist()) == ([0, 2, 4, 6, 11], [4, 6, 8, 9, 12])
+        assert windows.fresh.tolist() == [0, 4, 6, 8, 11]
+        assert windows.targets.tolist() == [4, 2, 2, 1, 1]
+
+    def test_batch_holds_the_next_items(self) -> None:
+        windows = batches.make_windows(make_train([list(range(6)), [5, 6]], 12), 4)
+        batch = batches.window_batch(windows, np.array([1, 2]))
+        # Items 2, 3, 4 are RecBole's 3, 4, 5; trained is the position of item 4, whose next is item 5.
+        assert batch.inputs.tolist() == [[3, 4, 5], [6, 0, 0]]
+        assert batch.trained.tolist() == [[False, False, True], [True, False, False]]
+        assert (batch.targets.tolist(), batch.users.tolist()) == ([6, 7], [0, 1])
+
+    @pytest.mark.parametrize("length", [1, 2, 5, 8])
+    @pytest.mark.parametrize("newest", [None, 1, 3])
+    def test_targets_equal_those_of_the_prefixes(self, length: int, newest: int | None) -> None:
+        rng = np.random.default_rng(0)
+        histories = [list(rng.integers(30, size=n)) for n in (1, 2, 3, 8, 9, 17, 30)]
+        train = make_train(histories, 30, max_history=length, max_prefixes_per_user=newest)
+        made = list(batches.window_batches(batches.make_windows(train, length), 7, rng))
+        targets = np.concatenate([b.targets for b in made]) - 1
+        users = np.concatenate([b.users for b in made])
+        prefixes = train.prefixes()
+        wanted = train.histories.rows[prefixes.end] * 100 + prefixes.targets
+        assert sorted(users * 100 + targets) == sorted(wanted)
+
+    def test_batches_are_packed_to_their_size(self) -> None:
+        sizes = np.array([3, 3, 3, 9, 1, 1])
+        packs = [rows.tolist() for rows in batches.packed(np.arange(6), sizes, 6)]
+        assert packs == [[0, 1], [2], [3], [4, 5]]
+
+
+def test_negatives_are_outside_the_history() -> None:
+    seen = batches.Seen.of(Ragged.from_rows([[0, 1, 2], [3], [0, 1, 2, 3]]), 4)
+    users = np.repeat([0, 1, 2], 200)
+    drawn = seen.negatives(users, np.random.default_rng(0)) - 1
+    assert set(drawn[users == 0]) == {3}
+    assert set(drawn[users == 1]) == {0, 1, 2}
+    assert set(drawn[users == 2]) == {0, 1, 2, 3}
+
+
+class TestEqualToRecBole:
+    def test_settings_and_weights_equal_those_of_its_config(self, tmp_path: Path) -> None:
+        # RecBole's Config patches numpy and reads sys.argv, so it is made in a process of its own.
+        code = """
+import sys, numpy as np, torch
+np.float_, np.complex_, np.unicode_ = np.float64, np.complex128, np.str_
+from recbole.config import Config
+from benchmark_recbole import modules
+for name in ("SASRec", "BERT4Rec", "GRU4Rec", "DiffRec"):
+    config = Config(model=name, dataset="none", config_dict={"train_neg_sample_args": None, "use_gpu": False})
+    ours = modules._DEFAULTS[name]
+    different = {k: (v, config[k]) for k, v in ours.items() if config[k] != v}
+    assert not different, (name, different)
+"""
+        run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+
+    @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+    def test_the_last_state_is_that_of_forward(self, name: str) -> None:
+        import torch
+
+        module = tiny_module(name)
+        inputs = torch.tensor([[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 0, 0], [4, 0, 0, 0, 0, 0]])
+        lengths = torch.tensor([6, 3, 1])
+        with torch.inference_mode():
+            every = modules().states(module, inputs)
+            torch.testing.assert_close(every[torch.arange(3), lengths - 1], module(inputs, lengths), atol=1e-5, rtol=0)
+            for last in range(1, 6):  # and the states before it are those of shorter histories
+                shorter = module(inputs[:1, :last], torch.tensor([last]))
+                torch.testing.assert_close(every[:1, last - 1], shorter, atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+    def test_windows_and_prefixes_have_the_same_loss(self, name: str) -> None:
+        import torch
+
+        train = make_train([[0, 1, 2, 3, 4], [7, 8, 9], [1, 0]], 11)
+        module = tiny_module(name)
+        rng = np.random.default_rng(0)
+        with torch.inference_mode():
+            window = next(batches.window_batches(batches.make_windows(train, 6), 100, rng))
+            hidden = modules().states(module, torch.from_numpy(window.inputs))[torch.from_numpy(window.trained)]
+            ours = modules().softmax_loss(hidden, module.item_embedding.weight, torch.from_numpy(window.targets))
+            prefix = next(batches.prefix_batches(train, 6, 100, rng))
+            inputs = torch.from_numpy(prefix.inputs)
+            theirs = modules().next_item_loss(module, inputs, (inputs > 0).sum(1), torch.from_numpy(prefix.targets))
+        assert len(window.targets) == len(prefix.targets) == 7
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def modules() -> Any:
+    from benchmark_recbole import modules as home
+
+    return home
+
+
+def tiny_module(name: str, n_items: int = 11) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"MAX_ITEM_LIST_LENGTH": 6, "hidden_size": 8}
+    if name == "GRU4Rec":
+        settings |= {"embedding_size": 8, "num_layers": 1, "dropout_prob": 0.0}
+    else:
+        settings |= {
+            "n_layers": 2,
+            "n_heads": 2,
+            "inner_size": 16,
+            "hidden_dropout_prob": 0.0,
+            "attn_dropout_prob": 0.0,
+        }
+    return modules().build(name, n_items, "cpu", **settings).eval()
+
+
+def test_softmax_loss_and_gradients_equal_torchs() -> None:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    torch.manual_seed(0)
+    hidden = torch.randn(50, 8, requires_grad=True)
+    weight = torch.randn(20_000, 8, requires_grad=True)
+    targets = torch.randint(20_000, (50,))
+    (2 * cross_entropy(hidden @ weight.T, targets)).backward()
+    wanted = cross_entropy(hidden @ weight.T, targets), hidden.grad, weight.grad
+    hidden.grad = weight.grad = None
+    loss = modules().softmax_loss(hidden, weight, targets)
+    (2 * loss).backward()
+    for got, want in zip((loss, hidden.grad, weight.grad), wanted, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "params"), SEQUENTIAL)
+def test_learns_the_next_item(name: str, params: dict[str, Any], tmp_path: Path) -> None:
+    train, split = rings()
+    epochs = 80 if params.get("loss") == "BCE-1" else 30
+    model = small(name, epochs=epochs, learning_rate=1e-2, batch_size=128, **params)
+    model.fit(train, {}, context(tmp_path))
+    # BCE-1 never learns against items of the history, which then rank high: without them.
+    ranking = model.rank(requests(train.histories, exclude=train.histories), 1)
+    assert np.mean(ranking.items[:, 0] == split.relevant.values) >= 0.9
+
+
+@pytest.mark.parametrize(("name", "params"), SEQUENTIAL)
+def test_resumes_to_the_same_weights(name: str, params: dict[str, Any], tmp_path: Path) -> None:
+    import torch
+
+    train, split = rings()
+    valid = {"recommendation": split}
+    make = lambda: small(name, epochs=3, batch_size=64, **params)  # noqa: E731
+    whole, resumed = make(), make()
+    uninterrupted, second = context(tmp_path / "a"), context(tmp_path / "b")
+    whole.fit(train, valid, uninterrupted)
+
+    def die(step: int, total: int, values: Any) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    first = context(tmp_path / "b")
+    first.on_progress = die
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(train, valid, first)
+    seen: list[int] = []
+    second.on_progress = lambda step, total, values: seen.append(step)
+    resumed.fit(train, valid, second)
+    for a, b in zip(whole.module_.state_dict().values(), resumed.module_.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=0, rtol=0)
+    assert second.curve == uninterrupted.curve
+    assert second.facts == uninterrupted.facts
+    assert seen == [1, 2, 3]
+
+
+def test_another_fit_in_the_same_folder_forgets_the_first(tmp_path: Path) -> None:
+    train, split = rings()
+    model = small("sasrec", epochs=2, batch_size=64)
+    model.fit(train, {"recommendation": split}, context(tmp_path))
+    first = model.rank(split.requests, 5)
+    other = context(tmp_path, seed=1)
+    model.fit(train, {"recommendation": split}, other)
+    assert len(other.curve) == 2
+    assert not np.array_equal(first.items, model.rank(split.requests, 5).items)
+    model.fit(train, {"recommendation": split}, context(tmp_path))
+    np.testing.assert_array_equal(first.scores, model.rank(split.requests, 5).scores)
+
+
+@pytest.mark.parametrize(("name", "params"), SEQUENTIAL)
+def test_one_request_is_ranked_as_in_a_batch(name: str, params: dict[str, Any], tmp_path: Path) -> None:
+    train, _ = rings(n_items=12)
+    model = small(name, epochs=1, **params)
+    model.fit(train, {}, context(tmp_path))
+    every = requests(
+        Ragged.from_rows([[1, 2, 3], [], [11], list(range(12)) * 2]), exclude=Ragged.from_rows([[5], [], [], [0]])
+    )
+    together = model.rank(every, 12)
+    assert 5 not in together.items[0]
+    assert together.items[0, -1] == -1
+    for i in range(4):
+        np.testing.assert_array_equal(model.rank(every.take([i]), 12).items[0], together.items[i])
+    chosen = requests(every.histories, candidates=Ragged.from_rows([[3, 4], [1], [], [2]]))
+    assert {frozenset(row[row >= 0].tolist()) for row in model.rank(chosen, 5).items} == {
+        frozenset({3, 4}), frozenset({1}), frozenset(), frozenset({2})
+    }  # fmt: skip
+
+
+def test_validation_chooses_the_epoch_and_stops(tmp_path: Path) -> None:
+    train, split = rings(n_items=12)
+    model, told = small("sasrec", epochs=50, patience=2, batch_size=64), context(tmp_path)
+    # Twelve items, thirty places: recall is 1 from the first epoch on and never rises.
+    model.fit(train, {"recommendation": split}, told)
+    assert [point["step"] for point in told.curve] == [1, 2, 3]
+    assert told.facts["best_epoch"] == 1
+    assert told.curve[0]["R@30"] == 1.0
+    assert told.facts["parameters"] == sum(p.numel() for p in model.module_.parameters())
+
+
+def test_nothing_is_left_outside_the_workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    before = sys.argv, os.getcwd(), sorted(vars(np)), torch.is_anomaly_enabled()
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--hidden_size=4", "--epochs=7"])
+    train, split = rings()
+    model, told = small("sasrec", epochs=1), context(tmp_path / "work")
+    model.fit(train, {"recommendation": split}, told)
+    assert model.module_.hidden_size == 64
+    assert list(here.iterdir()) == []
+    assert sorted(p.name for p in (tmp_path / "work").iterdir()) == ["checkpoint.pt", "weights.pt"]
+    monkeypatch.undo()
+    assert (sys.argv, os.getcwd(), sorted(vars(np)), torch.is_anomaly_enabled()) == before
+
+
+class TestErrors:
+    def test_rank_before_fit(self) -> None:
+        with pytest.raises(NotFittedError, match="SasRec must be fitted"):
+            small("sasrec").rank(requests(Ragged.from_rows([[1]])), 3)
+
+    @pytest.mark.parametrize(
+        ("params", "message"),
+        [
+            ({"learning_rate": 0}, "learning_rate is 0; it must be above 0"),
+            ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0; it must be at least 0 and below 1"),
+            ({"epochs": -1}, "epochs is -1; it must be above 0"),
+            ({"hidden_size": 63}, "hidden_size is 63, which 2 heads cannot share"),
+        ],
+    )
+    def test_impossible_parameters(self, params: dict[str, Any], message: str) -> None:
+        with pytest.raises(BenchmarkError, match=message):
+            small("sasrec", **params)
+
+    def test_a_loss_that_is_not_finite(self, tmp_path: Path) -> None:
+        train, split = rings()
+        with pytest.raises(BenchmarkError, match="Set a lower learning_rate"):
+            small("sasrec", epochs=5, learning_rate=1e30).fit(train, {"recommendation": split}, context(tmp_path))
+
+    def test_nothing_to_learn_from(self, tmp_path: Path) -> None:
+        with pytest.raises(BenchmarkError, match="no user has two"):
+            small("sasrec").fit(make_train([[1], [2]], 3), {}, context(tmp_path))
+
+
+def test_the_hook_imports_nothing_heavy() -> None:
+    heavy = "('torch', 'recbole', 'pandas', 'scipy')"
+    code = f"import sys, benchmark_recbole.models; sys.exit(str([m for m in {heavy} if m in sys.modules]))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stderr.strip() == "[]"
