@@ -132,6 +132,12 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
+def sweep_temporary(folder: Path) -> None:
+    """Remove what a killed writer left beside its place. Call it with the folder's lock held."""
+    for path in folder.glob(".*.*"):
+        path.unlink(missing_ok=True)
+
+
 # ---------------------------------------------------------------- data sets
 
 
@@ -140,6 +146,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
     with locked(folder):
         if (folder / "dataset.json").is_file():
             return
+        sweep_temporary(folder)
         train = dataset.train
         _write_table(folder / "items.parquet", {"id": train.catalog.ids, "text": train.catalog.texts})
         with replacing(folder / "attributes.parquet") as temporary:

@@ -47,6 +47,7 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
     with results.locked(folder), threadpoolctl.threadpool_limits(spec.threads):
         if results.read_cell(folder, cell) is not None:
             return
+        results.sweep_temporary(folder)
         registry = plugins.load()
         model: Model = plugins.build(registry.offer("model", cell.model_use), cell.model_params)
         dataset = results.load_dataset(spec.dataset)

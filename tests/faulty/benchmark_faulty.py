@@ -1,0 +1,80 @@
+"""Models that fail in every way a model can, and a slow one that does not; on the path of the tests that need them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from benchmark import Context, Log, Ranking, Requests, Split, Task, Train, hookimpl, top_k
+from benchmark.testing import checkerboard_log
+
+
+@hookimpl
+def benchmark_datasets() -> dict[str, str]:
+    return {"checkerboard": "benchmark_faulty:checkerboard", "search-only": "benchmark_faulty:search_only"}
+
+
+@hookimpl
+def benchmark_models() -> dict[str, str]:
+    return {"faulty": "benchmark_faulty:Faulty", "needy": "benchmark_faulty:Needy"}
+
+
+def checkerboard(users: int = 120) -> Log:
+    """The known answers of `benchmark.testing`."""
+    return checkerboard_log(n_users=users)
+
+
+def search_only() -> Log:
+    """A log without interactions."""
+    return checkerboard_log(tasks=["search"])
+
+
+@dataclass
+class Faulty:
+    """Ranks items by a seeded random score after `seconds` of training; `fault` says how it fails."""
+
+    fault: Literal["none", "raise", "nan", "memory", "killed", "exit", "seen"] = "none"
+    seconds: float = 0.0
+    once: str = ""
+    """A file that is made at the first failure; where it lies, the model works."""
+    tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        for step in range(10):
+            time.sleep(self.seconds / 10)
+            context.progress(step + 1, 10, loss=1 / (step + 1))
+        self.scores_ = np.random.default_rng(context.seed).random(len(train.catalog))
+        if self.once and Path(self.once).exists():
+            return
+        if self.once:
+            Path(self.once).touch()
+        if self.fault == "raise":
+            raise ValueError("the model is broken")
+        if self.fault == "nan":
+            self.scores_[0] = np.nan
+        if self.fault == "memory":
+            raise MemoryError("no room for 1 TB")
+        if self.fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "exit":
+            os._exit(7)
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        ranking = top_k(np.tile(self.scores_, (len(requests), 1)), requests, k)
+        if self.fault == "seen" and len(ranking):
+            ranking.items[:, 1] = ranking.items[:, 0]
+        return ranking
+
+
+@dataclass
+class Needy(Faulty):
+    """Needs a module that is not there."""
+
+    requires: ClassVar[tuple[str, ...]] = ("module_that_nobody_has",)

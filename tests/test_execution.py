@@ -1,0 +1,192 @@
+"""A cell that fails ends alone, a finished one is never computed again, and a killed run leaves the same tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+SUITE = """
+name: faults
+datasets: [{use: checkerboard, name: Board}]
+models:
+  - {use: popular, name: Pop}
+  - {use: faulty, name: Good}
+  - {use: faulty, name: Bad, params: {fault: %s%s}}
+metrics: [R@5]
+depth: 5
+compare: [{model: Good, against: [Pop, Bad]}]
+"""
+FAULTS = {
+    "raise": "ValueError: the model is broken",
+    "nan": "NaN",
+    "memory": "out of memory: no room for 1 TB",
+    "killed": "killed by SIGKILL",
+    "exit": "exit code 7",
+    "seen": "second time",
+}
+
+
+def leaderboard(folder: Path) -> dict[str, list[dict[str, object]]]:
+    content: dict[str, list[dict[str, object]]] = json.loads((folder / "leaderboard.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize(("fault", "says"), FAULTS.items())
+def test_a_fault_ends_its_cell_alone(command: Command, tmp_path: Path, fault: str, says: str) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % (fault, ""))
+    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert done.returncode == 1, done.stderr
+    written = leaderboard(tmp_path / "out" / "faults")
+    assert {row["model"] for row in written["rows"]} == {"Pop", "Good"}
+    (failure,) = written["failures"]
+    assert failure["model"] == "Bad"
+    assert says in str(failure["error"])
+    assert (tmp_path / "out" / "faults" / str(failure["log"])).is_file()
+    assert says in done.stderr
+    assert "1 failed" in done.stdout
+
+
+@pytest.mark.parametrize("fault", ["raise", "nan", "memory", "seen"])
+def test_inline_gives_the_same_answer_to_a_fault(command: Command, tmp_path: Path, fault: str) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % (fault, ""))
+    done = command("run", "s.yaml", "--results", "out", "--tracking", "off", "--executor", "inline")
+    assert done.returncode == 1, done.stderr
+    assert FAULTS[fault] in str(leaderboard(tmp_path / "out" / "faults")["failures"][0]["error"])
+
+
+def test_a_failed_cell_is_tried_again_and_a_finished_one_is_not(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % ("killed", f", once: {tmp_path / 'tried'}"))
+    words = ("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert command(*words).returncode == 1
+    cells = tmp_path / "out" / "faults" / "cells"
+    before = {path: path.stat().st_mtime_ns for path in cells.rglob("cell.json")}
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    assert "1 cells computed, 2 reused, 0 failed" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert leaderboard(tmp_path / "out" / "faults")["failures"] == []
+
+
+def test_what_changes_a_cell_computes_it_again_and_what_does_not_does_not(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % ("none", ""))
+    words = ("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert "3 cells computed" in command(*words).stdout
+    assert "0 cells computed, 3 reused" in command(*words, "--set", "metrics=[R@5, RR@5]").stdout
+    assert "1 cells computed, 2 reused" in command(*words, "--set", "models.Good.params.seconds=0.1").stdout
+    assert "3 cells computed, 0 reused" in command(*words, "--set", "protocol.max_history=3").stdout
+    assert "3 cells computed, 3 reused" in command(*words, "--seeds", "2").stdout
+    assert "1 cells computed, 0 reused" in command(*words, "--only", "Pop", "--fresh").stdout
+    assert "3 cells computed" in command(*words, "--limit", "7").stdout
+    rows = leaderboard(tmp_path / "out" / "faults")["rows"]
+    assert {row["n"] for row in rows if row["task"] == "recommendation"} == {7}
+    assert all("partial: --limit 7" in str(row["marks"]) for row in rows)
+
+
+TABLES = ("leaderboard.csv", "significance.csv", "claims.json", "leaderboard.tex")
+SLOW = """
+name: slow
+datasets: [{use: checkerboard, name: Board}]
+models:
+  - {use: popular, name: Pop}
+  - {use: faulty, name: A, params: {seconds: 0.3}}
+  - {use: faulty, name: B, params: {seconds: 0.5}}
+metrics: [R@5, nDCG@5]
+slices: [all, head, torso]
+seeds: [0, 1]
+depth: 5
+compare: [{model: A, against: [Pop, B]}]
+claims:
+  - {id: a, text: A beats B, where: {dataset: Board, task: recommendation, metric: R@5}, expect: A > B}
+"""
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    found = {name: (folder / "slow" / name).read_bytes() for name in TABLES}
+    markdown = (folder / "slow" / "leaderboard.md").read_bytes()
+    return {**found, "leaderboard.md": markdown[: markdown.index(b"## Cost")]}
+
+
+def test_a_run_killed_at_any_point_resumes_to_the_same_bytes(
+    command: Command, faulty_environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "s.yaml").write_text(SLOW)
+    assert command("run", "s.yaml", "--results", "whole", "--tracking", "off").returncode == 0
+    words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "killed", "--tracking", "off"]
+    moments = random.Random(20)
+    for _ in range(5):
+        process = subprocess.Popen(
+            words,
+            cwd=tmp_path,
+            env=faulty_environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(0.3, 2.5))
+        # The runner alone, as `kill -9` would; its workers must notice and stop.
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    done = command("run", "s.yaml", "--results", "killed", "--tracking", "off")
+    assert done.returncode == 0, done.stderr
+    assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
+    assert not list((tmp_path / "killed" / "slow" / "cells").rglob(".*.*")), "half-written files are left over"
+
+
+def test_two_runs_at_once_share_the_work_and_agree(
+    command: Command, faulty_environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "s.yaml").write_text(SLOW)
+    words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "both", "--tracking", "off"]
+    runs = [
+        subprocess.Popen(words, cwd=tmp_path, env=faulty_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    outputs = [run.communicate(timeout=120)[0].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    assert command("run", "s.yaml", "--results", "alone", "--tracking", "off").returncode == 0
+    assert tables(tmp_path / "both") == tables(tmp_path / "alone")
+
+
+def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
+    command: Command, faulty_environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "s.yaml").write_text(SLOW.replace("0.3", "0.1").replace("0.5", "60"))
+    words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "out", "--tracking", "off"]
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=faulty_environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    cells = tmp_path / "out" / "slow" / "cells" / "Board"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(cells.glob("[AP]*/*/cell.json"))) < 4:
+        time.sleep(0.1)
+        if len(list(cells.glob("B/*/log.txt"))) == 2:
+            break
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_worker_is_a_command(command: Command, faulty_environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % ("raise", ""))
+    command("run", "s.yaml", "--results", "out", "--tracking", "off", "--only", "Good")
+    (folder,) = (tmp_path / "out" / "faults" / "cells" / "Board" / "Good").iterdir()
+    (folder / "cell.json").unlink()
+    worker = [sys.executable, "-m", "benchmark.execution.worker"]
+    done = subprocess.run([*worker, folder], env=faulty_environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "cell.json").read_text())["model"] == "Good"
+    nothing = subprocess.run([*worker, tmp_path], env=faulty_environment, capture_output=True, text=True)
+    assert nothing.returncode == 1
+    assert "not the folder of a cell" in nothing.stderr

@@ -1,0 +1,104 @@
+"""What is written is read again as it was, and nothing half-written looks finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark import results
+from benchmark.errors import BenchmarkError
+from benchmark.testing import checkerboard
+from benchmark.types import Cell, Ragged, Ranking
+
+
+def cell(**changes: object) -> Cell:
+    values: dict[str, object] = {
+        "dataset": "ML",
+        "model": "SASRec[CE]",
+        "seed": 0,
+        "tasks": ("recommendation",),
+        "fingerprint": "f" * 64,
+        "digest": "d" * 64,
+        "dataset_use": "movielens",
+        "dataset_params": {},
+        "model_use": "sasrec",
+        "model_params": {"loss": "CE"},
+        "versions": {},
+    }
+    return Cell(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def same(a: Ragged, b: Ragged) -> bool:
+    return bool(np.array_equal(a.offsets, b.offsets) and np.array_equal(a.values, b.values))
+
+
+def test_a_data_set_survives_the_disk(tmp_path: Path) -> None:
+    before = checkerboard()
+    results.save_dataset(tmp_path, before)
+    after = results.load_dataset(tmp_path)
+    assert (after.name, after.digest, after.tasks) == (before.name, before.digest, before.tasks)
+    assert same(after.train.histories, before.train.histories)
+    assert same(after.train.searches, before.train.searches)
+    assert np.array_equal(after.train.times, before.train.times)
+    assert after.train.catalog.texts.tolist() == before.train.catalog.texts.tolist()
+    assert after.train.max_history == before.train.max_history
+    for part in ("valid", "test"):
+        for task, split in getattr(before, part).items():
+            read = getattr(after, part)[task]
+            assert read.requests.ids.tolist() == split.requests.ids.tolist()
+            assert read.requests.queries.tolist() == split.requests.queries.tolist()
+            assert same(read.requests.histories, split.requests.histories)
+            assert same(read.requests.exclude, split.requests.exclude)
+            assert same(read.relevant, split.relevant)
+
+
+def test_a_ranking_survives_the_disk(tmp_path: Path) -> None:
+    requests = checkerboard().test["recommendation"].requests.take([0, 1])
+    before = Ranking(
+        np.array([[3, 1, -1], [2, -1, -1]], dtype=np.int32),
+        np.array([[0.5, 0.25, -np.inf], [1, -np.inf, -np.inf]], dtype=np.float32),
+    )
+    results.save_ranking(tmp_path, "recommendation", requests, before)
+    after = results.load_ranking(tmp_path, "recommendation")
+    assert np.array_equal(after.items, before.items)
+    assert np.array_equal(after.scores, before.scores)
+
+
+def test_a_cell_is_finished_only_when_all_of_it_is_there(tmp_path: Path) -> None:
+    requests = checkerboard().test["recommendation"].requests.take([0])
+    with pytest.raises(BenchmarkError, match="cannot be read"):
+        results.finish_cell(tmp_path, cell(), {})
+    ranking = Ranking(np.array([[3]], dtype=np.int32), np.array([[0.5]], dtype=np.float32))
+    results.save_ranking(tmp_path, "recommendation", requests, ranking)
+    assert results.read_cell(tmp_path, cell()) is None
+    results.finish_cell(tmp_path, cell(), {"facts": {}})
+    assert results.read_cell(tmp_path, cell()) is not None
+    assert results.read_cell(tmp_path, cell(fingerprint="e" * 64)) is None
+    (tmp_path / "cell.json").write_text('{"finger')
+    assert results.read_cell(tmp_path, cell()) is None
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    results.write_text(path, "old")
+    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "SASRec[CE]", "Gen_R+S", "ünïcode"])
+def test_any_name_becomes_one_folder_of_its_own(tmp_path: Path, name: str) -> None:
+    folder = results.cell_folder(tmp_path, cell(model=name))
+    folder.mkdir(parents=True)
+    assert folder.resolve().parent.parent == (tmp_path / "cells" / "ML").resolve()
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    with results.locked(tmp_path) as first, results.locked(tmp_path, wait=False) as second:
+        assert (first, second) == (True, False)
+    with results.locked(tmp_path, wait=False) as third:
+        assert third

@@ -1,0 +1,108 @@
+"""A suite is validated whole, and every mistake in it is answered with its line and the closest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import BenchmarkError
+from benchmark.suite import Suite, load_suite, shipped_suites
+
+TEXT = """\
+name: small
+profile: laptop
+datasets:
+  - {use: movielens, name: ML}
+models:
+  - use: popular
+    name: Pop
+  - {use: sasrec, name: SASRec, params: {epochs: 1, loss: CE}}
+metrics: [R@30]
+profiles:
+  laptop:
+    reduced: true
+  gpu:
+    seeds: [0, 1, 2]
+    protocol: {max_history: 200}
+    models:
+      - {name: SASRec, params: {epochs: 50}}
+      - {name: Pop, remove: true}
+      - {use: bm25, name: BM25}
+"""
+
+
+def load(tmp_path: Path, text: str = TEXT, **options: object) -> Suite:
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    return load_suite(str(path), **options)[0]  # type: ignore[arg-type]
+
+
+def test_a_profile_merges_by_name(tmp_path: Path) -> None:
+    suite = load(tmp_path, profile="gpu")
+    assert [m.name for m in suite.models] == ["SASRec", "BM25"]
+    assert suite.models[0].params == {"epochs": 50, "loss": "CE"}
+    assert (suite.seeds, suite.protocol.max_history, suite.reduced) == ([0, 1, 2], 200, False)
+    assert load(tmp_path).reduced
+
+
+def test_set_and_seeds_change_single_values(tmp_path: Path) -> None:
+    suite = load(tmp_path, settings=["models.SASRec.params.epochs=3", "mask_seen=true"], seeds=2)
+    assert suite.models[1].params["epochs"] == 3
+    assert suite.mask_seen
+    assert suite.seeds == [0, 1]
+
+
+def test_a_sweep_becomes_several_models(tmp_path: Path) -> None:
+    suite = load(tmp_path, TEXT.replace("loss: CE", "loss: {sweep: [CE, BCE-1]}"))
+    assert [m.name for m in suite.models] == ["Pop", "SASRec[loss=CE]", "SASRec[loss=BCE-1]"]
+    assert suite.models[2].params == {"epochs": 1, "loss": "BCE-1"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("metrics:", "metric:", "suite.yaml:9: unknown key 'metric'. Did you mean 'metrics'?"),
+        ("    name: Pop", "    nam: Pop", "suite.yaml:7: unknown key 'models.0.nam'. Did you mean 'name'?"),
+        ("metrics: [R@30]", "", "'metrics' is missing"),
+        ("name: small", "name: small\nseeds: one", "suite.yaml:2: 'seeds'"),
+        ("name: small", "name: small\nseeds: [0, 0]", "same seed twice"),
+        ("name: Pop", "name: SASRec", "two models are called 'SASRec'"),
+        ("profile: laptop", "profile: lapto", "unknown profile 'lapto' in"),
+        ("name: small", "name: small\ncompare: [{model: Popp, against: [SASRec]}]", "Did you mean 'Pop'?"),
+        ("name: small", "name: [", "is not valid YAML"),
+        ("name: small", "name: ../up", "'name'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(BenchmarkError) as caught:
+        load(tmp_path, TEXT.replace(old, new))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["epochs", "=3", "models.Popp.params.x=1", "name.x=1"])
+def test_a_wrong_set_is_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(BenchmarkError, match="--set"):
+        load(tmp_path, settings=[setting])
+
+
+def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="not valid YAML"):
+        load(tmp_path, "name: !!python/object/apply:os.system [true]")
+
+
+def test_a_missing_suite_is_answered_with_those_there_are() -> None:
+    with pytest.raises(BenchmarkError, match="Did you mean 'penha2024'"):
+        load_suite("penha2042")
+    with pytest.raises(BenchmarkError, match="there is no suite file"):
+        load_suite("nowhere/x.yaml")
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_every_profile_of_every_shipped_suite_is_valid(name: str) -> None:
+    suite, path = load_suite(name)
+    assert suite.name == name == path.stem
+    import yaml
+
+    for profile in yaml.safe_load(path.read_text()).get("profiles", {}):
+        assert load_suite(name, profile)[0].profile == profile
