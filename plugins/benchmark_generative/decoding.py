@@ -1,0 +1,78 @@
+"""Rankings from a model whose items are one token each: one decoder step scores the whole catalogue.
+
+Axis letters: B requests, L tokens, V vocabulary, N items, K depth of a ranking, M beams.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark import PAD, Ranking, Requests, tie_break
+
+if TYPE_CHECKING:
+    from transformers import T5ForConditionalGeneration
+
+
+@torch.inference_mode()
+def first_token(model: T5ForConditionalGeneration, tokens: Tensor, mask: Tensor) -> Tensor:
+    """Log-likelihoods (B, V) of the first token the decoder writes, over the whole vocabulary."""
+    start = torch.full_like(tokens[:, :1], model.config.decoder_start_token_id)
+    logits = model(input_ids=tokens, attention_mask=mask, decoder_input_ids=start, use_cache=False).logits
+    scores: Tensor = logits[:, -1].float().log_softmax(-1)  # (B, V)
+    return scores
+
+
+def exact(scores: Tensor, requests: Requests, k: int) -> Ranking:
+    """The k best items by scores (B, N): what a beam search of any width at least k finds when an item is one token.
+
+    Honours `exclude` and `candidates`; equal scores are ordered by a hash of (request, item). `benchmark.top_k` with
+    the search for the border on the model's device, so that only the few items above it leave it.
+    """
+    if requests.candidates is not None:
+        allowed = torch.zeros_like(scores, dtype=torch.bool)
+        allowed[_index(requests.candidates.rows, scores), _index(requests.candidates.values, scores)] = True
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    if len(requests.exclude.values):
+        scores = scores.clone()
+        scores[_index(requests.exclude.rows, scores), _index(requests.exclude.values, scores)] = -torch.inf
+    border = scores.topk(min(k, scores.shape[1]), sorted=False).values.amin(1, keepdim=True)  # (B, 1)
+    found = torch.nonzero((scores >= border) & (scores > -torch.inf))
+    value = scores[found[:, 0], found[:, 1]].cpu().numpy()
+    row, item = found.cpu().numpy().T
+    order = np.lexsort((tie_break(requests.keys[row], item), -value, row))
+    position = np.arange(len(row)) - np.searchsorted(row, row)  # nonzero gives rows in order
+    kept = position < k
+    out = Ranking(np.full((len(scores), k), PAD, dtype=np.int32), np.full((len(scores), k), -np.inf, dtype=np.float32))
+    out.items[row[kept], position[kept]] = item[order][kept]
+    out.scores[row[kept], position[kept]] = value[order][kept]
+    return out
+
+
+def diverse_beam(scores: Tensor, requests: Requests, k: int, beams: int, groups: int, penalty: float) -> Ranking:
+    """What diverse beam search (Vijayakumar 2016) with `groups` groups of beams / groups returns: fewer distinct items.
+
+    As transformers 4 had it before its removal: the groups choose one after the other, each the best items after taking
+    `penalty` off an item for every time an earlier group chose it. An item's first choice costs it nothing, so the
+    distinct items are the beginning of the exact ranking, and only how many there are has to be found out. Nothing
+    refills the list.
+    """
+    best = exact(scores, requests, beams)
+    value = torch.as_tensor(best.scores)  # (B, M)
+    chosen = torch.zeros_like(value)
+    for _ in range(groups):
+        order = (value - penalty * chosen).sort(dim=1, descending=True, stable=True).indices
+        chosen.scatter_add_(1, order[:, : beams // groups], torch.ones_like(value))
+    found = (chosen > 0).numpy()
+    items, likelihood = np.where(found, best.items, PAD), np.where(found, best.scores, -np.inf)
+    out = Ranking(np.full((len(items), k), PAD, dtype=np.int32), np.full((len(items), k), -np.inf, dtype=np.float32))
+    width = min(k, beams)
+    out.items[:, :width], out.scores[:, :width] = items[:, :width], likelihood[:, :width]
+    return out
+
+
+def _index(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.int64, device=like.device)

@@ -1,0 +1,234 @@
+"""Gen_R, Gen_S and Gen_R+S: T5 with one token per item for search and recommendation (Penha 2024, section 4).
+
+A history becomes its items' tokens, a query its words, and the model writes the token of one item. Differences from the
+paper: the target has no end token, since a list of one-token items needs no second decoder step; `exact` decoding
+returns the true best K, which the paper's diverse beam search does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from benchmark import PAD, TASKS, BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import T5ForConditionalGeneration
+
+    from benchmark_generative.tokens import Sequences, Vocabulary
+    from benchmark_generative.training import Pairs
+
+VALIDATION_DEPTH = 30
+"""Checkpoints are chosen by R@30, the paper's main metric; at a tenth of a catalogue that has under 300 items."""
+
+
+@dataclass
+class Gen:
+    """T5 that answers a history or a query with the token of an item."""
+
+    tasks: frozenset[Literal["recommendation", "search"]] = frozenset({"recommendation"})
+    """Gen_R: recommendation; Gen_S: search; Gen_R+S: both."""
+    checkpoint: str = ""
+    """A T5 by name or folder (the paper: google/flan-t5-base); empty: one of the sizes below with random weights."""
+    d_model: int = 64
+    d_ff: int = 256
+    heads: int = 2
+    layers: int = 2
+    decoder_layers: int = 2
+    dropout: float = 0.1
+    mixing: Literal["concat", "balanced"] = "concat"
+    """Both tasks' pairs as they are, or the smaller task's repeated up to the number of the larger's."""
+    decoding: Literal["exact", "diverse_beam"] = "exact"
+    beams: int = 30
+    groups: int = 15
+    penalty: float = 0.25
+    """The paper's diverse beam search: K beams in K/2 groups, K = 30."""
+    epochs: int = 5
+    learning_rate: float = 2e-3
+    batch_size: int = 128
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    patience: int = 3
+    max_history: int = 50
+    """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
+    max_query_tokens: int = 32
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 on a GPU, fp32 elsewhere."""
+
+    requires: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "accelerate")
+
+    network_: T5ForConditionalGeneration = field(init=False, repr=False, compare=False)
+    vocabulary_: Vocabulary = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.tasks = frozenset(self.tasks)
+        if not self.tasks:
+            raise BenchmarkError("gen: `tasks` is empty; name recommendation, search, or both.")
+        for name in ("d_model", "d_ff", "heads", "layers", "decoder_layers", "beams", "groups", "epochs", "batch_size",
+                     "patience", "max_history", "max_query_tokens"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise BenchmarkError(f"gen: `{name}` is {getattr(self, name)}; it must be at least 1.")
+        for name in ("dropout", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BenchmarkError(f"gen: `{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.penalty < 0:
+            raise BenchmarkError("gen: `learning_rate` must be above 0, `weight_decay` and `penalty` at least 0.")
+        if self.d_model % self.heads:
+            raise BenchmarkError(f"gen: `d_model` {self.d_model} cannot be divided among {self.heads} `heads`.")
+        if self.beams % self.groups:
+            raise BenchmarkError(f"gen: {self.beams} `beams` cannot be divided into {self.groups} equal `groups`.")
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Train on the pairs of the tasks, choose the epoch by the mean R@30 of the tasks on `valid`.
+
+        Raises BenchmarkError when there is nothing to train on, or `checkpoint` cannot be loaded.
+        """
+        import torch
+
+        from benchmark_generative import training
+
+        torch.set_num_threads(context.threads)
+        cuda = torch.device(context.device).type == "cuda"
+        with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
+            torch.manual_seed(context.seed)
+            self.network_, self.vocabulary_ = self._build(train, context.seed)
+            self.network_.to(context.device)
+            context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
+            splits = {task: valid[task] for task in TASKS if task in self.tasks and task in valid}
+            progress = training.train(
+                self.network_,
+                self._pairs(train),
+                *self._ends(),
+                lambda: self._validate(splits),
+                training.Settings(
+                    epochs=self.epochs,
+                    batch_size=self.batch_size,
+                    learning_rate=self.learning_rate,
+                    weight_decay=self.weight_decay,
+                    patience=self.patience,
+                    warmup=self.warmup,
+                    precision=("bf16" if cuda else "fp32") if self.precision == "auto" else self.precision,
+                    mixing=self.mixing,
+                ),
+                context,
+            )
+        context.record("best_epoch", progress.best_epoch)
+        context.record("epochs", progress.epoch)
+        if self.decoding == "diverse_beam":
+            found = {task: self.rank(split.requests, self.beams).items != PAD for task, split in splits.items()}
+            context.record("distinct_items", {task: float(f.sum(1).mean()) for task, f in found.items()})
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        """The likeliest items first, with their log-likelihoods over the whole vocabulary as scores.
+
+        `diverse_beam` returns fewer than k: at most `beams`, and of those only the distinct ones.
+        """
+        if not hasattr(self, "network_"):
+            raise NotFittedError("gen: rank was called before fit.")
+        if requests.task not in self.tasks:
+            raise BenchmarkError(
+                f"gen was trained for {', '.join(sorted(self.tasks))}; add {requests.task} to `tasks`."
+            )
+        from benchmark_generative import decoding
+
+        network, first = self.network_, self.vocabulary_.first_item
+        inputs = self._inputs(requests).to(network.device)
+        out = Ranking(
+            np.full((len(requests), k), PAD, dtype=np.int32), np.full((len(requests), k), -np.inf, dtype=np.float32)
+        )
+        network.eval()
+        order = np.argsort(inputs.length.cpu().numpy(), kind="stable")
+        size = 512 if network.device.type == "cuda" else 32
+        for at in range(0, len(order), size):
+            rows = order[at : at + size]
+            likelihood = decoding.first_token(network, *inputs.batch(_tensor(rows, network.device), *self._ends()))
+            scores = likelihood[:, first : first + self.vocabulary_.items]
+            part = requests.take(rows)
+            if self.decoding == "exact":
+                best = decoding.exact(scores, part, k)
+            else:
+                best = decoding.diverse_beam(scores, part, k, self.beams, self.groups, self.penalty)
+            out.items[rows], out.scores[rows] = best.items, best.scores
+        return out
+
+    def _build(self, train: Train, seed: int) -> tuple[T5ForConditionalGeneration, Vocabulary]:
+        import torch
+
+        from benchmark_generative import t5
+        from benchmark_generative.tokens import Vocabulary, train_words
+
+        n = len(train.catalog)
+        if self.checkpoint:
+            network, words = t5.from_checkpoint(self.checkpoint)
+            first = t5.add_tokens(network, n, torch.Generator().manual_seed(seed))
+            return network, Vocabulary(words, first, n)
+        words = train_words([str(query) for query in train.queries] if "search" in self.tasks else [])
+        first = words.get_vocab_size()
+        network = t5.from_scratch(
+            first + n, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout
+        )
+        return network, Vocabulary(words, first, n)
+
+    def _pairs(self, train: Train) -> list[Pairs]:
+        """The training pairs of each task that has any."""
+        import torch
+
+        from benchmark_generative.tokens import Sequences
+        from benchmark_generative.training import Pairs
+
+        vocabulary, found = self.vocabulary_, []
+        prefixes = train.prefixes()
+        if "recommendation" in self.tasks and len(prefixes):
+            targets = torch.as_tensor(prefixes.targets, dtype=torch.int64)[:, None] + vocabulary.first_item
+            found.append(Pairs(vocabulary.prefixes(prefixes, self.max_history), targets))
+        if "search" in self.tasks and len(train.searches.values):
+            queries = vocabulary.queries(train.queries, self.max_query_tokens)
+            row = torch.as_tensor(train.searches.rows)  # a query with k relevant items is k pairs
+            targets = torch.as_tensor(train.searches.values, dtype=torch.int64)[:, None] + vocabulary.first_item
+            found.append(Pairs(Sequences(queries.tokens, queries.start[row], queries.length[row]), targets))
+        if not found:
+            raise BenchmarkError(
+                f"gen: the data set has no training pair for {' or '.join(sorted(self.tasks))}; change `tasks`, or use "
+                "a data set with histories of at least two items or queries with relevant items."
+            )
+        return found
+
+    def _inputs(self, requests: Requests) -> Sequences:
+        if requests.task == "search":
+            return self.vocabulary_.queries(requests.queries, self.max_query_tokens)
+        return self.vocabulary_.histories(requests.histories, self.max_history)
+
+    def _ends(self) -> tuple[int, int]:
+        config: Any = self.network_.config
+        return config.pad_token_id, config.eos_token_id
+
+    def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
+        """The mean R@30 of the tasks, and each task's own where there are two."""
+        found = {task: self._recall(split) for task, split in splits.items()}
+        if not found:
+            return {}
+        name = f"R@{self._depth}"
+        each = {f"{name}.{task}": value for task, value in found.items()} if len(found) > 1 else {}
+        return {name: float(np.mean(list(found.values()))), **each}
+
+    @property
+    def _depth(self) -> int:
+        return min(VALIDATION_DEPTH, max(1, self.vocabulary_.items // 10))
+
+    def _recall(self, split: Split) -> float:
+        items, relevant = self.rank(split.requests, self._depth).items, split.relevant
+        n = np.int64(self.vocabulary_.items)
+        row = np.repeat(np.arange(len(items)), items.shape[1])[items.ravel() != PAD]
+        hit = np.isin(row * n + items.ravel()[items.ravel() != PAD], relevant.rows * n + relevant.values)
+        hits = np.bincount(row[hit], minlength=len(items))
+        return float(np.mean(hits / np.maximum(relevant.lengths, 1)))
+
+
+def _tensor(rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    import torch
+
+    return torch.as_tensor(rows, device=device)

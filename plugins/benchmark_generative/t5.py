@@ -1,0 +1,89 @@
+"""T5 models: built from sizes with random weights, or loaded from a checkpoint and widened by item tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, T5Config, T5ForConditionalGeneration
+from transformers.utils import logging
+
+from benchmark import BenchmarkError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+def from_scratch(
+    vocabulary: int, d_model: int, d_ff: int, heads: int, layers: int, decoder_layers: int, dropout: float
+) -> T5ForConditionalGeneration:
+    """A T5 (version 1.0: ReLU, one table for input and output) with random weights from torch's generator."""
+    config = T5Config(
+        vocab_size=vocabulary,
+        d_model=d_model,
+        d_kv=d_model // heads,
+        d_ff=d_ff,
+        num_heads=heads,
+        num_layers=layers,
+        num_decoder_layers=decoder_layers,
+        dropout_rate=dropout,
+        decoder_start_token_id=0,
+        # The position bias, having a gradient, keeps fused attention from its fast path: 110 ms a step against 87.
+        attn_implementation="eager",
+    )
+    return T5ForConditionalGeneration(config)
+
+
+def from_checkpoint(name: str) -> tuple[T5ForConditionalGeneration, tokenizers.Tokenizer]:
+    """A pretrained T5 and its tokenizer, by name on the Hugging Face hub or by folder.
+
+    Raises BenchmarkError when it cannot be had, or is no T5.
+    """
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type != "t5":
+            raise BenchmarkError(
+                f"checkpoint '{name}' is a {config.model_type} model; gen needs a T5, such as google/flan-t5-base."
+            )
+        model = T5ForConditionalGeneration.from_pretrained(name)
+        words = AutoTokenizer.from_pretrained(name).backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BenchmarkError(
+            f"checkpoint '{name}' cannot be loaded: {reason[0]} It must be a folder with config.json, "
+            "model.safetensors and tokenizer.json, or a name on the Hugging Face hub that can be reached from here. "
+            f"Without a network, get it elsewhere (hf download {name} --local-dir FOLDER), copy the folder here, and "
+            "set `checkpoint: FOLDER`; leave `checkpoint` empty to train a small model from scratch."
+        ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    words.no_truncation()
+    words.no_padding()
+    return model, words
+
+
+@torch.no_grad()
+def add_tokens(model: T5ForConditionalGeneration, count: int, generator: torch.Generator) -> int:
+    """Widen the vocabulary by `count` tokens behind its last row and return the first one's id.
+
+    New input rows have the spread of the old ones; new rows of a head of its own are small, since flan-t5 does not
+    scale what the head is given. transformers' own way starts all new rows equal.
+    """
+    inputs, head = model.get_input_embeddings().weight, model.lm_head.weight
+    tied = inputs.data_ptr() == head.data_ptr()
+    if not tied:
+        # transformers 5 forces this flag to true when a configuration is read, and resizing would then replace the
+        # checkpoint's own head by its input table.
+        model.config.tie_word_embeddings = False
+    old = len(inputs)
+    spread = inputs.float().std(dim=0).cpu()
+    model.resize_token_embeddings(old + count, mean_resizing=False)
+    inputs, head = model.get_input_embeddings().weight, model.lm_head.weight
+    new = torch.randn(count, inputs.shape[1], generator=generator) * spread
+    inputs[old:] = new.to(inputs)
+    if not tied:
+        head[old:] = (torch.randn(count, head.shape[1], generator=generator) * 0.02).to(head)
+    return old

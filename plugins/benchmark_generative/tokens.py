@@ -1,0 +1,111 @@
+"""Token ids: words through a tokenizer, items as one token each behind them (Penha 2024, section 4).
+
+Item tokens never pass through the tokenizer: a space or a strip rule there can merge or drop them. Sequences are
+slices of one flat integer tensor, made once; a batch is cut out of it by index. Axis letters: P sequences, B
+requests, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tokenizers
+import torch
+from torch import Tensor
+
+from benchmark import Prefixes, Ragged
+
+SPECIALS = ("<pad>", "</s>", "<unk>")
+"""The tokens of a vocabulary made from scratch that are no words, at T5's own positions: padding 0, end 1, unknown
+2."""
+
+
+def train_words(texts: Sequence[str]) -> tokenizers.Tokenizer:
+    """A tokenizer whose tokens are the lower-cased words of these texts, and `SPECIALS`.
+
+    Whole words and not pieces of them: a few hundred short queries are too little text to learn pieces from.
+    """
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token=SPECIALS[2]))
+    words.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]
+    )
+    pattern = tokenizers.Regex(r"\w+(?:[-']\w+)*")  # sci-fi and children's are one word; other signs are dropped
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Split(pattern, behavior="removed", invert=True)
+    trainer = tokenizers.trainers.WordLevelTrainer(special_tokens=list(SPECIALS), show_progress=False)
+    words.train_from_iterator(texts, trainer)
+    return words
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """P token sequences: number p is `tokens[start[p] : start[p] + length[p]]`. All int64; start and length are
+    (P,)."""
+
+    tokens: Tensor
+    start: Tensor
+    length: Tensor
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def to(self, device: str | torch.device) -> Sequences:
+        return Sequences(self.tokens.to(device), self.start.to(device), self.length.to(device))
+
+    def batch(self, rows: Tensor, pad: int, eos: int) -> tuple[Tensor, Tensor]:
+        """Token ids (B, L) of these sequences with `eos` behind each, as T5 was trained, and their mask (B, L)."""
+        length = self.length[rows][:, None]  # (B, 1)
+        column = torch.arange(int(length.max()) + 1, device=length.device)  # (L,)
+        at = (self.start[rows][:, None] + column).clamp(max=max(len(self.tokens) - 1, 0))
+        tokens = self.tokens[at] if len(self.tokens) else torch.full_like(at, pad)
+        tokens = torch.where(column < length, tokens, torch.where(column == length, eos, pad))
+        return tokens, (column <= length).long()
+
+
+def concat(parts: Sequence[Sequences]) -> Sequences:
+    """All the sequences, one part's behind the other's."""
+    shifts = np.cumsum([0] + [len(part.tokens) for part in parts[:-1]])
+    return Sequences(
+        torch.cat([part.tokens for part in parts]),
+        torch.cat([part.start + int(shift) for part, shift in zip(parts, shifts, strict=True)]),
+        torch.cat([part.length for part in parts]),
+    )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the tokens of a model mean: words below `first_item`, item i at `first_item + i`."""
+
+    words: tokenizers.Tokenizer
+    first_item: int
+    items: int
+
+    def text(self, texts: Iterable[str], limit: int) -> Ragged:
+        """The word tokens of each text, its first `limit` ones."""
+        encoded = self.words.encode_batch([str(text) for text in texts], add_special_tokens=False)
+        return Ragged.from_rows([one.ids[:limit] for one in encoded])
+
+    def queries(self, texts: Iterable[str], limit: int) -> Sequences:
+        return _sequences(self.text(texts, limit))
+
+    def histories(self, histories: Ragged, limit: int) -> Sequences:
+        """Each history's last `limit` items, oldest first."""
+        return _sequences(histories.last(limit), self.first_item)
+
+    def prefixes(self, prefixes: Prefixes, limit: int) -> Sequences:
+        """As `histories`, for training examples; their items are stored once, however many prefixes share them."""
+        start = np.maximum(prefixes.start, prefixes.end - limit)
+        return Sequences(
+            torch.as_tensor(prefixes.values, dtype=torch.int64) + self.first_item,
+            torch.as_tensor(start),
+            torch.as_tensor(prefixes.end - start),
+        )
+
+
+def _sequences(rows: Ragged, shift: int = 0) -> Sequences:
+    return Sequences(
+        torch.as_tensor(rows.values, dtype=torch.int64) + shift,
+        torch.as_tensor(rows.offsets[:-1]),
+        torch.as_tensor(rows.lengths),
+    )

@@ -1,0 +1,253 @@
+"""A training loop for sequence models that knows none of them by name: pairs of token sequences in, the best weights
+out.
+
+Batches are cut by index out of integer tensors made once, grouped by length, and shuffled from (seed, epoch) alone,
+so that training taken up again at an epoch's end goes on exactly as if it had not been interrupted. Precision,
+several GPUs and the format of checkpoints are accelerate's. Axis letters: P pairs, C target tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from torch.nn import Module
+
+from benchmark import BenchmarkError, Context
+from benchmark_generative.tokens import Sequences, concat
+
+WINDOW = 50
+"""Batches are made of pairs of similar length within this many batches: short ones pad little, and order stays
+random."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Training examples: `inputs` (P sequences) and `targets` int64 (P, C), the tokens to write for each."""
+
+    inputs: Sequences
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long, how fast and in which precision; the optimiser is AdamW."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    patience: int
+    """Stop after this many epochs without a better validation score."""
+    warmup: float
+    """Share of all steps in which the learning rate rises from 0; it falls linearly to 0 in the rest."""
+    precision: Literal["fp32", "bf16"]
+    mixing: Literal["concat", "balanced"] = "concat"
+    """Several sources of pairs: all of each, or each repeated up to the size of the largest."""
+
+
+@dataclass
+class Progress:
+    """How far training has come, saved with every checkpoint: whole epochs done, and the steps of all epochs there
+    will be.
+
+    `curve` holds the points given to `Context.progress`.
+    """
+
+    epoch: int = 0
+    steps: int = 0
+    best_epoch: int = 0
+    best: float = -math.inf
+    curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+
+def train(
+    model: Module,
+    sources: Sequence[Pairs],
+    pad: int,
+    eos: int,
+    validate: Callable[[], Mapping[str, float]],
+    settings: Settings,
+    context: Context,
+) -> Progress:
+    """Train `model` in place and leave the weights of the epoch that validated best in it.
+
+    `model` is called with input_ids, attention_mask and labels, and answers with a loss. `validate` is called after
+    every epoch; the first of its values decides, higher is better; without one the last epoch is kept. An interrupted
+    call with the same arguments continues from the last whole epoch in `context.workdir`. Raises BenchmarkError when
+    the loss is NaN.
+    """
+    # accelerate keeps one state per process, which an earlier model of another precision may have left
+    AcceleratorState._reset_state(reset_partial_state=True)
+    device = torch.device(context.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    precision = "bf16" if settings.precision == "bf16" else "no"
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    sizes = [len(source.targets) for source in sources]
+    pairs = Pairs(
+        concat([source.inputs for source in sources]).to(accelerator.device),
+        torch.cat([source.targets for source in sources]).to(accelerator.device),
+    )
+    store = _Checkpoints(context.workdir / "training", accelerator, _signature(pairs, settings, context.seed))
+    progress = store.load()
+    for step, values in progress.curve:
+        context.progress(step, progress.steps, **values)
+
+    while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
+        order = batches(pairs.inputs.length, sizes, settings, context.seed, progress.epoch)
+        progress.steps = len(order) * settings.epochs
+        loss = _epoch(wrapped, optimizer, accelerator, pairs, order, pad, eos, progress.epoch, settings, context)
+        progress.epoch += 1
+        model.eval()
+        values = dict(validate())
+        score = next(iter(values.values()), float(progress.epoch))
+        if score > progress.best:
+            progress.best, progress.best_epoch = score, progress.epoch
+            store.save_best(model)
+        progress.curve.append((len(order) * progress.epoch, {"loss": loss, **values}))
+        store.save(progress)
+        context.progress(len(order) * progress.epoch, progress.steps, loss=loss, **values)
+    store.load_best(model)
+    model.eval()
+    store.clear()
+    return progress
+
+
+def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int, epoch: int) -> list[Tensor]:
+    """Row numbers of one epoch's batches, in the order they are trained: the same for the same seed and epoch.
+
+    `length` (P,) are the input lengths; the rows of the first source come first, then those of the next, `sizes` of
+    each.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    take = [max(sizes)] * len(sizes) if settings.mixing == "balanced" else sizes
+    first = np.cumsum([0, *sizes])
+    rows = np.concatenate(
+        [
+            start + np.concatenate([rng.permutation(size) for _ in range(math.ceil(count / size))])[:count]
+            for start, size, count in zip(first, sizes, take, strict=False)
+        ]
+    )
+    rows = rng.permutation(rows)
+    window = np.arange(len(rows)) // (WINDOW * settings.batch_size)
+    rows = rows[np.lexsort((length.cpu().numpy()[rows], window))]
+    parts = np.array_split(rows, max(1, round(len(rows) / settings.batch_size)))
+    return [torch.as_tensor(parts[i], device=length.device) for i in rng.permutation(len(parts))]
+
+
+def _epoch(
+    model: Module,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    pairs: Pairs,
+    order: Sequence[Tensor],
+    pad: int,
+    eos: int,
+    epoch: int,
+    settings: Settings,
+    context: Context,
+) -> float:
+    """Train one epoch and return its mean loss."""
+    # for dropout: not carried over from the last epoch, so that resuming needs no state of a generator
+    torch.manual_seed(_number(context.seed, epoch, accelerator.process_index))
+    model.train()
+    total, mean = torch.zeros((), device=accelerator.device), math.nan
+    for step, rows in enumerate(order):
+        mine = rows[accelerator.process_index :: accelerator.num_processes]
+        tokens, mask = pairs.inputs.batch(mine, pad, eos)
+        rate = settings.learning_rate * _schedule((epoch + step / len(order)) / settings.epochs, settings.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = model(input_ids=tokens, attention_mask=mask, labels=pairs.targets[mine]).loss
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        total += loss.detach()
+        if step % 20 == 19 or step == len(order) - 1:
+            mean = float(total) / (step + 1)  # waits for the device, hence not at every step
+            if not math.isfinite(mean):
+                raise BenchmarkError(
+                    f"the loss is not a number after {step + 1} steps of epoch {epoch + 1}. Lower `learning_rate` "
+                    f"(now {settings.learning_rate}), or set `precision: fp32` (now {settings.precision})."
+                )
+            context.progress(len(order) * epoch + step + 1, len(order) * settings.epochs)
+    return mean
+
+
+def _schedule(done: float, warmup: float) -> float:
+    """The share of the learning rate when this share of training is done: up linearly, then down linearly."""
+    return min(done / warmup if warmup else 1.0, (1 - done) / (1 - warmup))
+
+
+class _Checkpoints:
+    """The state after the last whole epoch and the best weights so far, written beside and renamed into place."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator, signature: str) -> None:
+        self.folder, self.accelerator, self.signature = folder, accelerator, signature
+
+    def save(self, progress: Progress) -> None:
+        target, draft = self.folder / f"epoch-{progress.epoch:06d}", self.folder / "draft"
+        self.accelerator.save_state(str(draft), safe_serialization=False)
+        if self.accelerator.is_main_process:
+            (draft / "progress.json").write_text(json.dumps({"signature": self.signature, **asdict(progress)}))
+            os.replace(draft, target)
+            for old in self.folder.glob("epoch-*"):
+                if old != target:
+                    shutil.rmtree(old)
+
+    def load(self) -> Progress:
+        """The progress of an interrupted training with this signature, its state loaded; a fresh one otherwise."""
+        for folder in sorted(self.folder.glob("epoch-*"), reverse=True):
+            saved: dict[str, Any] = json.loads((folder / "progress.json").read_text())
+            if saved.pop("signature") == self.signature:
+                self.accelerator.load_state(str(folder))
+                return Progress(**saved)
+        self.clear()
+        return Progress()
+
+    def save_best(self, model: Module) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            torch.save(model.state_dict(), self.folder / "best.draft")
+            os.replace(self.folder / "best.draft", self.folder / "best.pt")
+
+    def load_best(self, model: Module) -> None:
+        self.accelerator.wait_for_everyone()
+        best = torch.load(self.folder / "best.pt", map_location=self.accelerator.device, weights_only=True)
+        model.load_state_dict(best)
+
+    def clear(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _signature(pairs: Pairs, settings: Settings, seed: int) -> str:
+    """Says whether a checkpoint is of this very training."""
+    digest = hashlib.sha256(json.dumps([asdict(settings), seed]).encode())
+    for part in (pairs.inputs.tokens, pairs.inputs.start, pairs.inputs.length, pairs.targets):
+        digest.update(part.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _number(*parts: int) -> int:
+    """One seed from several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
