@@ -43,8 +43,8 @@ def files(
         columns: names of columns that are called otherwise: {user: userId}, or for one table {items.id: asin}.
         ties: what orders interactions of one user at one time: a hash, or the order in the file. With "file" the time
             may be missing; the file's order is then the order in time.
-        unknown: what becomes of interactions and judgements whose item or query is in no file: an error, or they are
-            left out and counted.
+        unknown: what becomes of interactions and judgements whose item or query is in no file, or whose time is empty:
+            an error, or they are left out and counted.
 
     Raises BenchmarkError for what is missing, unknown, given twice or no time, with the first row where it is so
     (counted from 1, without the header).

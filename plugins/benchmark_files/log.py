@@ -28,7 +28,7 @@ def as_log(tables: Tables, ties: Literal["hash", "file"], drop: bool) -> Log:
         if (bad := rows < 0).any() and not drop:
             first = ", ".join(repr(i) for i in ids[bad].drop_duplicates()[:5])
             raise BenchmarkError(
-                f"{table.file}: {int(bad.sum())} rows have a {column} that is not in {home}; the first: {first}. "
+                f"{table.file}: {int(bad.sum())} rows name an unknown {column}, not in {home}; the first: {first}. "
                 "Add them there, or leave such rows out with params: {unknown: drop}."
             )
         dropped[f"rows_of_unknown_{column}_dropped"] = dropped.get(f"rows_of_unknown_{column}_dropped", 0) + int(
@@ -40,6 +40,10 @@ def as_log(tables: Tables, ties: Literal["hash", "file"], drop: bool) -> Log:
     user, users, item = np.empty(0, np.int32), np.empty(0, object), np.empty(0, np.int32)
     time, part = np.empty(0, np.int64), None
     if table := tables.interactions:
+        timed = ~(table.rows["time"].isna() | (table.rows["time"].astype(str) == ""))
+        if drop and not timed.all():
+            dropped["rows_without_time_dropped"] = int((~timed).sum())
+            table = Table(table.file, table.rows[timed])
         item, known = rows_of(table, "item", items, home)
         time, part = _seconds(table)[known], _parts(table)
         codes, names = pd.factorize(_ids(table, "user")[known])

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from benchmark_files import benchmark_datasets, files
+
+from benchmark import BenchmarkError, Log
+from benchmark.testing import check_dataset
+
+DATA = Path(os.environ.get("BENCHMARK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+
+ITEMS = 'id,text,brand\na,"An apple, red",Tree\nb,,Tree\n007,A spy,MI6\n'
+INTERACTIONS = "user,item,time\nx,a,10\nx,b,20\nx,007,30\ny,b,5\ny,a,6\ny,007,7\n"
+QUERIES = "id,text\n1,fruit\n2,agent\n3,things\n"
+RELEVANCE = "query,item,grade\n1,a,2\n2,007,1\n3,a,0.5\n3,b,0\n"
+ALL = {
+    "items.csv": ITEMS,
+    "interactions.csv": INTERACTIONS,
+    "queries.csv": QUERIES,
+    "relevance.csv": RELEVANCE,
+}
+
+
+def write(folder: Path, contents: dict[str, str | bytes]) -> str:
+    for name, content in contents.items():
+        raw = content.encode() if isinstance(content, str) else content
+        (folder / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    return str(folder)
+
+
+def rows(log: Log) -> list[tuple[str, str, int]]:
+    names = zip(log.users[log.user], log.catalog.ids[log.item], log.time, strict=True)
+    return [(str(user), str(item), int(time)) for user, item, time in names]
+
+
+def judged(log: Log) -> list[tuple[str, str, float]]:
+    names = zip(log.queries[log.query], log.catalog.ids[log.relevant], log.grade, strict=True)
+    return [(str(query), str(item), float(grade)) for query, item, grade in names]
+
+
+def test_hook() -> None:
+    assert benchmark_datasets() == {"files": "benchmark_files:files"}
+
+
+def test_tables(tmp_path: Path) -> None:
+    path = write(tmp_path, {**ALL})
+    log = files(path)
+    assert log.catalog.ids.tolist() == ["a", "b", "007"]
+    assert log.catalog.texts.tolist() == ["An apple, red", "", "A spy"]
+    assert log.catalog.attributes["brand"].tolist() == ["Tree", "Tree", "MI6"]
+    assert rows(log)[:3] == [("x", "a", 10), ("x", "b", 20), ("x", "007", 30)]
+    assert judged(log) == [("fruit", "a", 2.0), ("agent", "007", 1.0), ("things", "a", 0.5), ("things", "b", 0.0)]
+    assert log.query_ids.tolist() == ["1", "2", "3"]
+    assert check_dataset(files, {"path": path}).tasks == ("recommendation", "search")
+
+
+@pytest.mark.parametrize("ending", [".csv.gz", ".tsv", ".tsv.gz", ".parquet"])
+def test_every_ending_reads_the_same(tmp_path: Path, ending: str) -> None:
+    expected = files(write(tmp_path, {**ALL}))
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ALL:
+        table = pd.read_csv(tmp_path / name, dtype=str, keep_default_na=False)
+        target = other / name.replace(".csv", ending)
+        if ending == ".parquet":
+            for column in ("time", "grade"):
+                if column in table:
+                    table[column] = pd.to_numeric(table[column])
+            table.to_parquet(target)
+        else:
+            table.to_csv(target, sep="\t" if "tsv" in ending else ",", index=False)
+    log = files(str(other))
+    assert rows(log) == rows(expected)
+    assert judged(log) == judged(expected)
+    assert log.catalog.texts.tolist() == expected.catalog.texts.tolist()
+
+
+def test_interactions_alone_make_a_catalogue(tmp_path: Path) -> None:
+    log = files(write(tmp_path, {"interactions.csv": INTERACTIONS}))
+    assert log.catalog.ids.tolist() == log.catalog.texts.tolist() == ["a", "b", "007"]
+    assert len(log.queries) == 0
+
+
+def test_names_and_columns_that_are_called_otherwise(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        {
+            "ratings.csv": "\ufeffuserId,asin,ts\nx,a,10\nx,b,20\n",
+            "items.csv": "asin,title,id\na,An apple,1\nb,A bee,2\n",
+            "queries.csv": "id,text\n1,fruit\n",
+            "relevance.csv": "query,item\n1,a\n",
+        },
+    )
+    columns = {"user": "userId", "item": "asin", "time": "ts", "items.id": "asin", "items.text": "title"}
+    log = files(path, names={"interactions": "ratings.csv"}, columns=columns)
+    assert rows(log) == [("x", "a", 10), ("x", "b", 20)]
+    assert log.catalog.texts.tolist() == ["An apple", "A bee"]
+    assert judged(log) == [("fruit", "a", 1.0)]  # relevance calls its column item, as we do
+
+
+def test_times_are_seconds_or_dates(tmp_path: Path) -> None:
+    times = "user,item,time\nx,a,1970-01-02\nx,b,1970-01-02T00:00:05\nx,c,1970-01-02T01:00:00+01:00\n"
+    assert [t for _, _, t in rows(files(write(tmp_path, {"interactions.csv": times})))] == [86_400, 86_405, 86_400]
+    numbers = "user,item,time\nx,a,1.9\nx,b,2e3\n"
+    assert [t for _, _, t in rows(files(write(tmp_path, {"interactions.csv": numbers})))] == [1, 2000]
+    frame = pd.DataFrame({"user": ["x"], "item": ["a"], "time": pd.to_datetime(["1970-01-01T00:01:00"])})
+    (tmp_path / "interactions.csv").unlink()
+    frame.to_parquet(tmp_path / "interactions.parquet")
+    assert rows(files(str(tmp_path))) == [("x", "a", 60)]
+
+
+def test_the_order_of_the_file_can_take_the_place_of_times(tmp_path: Path) -> None:
+    path = write(tmp_path, {"interactions.csv": "user,item\nx,b\nx,a\ny,a\nx,c\n"})
+    log = files(path, ties="file")
+    assert rows(log) == [("x", "b", 0), ("x", "a", 1), ("y", "a", 2), ("x", "c", 3)]
+    assert log.ties == "file"
+
+
+def test_a_split_column_becomes_the_split(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        {
+            "interactions.csv": "user,item,time,split\nx,a,1,train\nx,b,2,validation\nx,c,3,test\n",
+            "queries.csv": "id,text,split\n1,fruit,TEST\n2,tree,train\n3,leaf,valid\n",
+            "relevance.csv": "query,item\n1,a\n2,b\n3,c\n",
+        },
+    )
+    log = files(path)
+    assert log.interaction_part is not None
+    assert log.interaction_part.tolist() == [0, 1, 2]
+    assert log.query_part is not None
+    assert log.query_part.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"interactions.csv": "userId,item,time\nx,a,1\n"}, "no column 'user'. Did you mean 'userId'"),
+        ({"interactions.csv": "user,item\nx,a\n"}, "no column 'time'.* give ties: file"),
+        ({"interactions.csv": "user,item,time\nx,a,1\nx,b,soon\n"}, "the time 'soon' in row 2 is no number of seconds"),
+        ({"interactions.csv": "user,item,time\nx,a,2020-01-01\nx,b,\n"}, "the time '' in row 2 is no ISO 8601 date"),
+        ({"interactions.csv": "user,item,time\nx,a,-1\n"}, "the time '-1' in row 1"),
+        ({"interactions.csv": "user,item,time\n,a,1\n"}, "'user' is empty in row 1"),
+        ({"interactions.csv": "user,item,time\nx,z,1\nx,z,2\nx,w,2\n"},
+         "3 rows name an unknown item, not in items.csv; the first: 'z', 'w'"),
+        ({"interactions.csv": "user,item,time,split\nx,a,1,train\nx,b,2,test\n"}, "the split 'valid' is empty"),
+        ({"interactions.csv": "user,item,time,split\nx,a,1,learn\n"},
+         "the split 'learn' in row 1 is none of train, valid, test"),
+        ({"interactions.csv": "user,item,time\n"}, "interactions.csv has no rows"),
+        ({"interactions.csv": ""}, "interactions.csv cannot be read as a table"),
+        ({"items.csv": "id,text\na,1\nb,2\na,3\n"}, "items.csv has 1 ids more than once; the first: 'a'"),
+        ({"items.csv": "id,name\na,1\n"}, "items.csv has no column 'text'.* It has: id, name"),
+        ({"relevance.csv": "query,item\n1,a\n9,a\n"}, "name an unknown query, not in queries.csv; the first: '9'"),
+        ({"relevance.csv": "query,item,grade\n1,a,good\n"}, "the grade 'good' in row 1 is no number"),
+        ({"relevance.csv": None}, "queries.csv needs a table 'relevance'"),
+        ({"queries.csv": None}, "relevance.csv needs a table 'queries'"),
+        ({"interactions.csv": None, "queries.csv": None, "relevance.csv": None}, "there are items only"),
+        (dict.fromkeys(ALL), "has none of the files items, interactions, queries, relevance .* there is nothing"),
+        ({"items.tsv": "id\ttext\n"}, "several files for items: items.csv, items.tsv"),
+    ],
+)  # fmt: skip
+def test_errors_name_file_row_and_remedy(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+    contents = {name: content for name, content in {**ALL, **changes}.items() if content is not None}
+    with pytest.raises(BenchmarkError, match=message):
+        files(write(tmp_path, {**contents}))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"path": "/nowhere"}, "the path /nowhere does not exist"),
+        ({"path": __file__}, "is a file; give its folder"),
+        ({"names": {"interaction": "x"}}, "names has the unknown key 'interaction'. Did you mean 'interactions'"),
+        ({"names": {"items": "item.csv"}}, "does not exist. Did you mean 'items.csv'"),
+        ({"columns": {"usr": "x"}}, "columns has the unknown key 'usr'. Did you mean 'user'"),
+        ({"columns": {"interactions.user": "uid"}}, "has no column 'uid'"),
+        ({"format": "recbole"}, "has no .inter file"),
+        ({"format": "trec"}, "has no file for the qrels"),
+    ],
+)
+def test_errors_of_parameters(tmp_path: Path, params: dict[str, Any], message: str) -> None:
+    path = write(tmp_path, {**ALL})
+    with pytest.raises(BenchmarkError, match=message):
+        files(**{"path": path, **params})
+
+
+def test_unknown_rows_can_be_dropped(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, {**ALL, "interactions.csv": INTERACTIONS + "y,z,8\n", "relevance.csv": RELEVANCE + "9,a,1\n"}
+    )
+    log = files(path, unknown="drop")
+    assert (len(log.user), len(log.query)) == (6, 4)
+    assert log.facts["rows_of_unknown_item_dropped"] == 1
+    assert log.facts["rows_of_unknown_query_dropped"] == 1
+
+
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\t1\t3\t881250949.0\nu1\t2\t4\t881250950\n"
+ITEM = (
+    'item_id:token\ttitle:token_seq\tyear:token\tclass:token_seq\n1\tToy "Story\t1995\tComedy Drama\n2\tTron\t1982\t\n'
+)
+
+
+def test_recbole(tmp_path: Path) -> None:
+    log = files(write(tmp_path, {"x.inter": INTER, "x.item": ITEM}), format="recbole")
+    assert rows(log) == [("u1", "1", 881250949), ("u1", "2", 881250950)]
+    assert log.catalog.texts.tolist() == ['Toy "Story. Comedy Drama', "Tron"]
+    assert log.catalog.attributes["year"].tolist() == ["1995", "1982"]
+    log = files(str(tmp_path), format="recbole", columns={"text": "year"})
+    assert log.catalog.texts.tolist() == ["1995", "1982"]
+
+
+def test_recbole_with_its_own_split_and_queries(tmp_path: Path) -> None:
+    header = "user_id:token\titem_id:token\ttimestamp:float\n"
+    contents = {f"x.{part}.inter": f"{header}u\t{i}\t{i}\n" for i, part in enumerate(("train", "valid", "test"))}
+    log = files(write(tmp_path, {**contents, "queries.csv": QUERIES, "relevance.csv": "query,item\n1,2\n"}), "recbole")
+    assert rows(log) == [("u", "0", 0), ("u", "1", 1), ("u", "2", 2)]
+    assert log.interaction_part is not None
+    assert log.interaction_part.tolist() == [0, 1, 2]
+    assert judged(log) == [("fruit", "2", 1.0)]
+
+
+def test_recbole_errors(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="the column 'item_id' has no type"):
+        files(write(tmp_path, {"x.inter": "user_id:token\titem_id\nu\t1\n"}), format="recbole")
+    with pytest.raises(BenchmarkError, match=r"no column 'timestamp'\. Did you mean 'time'"):
+        files(write(tmp_path, {"x.inter": "user_id:token\titem_id:token\ttime:float\nu\t1\t2\n"}), format="recbole")
+
+
+def test_recbole_reads_the_example_of_recbole() -> None:
+    package = importlib.util.find_spec("recbole")
+    assert package is not None
+    assert package.submodule_search_locations
+    path = Path(package.submodule_search_locations[0]) / "dataset_example" / "ml-100k"
+    data = check_dataset(files, {"path": str(path), "format": "recbole"})
+    assert data.facts["interactions"] == 100_000
+
+
+DOCS = "<DOC>\n<DOCNO> d1 </DOCNO>\n<TEXT>red\n apples &amp; pears</TEXT>\n</DOC>\n<DOC><DOCNO>d2</DOCNO>spies</DOC>\n"
+TOPICS = (
+    "<top>\n<num> Number: 301\n<title> Topic: Fruit to\neat\n<desc> Description:\nlong\n</top>\n"
+    "<top><num>2</num><title>agents</title></top>"
+)
+
+
+@pytest.mark.parametrize(
+    ("documents", "name"),
+    [
+        (DOCS, "docs.trec"),
+        (DOCS, "docs.trec.gz"),
+        ("d1\tred apples & pears\nd2\tspies\n", "collection.tsv"),
+        ('{"_id": "d1", "title": "red", "text": "apples & pears"}\n{"docno": "d2", "contents": "spies"}\n',
+         "corpus.jsonl"),
+    ],
+)  # fmt: skip
+def test_trec(tmp_path: Path, documents: str, name: str) -> None:
+    path = write(tmp_path, {name: documents, "topics.txt": TOPICS, "qrels.txt": "301 0 d1 2\n2 0 d2 1\n2 0 d1 -1\n"})
+    log = files(path, format="trec")
+    assert log.catalog.ids.tolist() == ["d1", "d2"]
+    assert log.catalog.texts.tolist() == ["red apples & pears", "spies"]
+    assert judged(log) == [("Fruit to eat", "d1", 2.0), ("agents", "d2", 1.0), ("agents", "d1", -1.0)]
+
+
+def test_trec_documents_in_a_folder_and_topics_in_lines(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    write(tmp_path / "docs", {"1.gz": DOCS, "2.gz": "d3\tlatin"})
+    path = write(tmp_path, {"queries.tsv": "7\tall of\tthem\n", "my.qrels": "7 0 d3 1\n"})
+    log = files(path, format="trec")
+    assert log.catalog.ids.tolist() == ["d1", "d2", "d3"]
+    assert judged(log) == [("all of them", "d3", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"qrels": "1 0 d1\n"}, "qrels, line 1: a judgement has four columns .* not 3"),
+        ({"qrels": "1 0 d9 1\n"}, "1 rows name an unknown item, not in docs; the first: 'd9'"),
+        ({"docs": '{"id": "d1"}\n'}, "docs, line 1: no JSON object with an id"),
+        ({"docs": "<DOC>no number</DOC>"}, "a document has no <DOCNO>; it begins with 'no number'"),
+        ({"topics": "<top><num>1</num></top>"}, "a topic has no <num> or no <title>"),
+        ({"topics": "1 fruit\n"}, "topics, line 1: no tab between id and text: '1 fruit'"),
+        ({"topics2": "1\tfruit\n"}, "several files for topics: topics, topics2"),
+    ],
+)
+def test_trec_errors(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    path = write(tmp_path, {"docs": "d1\tred\n", "topics": "1\tfruit\n", "qrels": "1 0 d1 1\n", **changes})
+    with pytest.raises(BenchmarkError, match=message):
+        files(path, format="trec")
+
+
+@pytest.mark.skipif(not (DATA / "ir-small").is_dir(), reason="ir-small is not in BENCHMARK_DATA")
+def test_vaswani() -> None:
+    data = check_dataset(files, {"path": str(DATA / "ir-small" / "vaswani_npl"), "format": "trec"})
+    assert (len(data.train.catalog), data.facts["queries"]) == (11_429, 93)
+    assert data.facts["relevant_per_query"] == pytest.approx(2083 / 93)
+
+
+@pytest.mark.skipif(not (DATA / "amazon14_joint").is_dir(), reason="amazon14_joint is not in BENCHMARK_DATA")
+def test_amazon_items_with_quotation_marks() -> None:
+    folder = DATA / "amazon14_joint" / "Cell_Phones_and_Accessories"
+    columns = {"user": "reviewer", "item": "asin", "items.id": "asin", "queries.id": "query"}
+    relevance = {"relevance": "search_train.tsv.gz"}
+    with pytest.raises(BenchmarkError, match="the time '' in row"):  # the times of 30 % of the rows are not published
+        files(str(folder), names=relevance, columns=columns)
+    log = files(str(folder), names=relevance, columns=columns, unknown="drop")
+    assert (len(log.catalog), len(log.queries), log.facts["rows_without_time_dropped"]) == (10_414, 165, 57_128)

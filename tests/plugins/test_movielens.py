@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import gzip
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmark_movielens import benchmark_datasets, movielens
+
+from benchmark import BenchmarkError, Log
+from benchmark.testing import check_dataset
+
+DATA = Path(os.environ.get("BENCHMARK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+
+CSV = {
+    "ratings.csv": "userId,movieId,rating,timestamp\n1,10,4.0,100\n1,20,0.5,101\n2,10,3.5,50\n2,30,2.0,60\n",
+    "movies.csv": (
+        "movieId,title,genres\n"
+        '10,"City, The (1995)",Action|Comedy\n20,Tron (1982),Sci-Fi\n'
+        "30,Ghost,(no genres listed)\n40,Rare (2001),Drama\n"
+    ),
+    "tags.csv": (
+        "userId,movieId,tag,timestamp\n1,10, Funny ,5\n2,10,funny,6\n2,20,null,7\n1,10,comedy,8\n1,20,Comedy,8\n"
+    ),
+    "genome-scores.csv": "movieId,tagId,relevance\n10,1,0.95\n20,1,0.2\n20,2,0.85\n",
+    "genome-tags.csv": "tagId,tag\n1,007\n2,cyber space\n",
+}
+ML_1M = {
+    "ratings.dat": "1::10::4::100\n1::20::1::101\n2::10::3::50\n",
+    "movies.dat": "10::Misérables, Les: The Film (1995)::Drama|Musical\n20::Tron (1982)::Sci-Fi\n",
+}
+ML_100K = {
+    "u.data": "1\t10\t4\t100\n1\t20\t1\t101\n",
+    "u.genre": "unknown|0\nAction|1\nSci-Fi|2\n\n",
+    "u.item": "10|Misérables (1995)|01-Jan-1995||http://x|0|1|1\n20|unknown||||1|0|0\n",
+}
+
+
+def make_zip(folder: Path, variant: str, files: dict[str, str], encoding: str = "utf-8") -> Path:
+    path = folder / f"{variant}.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"{variant}/{name}", text.encode(encoding))
+    return path
+
+
+def judged(log: Log) -> dict[str, list[str]]:
+    """Query text -> ids of the relevant items."""
+    out: dict[str, list[str]] = {str(text): [] for text in log.queries}
+    for query, item in zip(log.query, log.relevant, strict=True):
+        out[str(log.queries[query])].append(str(log.catalog.ids[item]))
+    return {text: sorted(items) for text, items in out.items()}
+
+
+def rows(log: Log) -> list[tuple[str, str, int]]:
+    names = zip(log.users[log.user], log.catalog.ids[log.item], log.time, strict=True)
+    return [(str(user), str(item), int(time)) for user, item, time in names]
+
+
+def test_hook() -> None:
+    assert benchmark_datasets() == {"movielens": "benchmark_movielens:movielens"}
+
+
+def test_ml_100k_comes_from_the_installed_package() -> None:
+    data = check_dataset(movielens)
+    assert len(data.train.users) == 943
+    assert data.facts["interactions"] == 99_991  # all but the nine ratings of the film called "unkonwn"
+    assert len(data.test["recommendation"].requests) == 943
+    texts = set(data.train.catalog.texts)
+    assert {"Toy Story (1995). Animation, Children's, Comedy", "Mimic (1997). Sci-Fi, Thriller"} <= texts
+    assert data.facts["queries"] == 248
+    row = data.train.catalog.ids.tolist().index("1")
+    assert data.train.catalog.attributes.loc[row, "categories"] == ("Animation", "Children's", "Comedy")
+    assert data.train.catalog.attributes.loc[row, "year"] == 1995
+
+
+def test_items_all_keeps_what_has_no_query() -> None:
+    assert len(movielens(items="all").catalog) == 1682
+    assert len(movielens(queries=["decades"]).queries) == 8
+    assert len(movielens(queries=[]).catalog) == 0
+    assert len(movielens(queries=[], items="all").user) == 100_000
+
+
+@pytest.mark.parametrize("form", ["zip", "folder", "gzipped"])
+def test_ml_25m_with_tags_and_genome(tmp_path: Path, form: str) -> None:
+    path = make_zip(tmp_path, "ml-25m", CSV)
+    if form != "zip":
+        path = tmp_path / "ml-25m"
+        path.mkdir()
+        for name, text in CSV.items():
+            if form == "folder":
+                (path / name).write_text(text, encoding="utf-8")
+            else:
+                (path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    log = movielens("ml-25m", path=str(path))
+    assert log.catalog.ids.tolist() == ["10", "20"]  # 30 has no query, 40 no rating
+    assert log.catalog.texts.tolist() == ["City, The (1995). Action, Comedy", "Tron (1982). Sci-Fi"]
+    assert sorted(rows(log)) == [("1", "10", 100), ("1", "20", 101), ("2", "10", 50)]
+    assert judged(log) == {
+        "Action": ["10"],
+        "Comedy": ["10", "20"],  # the genre, and the tag in either spelling
+        "Sci-Fi": ["20"],
+        "Action Comedy": ["10"],
+        "1990s": ["10"],
+        "1980s": ["20"],
+        "Action 1990s": ["10"],
+        "Comedy 1990s": ["10"],
+        "Sci-Fi 1980s": ["20"],
+        "Funny": ["10"],
+        "null": ["20"],
+        "007": ["10"],
+        "cyber space": ["20"],
+    }
+    few = movielens("ml-25m", path=str(path), queries=["genome"], genome_relevance=0.1)
+    assert judged(few) == {"007": ["10", "20"], "cyber space": ["20"]}
+
+
+def test_ml_1m_is_latin_1_with_double_colons(tmp_path: Path) -> None:
+    log = movielens("ml-1m", path=str(make_zip(tmp_path, "ml-1m", ML_1M, "latin-1")))
+    assert log.catalog.texts.tolist() == ["Misérables, Les: The Film (1995). Drama, Musical", "Tron (1982). Sci-Fi"]
+    assert sorted(rows(log)) == [("1", "10", 100), ("1", "20", 101), ("2", "10", 50)]
+    assert judged(log)["Drama Musical"] == ["10"]
+
+
+def test_ml_100k_from_the_official_zip(tmp_path: Path) -> None:
+    log = movielens(path=str(make_zip(tmp_path, "ml-100k", ML_100K, "latin-1")), items="all")
+    assert log.catalog.texts.tolist() == ["Misérables (1995). Action, Sci-Fi", "unknown"]
+    assert rows(log) == [("1", "10", 100), ("1", "20", 101)]
+    assert judged(log)["Action Sci-Fi"] == ["10"]
+
+
+def test_a_variant_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_zip(tmp_path, "ml-1m", ML_1M, "latin-1")
+    monkeypatch.setenv("BENCHMARK_DATA", str(tmp_path))
+    assert len(movielens("ml-1m").catalog) == 2
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"variant": "ml-25m"},
+            "Get ml-25m.zip from https://grouplens.org/datasets/movielens and give params: {path: ",
+        ),
+        ({"variant": "ml-1m", "path": "/nowhere/ml-1m.zip"}, "the path /nowhere/ml-1m.zip does not exist"),
+        ({"variant": "ml-1m", "path": __file__}, "is no zip file"),
+        ({"variant": "ml-1m", "path": str(Path(__file__).parent)}, "needs the file ratings.dat, which is not in"),
+        ({"queries": ["tags"]}, "no queries of the kind 'tags'. .* Variants with it: ml-latest-small, ml-20m, ml-25m"),
+        ({"variant": "ml-10m"}, "no variant 'ml-10m'. Known: ml-100k"),
+        ({"genome_relevance": 2.0}, "genome_relevance is 2.0"),
+    ],
+)
+def test_errors_say_what_to_do(params: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCHMARK_DATA", raising=False)
+    with pytest.raises(BenchmarkError, match=message):
+        movielens(**params)
+
+
+@pytest.mark.skipif(not (DATA / "ml-latest-small").is_dir(), reason="ml-latest-small is not in BENCHMARK_DATA")
+def test_ml_latest_small() -> None:
+    data = check_dataset(movielens, {"variant": "ml-latest-small", "path": str(DATA / "ml-latest-small")})
+    assert len(data.train.users) == 610
+    assert data.facts["queries"] == 1841
+    assert data.facts["items"] + data.facts["items_left_out"] == 9742
