@@ -73,24 +73,18 @@ def parse_expectation(text: str) -> tuple[str, Literal[1, -1], str]:
 
 
 def check_claims(suite: Suite) -> None:
-    """Raises BenchmarkError for a claim that cannot be understood, or names what the suite does not have."""
-    seen: set[str] = set()
+    """Raises BenchmarkError for a claim that cannot be understood, is stated twice, or names an unknown model."""
+    models = [model.name for model in suite.models]
+    ids: set[str] = set()
     for claim in suite.claims:
         place = f"claim '{claim.id}'"
-        if claim.id in seen:
+        if claim.id in ids:
             raise BenchmarkError(f"{place} is stated twice. Give each claim an id of its own.")
-        seen.add(claim.id)
+        ids.add(claim.id)
         a, _, b = parse_expectation(claim.expect)
-        models = [model.name or model.use for model in suite.models]
-        for kind, name, known in (
-            ("model", a, models),
-            ("model", b, models),
-            ("data set", claim.where.dataset, [dataset.name or dataset.use for dataset in suite.datasets]),
-            ("metric", claim.where.metric, suite.metrics),
-            ("slice", claim.where.slice, suite.slices),
-        ):
-            if name not in known:
-                raise unknown(kind, name, known, place)
+        for name in (a, b):
+            if name not in models:
+                raise unknown("model", name, models, place)
 
 
 def evaluate_claims(suite: Suite, find: Find) -> tuple[Verdict, ...]:

@@ -18,7 +18,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 1320px; margin: 0 auto; padding: 40px 28px 80px; }
+main { max-width: 1480px; margin: 0 auto; padding: 40px 28px 80px; }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 8px; letter-spacing: -.01em; }
 h2 { font-size: 19px; margin: 44px 0 12px; }
 .about, .notes { color: var(--soft); max-width: 110ch; }
@@ -33,18 +33,19 @@ figure { margin: 0 0 22px; background: var(--paper); border: 1px solid var(--lin
 figcaption { padding: 13px 18px 0; font-weight: 600; }
 .wide { overflow-x: auto; padding: 8px 6px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 11px; text-align: right; white-space: nowrap; }
+th, td { padding: 5px 12px; text-align: right; white-space: nowrap; }
 th { font-weight: 500; color: var(--soft); font-size: 13px; vertical-align: bottom; }
 th.group { text-align: center; color: var(--ink); font-weight: 600; border-bottom: 1px solid var(--line); }
 th small { display: block; font-weight: 400; font-size: 11px; }
 .words { text-align: left; }
 .first { border-left: 1px solid var(--line); }
-.long { white-space: normal; min-width: 24ch; max-width: 52ch; }
+.long { white-space: normal; min-width: 22ch; max-width: 60ch; }
+.claims td:nth-child(4), .claims td:nth-child(5) { white-space: normal; min-width: 14ch; }
 tbody tr { border-top: 1px solid var(--line); }
 tbody tr:hover { background: var(--ground); }
 td b { font-weight: 700; }
-td sup { color: var(--accent); font-weight: 700; line-height: 0; }
-td .spread { color: var(--soft); font-size: 12px; }
+td sup { position: absolute; color: var(--accent); font-weight: 700; line-height: 1.2; }
+td .spread { display: block; color: var(--soft); font-size: 11px; line-height: 1.2; }
 .grey, td.grey { color: var(--soft); }
 th.grey.group { color: var(--soft); font-weight: 500; }
 .notes { font-size: 13px; padding: 0 18px 12px; margin: 0; }

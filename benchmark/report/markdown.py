@@ -57,4 +57,4 @@ def _entry(entry: Entry) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, also inside a table."""
-    return re.sub(r"([\\`*|<\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*|]|<(?=[a-zA-Z/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
