@@ -1,0 +1,156 @@
+"""An MLflow store: reached quickly or not at all, created by one process at a time, and quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmark import BenchmarkError
+
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""MLflow's own settings wait minutes for a dead server. What the user has set wins."""
+LOCK_SECONDS = 120.0
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+@dataclass(frozen=True)
+class Store:
+    """`home` is the folder of the default store, and of the artifacts where the store has no better place for them."""
+
+    uri: str
+    home: Path
+
+    @contextlib.contextmanager
+    def session(self, problem: str, remedy: str) -> Iterator[None]:
+        """Talk to the store while no other process does: two that create it at once break it, and two that log one cell
+        log it twice.
+
+        Whatever goes wrong becomes a BenchmarkError: a server, a driver and a network can throw anything, and it means
+        the same to the user.
+        """
+        try:
+            with _held(self._lock_file()), _calm():
+                yield
+        except BenchmarkError:
+            raise
+        except Exception as error:
+            raise BenchmarkError(f"MLflow store {self} {problem}: {_reason(error)}. {remedy}.") from error
+
+    def connect(self, experiment: str, title: str) -> tuple[Any, str]:
+        """An MlflowClient and the experiment's id; both the database and the experiment are created where missing."""
+        self._check_address()
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            tags = {"mlflow.note.content": title}
+            return client, str(client.create_experiment(experiment, self._artifacts(experiment), tags))
+        if found.lifecycle_stage == "deleted":
+            raise BenchmarkError(
+                f"experiment '{experiment}' was deleted in MLflow store {self}. Bring it back with: mlflow experiments "
+                f"restore --experiment-id {found.experiment_id}; or run without MLflow: --tracking off"
+            )
+        return client, str(found.experiment_id)
+
+    def __str__(self) -> str:
+        return _public(self.uri)
+
+    @property
+    def _database(self) -> Path | None:
+        kind, found, path = self.uri.partition(":///")
+        return Path(path.partition("?")[0]).absolute() if found and kind.startswith("sqlite") else None
+
+    def _lock_file(self) -> Path:
+        database = self._database
+        return database.with_name(f"{database.name}.lock") if database else self.home / ".mlflow.lock"
+
+    def _artifacts(self, experiment: str) -> str | None:
+        """A server knows where its artifacts go; a bare database would put them below the working directory."""
+        if urlsplit(self.uri).scheme.startswith(("http", "databricks")):
+            return None
+        home = self._database.parent if self._database else self.home
+        return (home / "mlartifacts" / experiment).as_uri()
+
+    def _check_address(self) -> None:
+        """Fail at once where MLflow would try again for minutes."""
+        address = urlsplit(self.uri)
+        kind = address.scheme.partition("+")[0]
+        if self._database is not None:
+            with contextlib.closing(sqlite3.connect(self._database, timeout=20)) as connection:
+                connection.execute("PRAGMA schema_version").fetchone()
+        elif kind in PORTS and address.hostname:
+            socket.create_connection((address.hostname, address.port or PORTS[kind]), timeout=10).close()
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    give_up = time.monotonic() + LOCK_SECONDS
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise TimeoutError(f"another process has held {path} for {LOCK_SECONDS:.0f} seconds") from None
+                time.sleep(0.02)
+        yield
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """MLflow with our settings and without chatter, for as long as this lasts; nothing global is left changed."""
+    ours = {key: value for key, value in SETTINGS.items() if key not in os.environ}
+    os.environ.update(ours)
+    try:
+        # Before its logger is quietened, because the import sets that logger up.
+        import mlflow  # noqa: F401
+
+        loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+    finally:
+        for key in ours:
+            os.environ.pop(key, None)
+
+
+def _public(text: str) -> str:
+    """Without a password."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def _reason(error: BaseException) -> str:
+    """One line; of a chain of network errors the first, which says what happened."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError | sqlite3.Error):
+            error = cause
+        cause = cause.__cause__ or cause.__context__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return _public(lines[0])[:300].rstrip(". ")
