@@ -193,12 +193,10 @@ def _in_normal_order(log: Log, seed: int) -> Log:
     )
     users = _shuffled(log.users, seed)
     user, item = _ranks(users)[log.user], _ranks(items)[log.item]
+    ties = None
     if log.ties == "hash":
-        tie = splitmix(stable_hash(log.users[users])[user] ^ splitmix(stable_hash(catalog.ids))[item])
-        order = np.lexsort((tie, log.time, user))
-        del tie
-    else:
-        order = np.lexsort((log.time, user))
+        ties = stable_hash(log.users[users]), splitmix(stable_hash(catalog.ids))
+    order = _chronological(user, item, log.time, len(users), ties)
     user, item, time = user[order], item[order], log.time[order].astype(np.int64)
     parts = None if log.interaction_part is None else log.interaction_part[order].astype(np.int8)
     once = _first_of_equals(user, time, item)
@@ -229,6 +227,35 @@ def _in_normal_order(log: Log, seed: int) -> Log:
         grade=grade[fresh].astype(np.float32),
         query_part=None if log.query_part is None else log.query_part[queries].astype(np.int8),
     )
+
+
+def _chronological(
+    user: NDArray[np.int32],
+    item: NDArray[np.int32],
+    time: Longs,
+    n_users: int,
+    ties: tuple[NDArray[np.uint64], NDArray[np.uint64]] | None,
+) -> Longs:
+    """The order by user and time; at one time by the hash of user and item from `ties`, or as given.
+
+    One sort of one number per row, and a second one of the ties alone, takes a third of the time of a lexsort.
+    """
+    if not len(time):
+        return np.empty(0, dtype=np.int64)
+    moment = time.astype(np.int64) - int(time.min())
+    if (int(moment.max()) + 1) * n_users >= 2**63:
+        moment = np.unique(moment, return_inverse=True)[1]
+    key = user.astype(np.int64) * (int(moment.max()) + 1) + moment
+    order = np.argsort(key)
+    key = key[order]
+    tied = np.zeros(len(key), dtype=bool)
+    tied[1:] = key[1:] == key[:-1]
+    tied[:-1] |= tied[1:]
+    at = np.flatnonzero(tied)
+    rows = order[at]
+    words = rows if ties is None else splitmix(ties[0][user[rows]] ^ ties[1][item[rows]])
+    order[at] = rows[np.lexsort((rows, words, key[at]))]
+    return order
 
 
 def _first_of_equals(user: NDArray[Any], time: Longs, item: NDArray[Any]) -> NDArray[np.bool_]:

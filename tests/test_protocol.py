@@ -166,6 +166,12 @@ def test_ties_follow_the_file_only_where_asked() -> None:
     assert data.facts["tied_target_share"] == 1
 
 
+def test_times_may_be_any_number() -> None:
+    late = 2**62  # user and time no longer fit into one number
+    log = make_log([(u, i, t) for u in range(3) for i, t in enumerate((late + 3, 0, late + 1, late + 2))])
+    assert histories(split_log("d", log, ProtocolSettings()))["u2"] == ["i1", "i2"]
+
+
 def test_leak_share_is_the_training_that_is_later_than_the_request() -> None:
     # u0 is asked at time 3; of the two training rows the other user's, at time 10, is later. u1 is asked at 12.
     log = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 0, 10), (1, 1, 11), (1, 2, 12)])
