@@ -175,7 +175,7 @@ def _epoch(
         rate = settings.learning_rate * _schedule((epoch + step / len(order)) / settings.epochs, settings.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = model(input_ids=tokens, attention_mask=mask, labels=pairs.targets[mine]).loss
+        loss = model(input_ids=tokens, attention_mask=mask, labels=pairs.targets[mine], use_cache=False).loss
         optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
