@@ -7,29 +7,15 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmark.errors import ContractError
 from benchmark.evaluation.claims import Verdict, evaluate_claims
-from benchmark.evaluation.published import Published as Published
-from benchmark.evaluation.published import PublishedValue as PublishedValue
-from benchmark.evaluation.published import load_published as load_published
+from benchmark.evaluation.pool import Evaluated as Evaluated
+from benchmark.evaluation.pool import Place, Pool, pool
+from benchmark.evaluation.published import Published, PublishedValue
 from benchmark.evaluation.significance import Difference, finite, holm, interval, paired_test
 from benchmark.suite import Choice, Suite, Where
-from benchmark.types import TASKS, Cell, Floats, Longs, Scores, Task
+from benchmark.types import TASKS, Floats, Task
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One cell's scores on one slice of one task. Cells of one data set have their requests in the same order."""
-
-    cell: Cell
-    task: Task
-    slice: str
-    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -124,6 +110,11 @@ class Leaderboard:
     marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What holds for every number: that a run is partial, or smaller than the paper's."""
+        return self.marks.get("", ())
+
     def to_json(self) -> dict[str, Any]:
         """The public schema of leaderboard.json: plain values, None for what is not a number."""
         return {
@@ -155,23 +146,6 @@ class Leaderboard:
         }
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """One model on one slice, all seeds: `values` (seeds, n) and `totals` (seeds,) by metric."""
-
-    rows: Longs
-    seeds: int
-    coverage: float
-    values: Mapping[str, Floats]
-    totals: Mapping[str, Floats]
-
-    def vector(self, metric: str) -> Floats:
-        return np.asarray(self.values[metric].mean(axis=0))
-
-
-Place = tuple[str, Task, str, str]  # data set, task, slice, model
-
-
 def build_leaderboard(
     suite: Suite,
     profile: str,
@@ -187,7 +161,7 @@ def build_leaderboard(
     scores of one data set that do not belong to the same requests.
     """
     datasets, models = _names(suite.datasets), _names(suite.models)
-    pools = _pool(evaluated)
+    pools = pool(evaluated)
     failures = sorted(failures, key=lambda f: (_place(datasets, f.dataset), _place(models, f.model), f.seed))
     costs = sorted(costs, key=lambda c: (_place(datasets, c.dataset), _place(models, c.model), c.seed))
     significance = suite.significance
@@ -216,48 +190,20 @@ def build_leaderboard(
 
 
 def _names(choices: Iterable[Choice]) -> list[str]:
-    return [choice.name or choice.use for choice in choices]
+    return [choice.name for choice in choices]
 
 
 def _place(names: Sequence[str], name: str) -> tuple[int, str]:
     return (names.index(name) if name in names else len(names), name)
 
 
-def _pool(evaluated: Sequence[Evaluated]) -> dict[Place, _Pool]:
-    """All seeds of a model together, checked to be about the same requests as every other model's."""
-    groups: dict[Place, list[Evaluated]] = {}
-    reference: dict[tuple[str, Task, str], Evaluated] = {}
-    for e in sorted(evaluated, key=lambda e: (e.cell.dataset, e.cell.model, e.cell.seed)):
-        first = reference.setdefault((e.cell.dataset, e.task, e.slice), e)
-        if e.cell.digest != first.cell.digest or not np.array_equal(e.scores.rows, first.scores.rows):
-            raise ContractError(
-                f"'{e.cell.name}' and '{first.cell.name}' were scored on different requests ({e.task}, {e.slice}), "
-                "so they cannot be compared. Run the suite again with --fresh."
-            )
-        groups.setdefault((e.cell.dataset, e.task, e.slice, e.cell.model), []).append(e)
-    return {place: _merge([e.scores for e in group]) for place, group in groups.items()}
-
-
-def _merge(scores: Sequence[Scores]) -> _Pool:
-    def stack(kind: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
-        return {metric: np.stack([of[metric] for of in kind]) for metric in kind[0]}
-
-    return _Pool(
-        scores[0].rows,
-        len(scores),
-        float(np.mean([s.coverage for s in scores])),
-        stack([s.values for s in scores]),
-        stack([s.totals for s in scores]),
-    )
-
-
 def _rows(
-    suite: Suite, pools: Mapping[Place, _Pool], published: Published | None, marks: Mapping[str, Sequence[str]]
+    suite: Suite, pools: Mapping[Place, Pool], published: Published | None, marks: Mapping[str, Sequence[str]]
 ) -> Iterator[Row]:
     for data, task, slice_name, metric, choice in product(
         suite.datasets, TASKS, suite.slices, suite.metrics, suite.models
     ):
-        dataset, model = data.name or data.use, choice.name or choice.use
+        dataset, model = data.name, choice.name
         pool = pools.get((dataset, task, slice_name, model))
         if pool is None or metric not in {*pool.values, *pool.totals}:
             continue
@@ -287,7 +233,7 @@ def _rows(
         )
 
 
-def _summary(pool: _Pool, metric: str, alpha: float) -> tuple[float | None, float | None, float | None, float | None]:
+def _summary(pool: Pool, metric: str, alpha: float) -> tuple[float | None, float | None, float | None, float | None]:
     if not len(pool.rows):
         return None, None, None, None
     by_seed = pool.values[metric].mean(axis=1) if metric in pool.values else pool.totals[metric]
@@ -298,7 +244,7 @@ def _summary(pool: _Pool, metric: str, alpha: float) -> tuple[float | None, floa
     return float(vector.mean()), sd, *interval(vector, alpha)
 
 
-def _comparisons(suite: Suite, pools: Mapping[Place, _Pool]) -> list[PairedTest]:
+def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
     settings = suite.significance
     tests = []
     pairs = [(entry.model, baseline) for entry in suite.compare for baseline in entry.against]
@@ -316,7 +262,7 @@ def _comparisons(suite: Suite, pools: Mapping[Place, _Pool]) -> list[PairedTest]
     return tests
 
 
-def _untested(suite: Suite, pools: Mapping[Place, _Pool], failures: Sequence[Failure]) -> Iterator[Untested]:
+def _untested(suite: Suite, pools: Mapping[Place, Pool], failures: Sequence[Failure]) -> Iterator[Untested]:
     finished = {(place[0], place[3]) for place in pools}
     failed = {(f.dataset, f.model) for f in failures} - finished
     for dataset in _names(suite.datasets):
@@ -328,7 +274,7 @@ def _untested(suite: Suite, pools: Mapping[Place, _Pool], failures: Sequence[Fai
 
 
 def _find(
-    suite: Suite, pools: Mapping[Place, _Pool], failures: Sequence[Failure], where: Where, model: str
+    suite: Suite, pools: Mapping[Place, Pool], failures: Sequence[Failure], where: Where, model: str
 ) -> Floats | str:
     """The seed-averaged scores of a model, or why there are none."""
     pool = pools.get((where.dataset, where.task, where.slice, model))

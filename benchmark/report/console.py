@@ -10,7 +10,8 @@ from textwrap import fill
 from tabulate import tabulate
 
 from benchmark.evaluation.leaderboard import Leaderboard
-from benchmark.report.layout import Column, Entry, Table, remarks, sections, settings, title
+from benchmark.report.contents import sections, settings, title
+from benchmark.report.layout import Column, Entry, Table
 from benchmark.types import Analysis
 
 WIDTH = 150
@@ -21,7 +22,7 @@ _WRAP = 40
 def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = (), width: int = WIDTH) -> str:
     """Tables of at most `width` columns where their metrics can be put one below the other."""
     parts = [f"{title(leaderboard)} — profile {leaderboard.profile or 'default'}", fill(settings(leaderboard), width)]
-    parts += [f"! {mark}" for mark in remarks(leaderboard)]
+    parts += [f"! {mark}" for mark in leaderboard.remarks]
     for section in sections(leaderboard, analyses):
         parts.append(f"\n{section.heading.upper()}")
         for table in section.tables:

@@ -7,7 +7,8 @@ from html import escape
 from itertools import groupby
 
 from benchmark.evaluation.leaderboard import Leaderboard
-from benchmark.report.layout import Column, Entry, Section, Table, remarks, sections, settings, title
+from benchmark.report.contents import sections, settings, title
+from benchmark.report.layout import Column, Entry, Section, Table
 from benchmark.types import Analysis
 
 STYLE = """
@@ -68,7 +69,7 @@ def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> str:
         f"<h1>{escape(title(leaderboard))}</h1>",
         f'<div class="about">Suite <b>{escape(leaderboard.suite)}</b>, profile '
         f"<b>{escape(leaderboard.profile or 'default')}</b>. {escape(settings(leaderboard))}</div>",
-        *(f'<div class="mark">{escape(mark)}</div>' for mark in remarks(leaderboard)),
+        *(f'<div class="mark">{escape(mark)}</div>' for mark in leaderboard.remarks),
         f"<nav>{links}</nav>",
         *(line for section in shown for line in _section(section)),
         "</main>\n</body>\n</html>",

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from benchmark.evaluation.leaderboard import Leaderboard
-from benchmark.report.layout import Column, Entry, Table, remarks, sections, settings, title
+from benchmark.report.contents import sections, settings, title
+from benchmark.report.layout import Column, Entry, Table
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -30,16 +31,16 @@ def render(leaderboard: Leaderboard) -> str:
     """One table float per data set and task, and one of comparisons; needs the packages booktabs and xcolor."""
     about = f"{title(leaderboard)}, profile {leaderboard.profile or 'default'}. {settings(leaderboard)}"
     lines = [r"% Needs \usepackage{booktabs} and \usepackage{xcolor}.", f"% {' '.join(about.split())}"]
-    lines += [f"% {' '.join(mark.split())}" for mark in remarks(leaderboard)]
+    lines += [f"% {' '.join(mark.split())}" for mark in leaderboard.remarks]
     for section in sections(leaderboard):
         if section.kind in ("results", "comparisons"):
             for table in section.tables:
                 if table.rows:
-                    lines += ["", *_float(table, table.title or section.heading, remarks(leaderboard))]
+                    lines += ["", *_float(table, table.title or section.heading, leaderboard.remarks)]
     return "\n".join(lines) + "\n"
 
 
-def _float(table: Table, heading: str, marks: list[str]) -> Iterator[str]:
+def _float(table: Table, heading: str, marks: Sequence[str]) -> Iterator[str]:
     yield r"\begin{table*}"
     yield r"\centering"
     yield r"\caption{" + escape(" ".join([f"{heading}.", *(f"{mark}." for mark in marks), *table.notes])) + "}"

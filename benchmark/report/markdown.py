@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from benchmark.evaluation.leaderboard import Leaderboard
-from benchmark.report.layout import Column, Entry, Section, Table, remarks, sections, settings, title
+from benchmark.report.contents import sections, settings, title
+from benchmark.report.layout import Column, Entry, Section, Table
 from benchmark.types import Analysis
 
 
@@ -14,7 +15,7 @@ def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> str:
     lines = [f"# {_plain(title(leaderboard))}", ""]
     profile = leaderboard.profile or "default"
     lines += [_plain(f"Suite {leaderboard.suite}, profile {profile}. {settings(leaderboard)}")]
-    lines += [f"\n**{_plain(mark)}**" for mark in remarks(leaderboard)]
+    lines += [f"\n**{_plain(mark)}**" for mark in leaderboard.remarks]
     for section in sections(leaderboard, analyses):
         lines += ["", *_section(section)]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,67 @@
+"""The seeds of a model put together, and models checked to have answered the same requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import ContractError
+from benchmark.types import Cell, Floats, Longs, Scores, Task
+
+Place = tuple[str, Task, str, str]  # data set, task, slice, model
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One cell's scores on one slice of one task. Cells of one data set have their requests in the same order."""
+
+    cell: Cell
+    task: Task
+    slice: str
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One model on one slice, all seeds: `values` (seeds, n) and `totals` (seeds,) by metric."""
+
+    rows: Longs
+    seeds: int
+    coverage: float
+    values: Mapping[str, Floats]
+    totals: Mapping[str, Floats]
+
+    def vector(self, metric: str) -> Floats:
+        return np.asarray(self.values[metric].mean(axis=0))
+
+
+def pool(evaluated: Sequence[Evaluated]) -> dict[Place, Pool]:
+    """All seeds of a model together, checked to be about the same requests as every other model's."""
+    groups: dict[Place, list[Evaluated]] = {}
+    reference: dict[tuple[str, Task, str], Evaluated] = {}
+    for e in sorted(evaluated, key=lambda e: (e.cell.dataset, e.cell.model, e.cell.seed)):
+        first = reference.setdefault((e.cell.dataset, e.task, e.slice), e)
+        if e.cell.digest != first.cell.digest or not np.array_equal(e.scores.rows, first.scores.rows):
+            raise ContractError(
+                f"'{e.cell.name}' and '{first.cell.name}' were scored on different requests ({e.task}, {e.slice}), "
+                "so they cannot be compared. Run the suite again with --fresh."
+            )
+        groups.setdefault((e.cell.dataset, e.task, e.slice, e.cell.model), []).append(e)
+    return {place: _merge([e.scores for e in group]) for place, group in groups.items()}
+
+
+def _merge(scores: Sequence[Scores]) -> Pool:
+    def stack(kind: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+        return {metric: np.stack([of[metric] for of in kind]) for metric in kind[0]}
+
+    return Pool(
+        scores[0].rows,
+        len(scores),
+        float(np.mean([s.coverage for s in scores])),
+        stack([s.values for s in scores]),
+        stack([s.totals for s in scores]),
+    )

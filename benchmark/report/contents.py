@@ -1,0 +1,196 @@
+"""What the report shows, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from benchmark.evaluation.claims import Verdict
+from benchmark.evaluation.leaderboard import Leaderboard, PairedTest
+from benchmark.report.layout import Column, Entry, Section, Table, interval, number, probability
+from benchmark.report.scoreboard import results
+from benchmark.types import Analysis
+
+
+def title(leaderboard: Leaderboard) -> str:
+    return leaderboard.facts.get("title") or leaderboard.suite
+
+
+def settings(leaderboard: Leaderboard) -> str:
+    """One sentence on how the numbers were made."""
+    facts = leaderboard.facts
+    if not facts:
+        return ""
+    seeds = ", ".join(str(seed) for seed in facts["seeds"])
+    return (
+        f"Split {facts['split']}; seen items {'masked' if facts['mask_seen'] else 'not masked'}; "
+        f"head = the {100 * facts['head_share']:g} % of the items that are most popular in training of the task, "
+        f"torso = the rest; seed{'s' if len(facts['seeds']) > 1 else ''} {seeds}."
+    )
+
+
+def sections(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> list[Section]:
+    """The whole report in order, without empty sections. Costs are last, for they vary between runs."""
+    found = [
+        Section("results", "Results", list(results(leaderboard))),
+        Section("comparisons", "Comparisons", list(_comparisons(leaderboard))),
+        Section("claims", "Claims", list(_claims(leaderboard))),
+        Section("failures", "Failures", list(_failures(leaderboard))),
+        Section("analyses", "Analyses", [_analysis(analysis) for analysis in analyses]),
+        Section("cost", "Cost", list(_costs(leaderboard))),
+    ]
+    return [section for section in found if section.tables]
+
+
+def _comparisons(lb: Leaderboard) -> Iterator[Table]:
+    if not lb.comparisons and not lb.untested:
+        return
+    alpha, holm = lb.facts.get("alpha", 0.05), _holm(lb)
+    columns = [Column(name, words=True) for name in ("data set", "task", "slice", "metric", "model", "baseline")]
+    columns += [
+        Column(name)
+        for name in (
+            "difference",
+            f"{100 * (1 - alpha):g} % interval",
+            "p",
+            "Holm p" if holm else "p used",
+            "perm. p",
+            "n",
+        )
+    ]
+    means = {(r.dataset, r.task, r.slice, r.metric, r.model): r.mean for r in lb.rows}
+    rows = []
+    for c in lb.comparisons:
+        significant = c.p_corrected < alpha
+        base = means.get((c.dataset, c.task, c.slice, c.metric, c.baseline))
+        texts = [c.dataset, c.task, c.slice, c.metric, c.model, c.baseline]
+        rows.append(
+            [Entry(text) for text in texts]
+            + [
+                Entry(_difference(c, base)),
+                Entry(interval(c.test.low, c.test.high)),
+                Entry(probability(c.test.p)),
+                Entry(probability(c.p_corrected), mark="‡" if significant else ""),
+                Entry(probability(c.test.p_permutation)),
+                Entry(str(c.test.n)),
+            ]
+        )
+    notes = [
+        "Two-sided paired t-test over requests, seeds averaged first; "
+        + (
+            f"Holm's correction over all {len(rows)} comparisons of the suite as one family"
+            if holm
+            else "not corrected"
+        )
+        + f"; sign-flip permutation test beside it. ‡ significant at {alpha:g}."
+    ]
+    notes += [f"Not tested on {u.dataset}: {u.model} against {u.baseline} ({u.reason})." for u in lb.untested]
+    yield Table("", columns, rows, notes)
+
+
+def _holm(lb: Leaderboard) -> bool:
+    return bool(lb.facts.get("correction", "holm") == "holm")
+
+
+def _difference(c: PairedTest, base: float | None) -> str:
+    """The absolute difference, with the relative one where the baseline is large enough for it to mean something."""
+    absolute = f"{c.test.difference:+.4f}"
+    return f"{absolute} ({c.test.difference / base:+.0%})" if base is not None and base >= 0.01 else absolute
+
+
+def _claims(lb: Leaderboard) -> Iterator[Table]:
+    if not lb.claims:
+        return
+    columns = [
+        Column("verdict", words=True),
+        Column("claim", words=True),
+        Column("expected", words=True),
+        Column("where", words=True),
+        Column("measured", words=True),
+        Column("difference"),
+        Column("p"),
+        Column("resolvable"),
+        Column("in words", long=True, words=True),
+        Column("source", long=True, words=True),
+    ]
+    tested = sum(verdict.test is not None for verdict in lb.claims)
+    corrected = f"Holm's correction over {tested} tested claims" if _holm(lb) else "not corrected"
+    notes = [
+        f"holds, fails: a significant difference ({corrected}) of the expected, or of the other sign. "
+        "resolvable: the smallest true difference that the test finds with 80 % power."
+    ]
+    if any(claim.reduced for claim in lb.claims):
+        notes.append("Measured at a reduced scale: on less data, or with smaller models, than the paper's.")
+    yield Table("", columns, [_claim(verdict) for verdict in lb.claims], notes)
+
+
+def _claim(v: Verdict) -> list[Entry]:
+    where = v.claim.where
+    place = f"{where.dataset} {where.task} {where.slice} {where.metric}"
+    test = v.test
+    return [
+        Entry(v.verdict, bold=v.verdict != "undecided"),
+        Entry(v.claim.id),
+        Entry(v.claim.expect),
+        Entry(place),
+        Entry(v.reason if test is None else f"{number(v.a)} vs {number(v.b)}"),
+        Entry(f"{test.difference:+.4f} ± {number((test.high - test.low) / 2) or '∞'}" if test else ""),
+        Entry(probability(v.p_corrected)),
+        Entry(number(test.detectable) if test else ""),
+        Entry(v.claim.text),
+        Entry(v.claim.source),
+    ]
+
+
+def _failures(lb: Leaderboard) -> Iterator[Table]:
+    if lb.failures:
+        columns = [Column(name, words=True) for name in ("data set", "model", "seed", "error", "log")]
+        rows = [[Entry(str(x)) for x in (f.dataset, f.model, f.seed, f.error, f.log)] for f in lb.failures]
+        yield Table("", columns, rows)
+
+
+def _analysis(analysis: Analysis) -> Table:
+    frame = analysis.table
+    named = frame.index.name is not None or frame.index.nlevels > 1 or frame.index.inferred_type == "string"
+    frame = frame.reset_index() if named else frame
+    columns = []
+    for i, name in enumerate(frame.columns):
+        words = any(isinstance(value, str) for value in frame.iloc[:, i])
+        columns.append(Column("" if name == "index" else str(name), words=words))
+    rows = [[Entry(_plain(value)) for value in row] for row in frame.itertuples(index=False)]
+    return Table(analysis.title, columns, rows, [analysis.note] if analysis.note else [])
+
+
+def _costs(lb: Leaderboard) -> Iterator[Table]:
+    if not lb.costs:
+        return
+    columns = [Column(name, words=True) for name in ("data set", "model", "seed")]
+    columns += [Column(name) for name in ("fit s", "rank s", "ms per request", "peak memory MB", "parameters")]
+
+    def text(value: float | None, form: str, scale: float = 1) -> Entry:
+        return Entry("" if value is None else format(value / scale, form))
+
+    yield Table(
+        "",
+        columns,
+        [
+            [
+                Entry(c.dataset),
+                Entry(c.model),
+                Entry(str(c.seed)),
+                text(c.fit_seconds, ",.1f"),
+                text(c.rank_seconds, ",.2f"),
+                text(c.milliseconds_per_request, ",.3f"),
+                text(c.peak_memory_bytes, ",.0f", 1e6),
+                text(c.parameters, ",.0f"),
+            ]
+            for c in lb.costs
+        ],
+        ["One machine's seconds: they differ between runs."],
+    )
+
+
+def _plain(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    return number(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,98 @@
+"""The result tables: models by metric and slice, as in Table 5 of Penha 2024, with the published values beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from benchmark.evaluation.leaderboard import Leaderboard, Row
+from benchmark.report.layout import Column, Entry, Table, number
+
+
+def results(lb: Leaderboard) -> Iterator[Table]:
+    places = dict.fromkeys((row.dataset, row.task) for row in lb.rows)
+    for dataset, task in places:
+        rows = [row for row in lb.rows if (row.dataset, row.task) == (dataset, task)]
+        yield _result(lb, f"{dataset} · {task}", rows)
+
+
+def _result(lb: Leaderboard, heading: str, rows: Sequence[Row]) -> Table:
+    at = {(row.metric, row.slice, row.model): row for row in rows}
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    slices = {row.slice: row.n for row in rows}
+    models = list(dict.fromkeys(row.model for row in rows))
+    higher = _higher(lb, rows[0].dataset, rows[0].task)
+    columns, lines = [Column("model", words=True)], [[Entry(model)] for model in models]
+    for metric in metrics:
+        for slice_name, n in slices.items():
+            columns.append(Column(slice_name, metric, f"n={n}"))
+            cells = [at.get((metric, slice_name, model)) for model in models]
+            best = _best(cells)
+            for line, row in zip(lines, cells, strict=True):
+                line.append(_score(row, best, row is not None and (metric, slice_name, row.model) in higher))
+    _add_coverage(columns, lines, rows, models)
+    for metric in metrics:
+        for slice_name in slices:
+            cells = [at.get((metric, slice_name, model)) for model in models]
+            if any(row and row.published for row in cells):
+                columns.append(Column(slice_name, f"{metric} in the paper", grey=True))
+                for line, row in zip(lines, cells, strict=True):
+                    printed = row.published if row else None
+                    line.append(Entry(f"{printed.value:.3f}", hint=printed.source) if printed else Entry(""))
+    return Table(heading, columns, lines, list(_result_notes(lb, rows, bool(higher))))
+
+
+def _add_coverage(columns: list[Column], lines: list[list[Entry]], rows: Sequence[Row], models: Sequence[str]) -> None:
+    """The share of requests with a ranking, shown where it is not 1 for everybody."""
+    if all(row.coverage >= 1 for row in rows):
+        return
+    first = rows[0].slice
+    coverage = {row.model: row.coverage for row in rows if row.slice == first}
+    columns.append(Column(first, "coverage"))
+    for line, model in zip(lines, models, strict=True):
+        line.append(Entry(f"{coverage[model]:.4f}" if model in coverage else ""))
+
+
+def _best(rows: Sequence[Row | None]) -> float | None:
+    """The highest mean among several models, where higher is better.
+
+    It is for shares of what could be reached, 0-1 per request. Numbers about all lists (a Gini index; they have no
+    interval) and counts (the popularity of what was recommended) have no better side.
+    """
+    means = [row.mean for row in rows if row and row.mean is not None and row.low is not None]
+    return max(means) if len(means) > 1 and 0 < max(means) <= 1 else None
+
+
+def _score(row: Row | None, best: float | None, higher: bool) -> Entry:
+    if row is None or row.mean is None:
+        return Entry("")
+    hint = "" if row.low is None else f"{number(row.low)} to {number(row.high)}"
+    spread = "" if row.sd is None else f"{row.sd:.4f}"
+    return Entry(number(row.mean), "‡" if higher else "", spread, best is not None and row.mean == best, hint)
+
+
+def _higher(lb: Leaderboard, dataset: str, task: str) -> set[tuple[str, str, str]]:
+    """Where a model is significantly above every baseline it was tested against: (metric, slice, model)."""
+    alpha = lb.facts.get("alpha", 0.05)
+    wins: dict[tuple[str, str, str], bool] = {}
+    for c in lb.comparisons:
+        if (c.dataset, c.task) == (dataset, task):
+            key = (c.metric, c.slice, c.model)
+            wins[key] = wins.get(key, True) and c.p_corrected < alpha and c.test.difference > 0
+    return {key for key, won in wins.items() if won}
+
+
+def _result_notes(lb: Leaderboard, rows: Sequence[Row], higher: bool) -> Iterator[str]:
+    if higher:
+        place = rows[0].dataset, rows[0].task
+        pairs = dict.fromkeys((c.model, c.baseline) for c in lb.comparisons if (c.dataset, c.task) == place)
+        tested = ", ".join(f"{model} with {baseline}" for model, baseline in pairs)
+        yield f"‡ significantly higher than every baseline the model is compared with here ({tested}); see Comparisons."
+    if any(row.sd is not None for row in rows):
+        yield "± standard deviation over seeds."
+    for source in dict.fromkeys(row.published.source for row in rows if row.published):
+        yield f"In the paper: {source}."
+    general = lb.remarks
+    for row in {row.model: row for row in rows}.values():
+        own = [mark for mark in row.marks if mark not in general]
+        if own:
+            yield f"{row.model}: {', '.join(own)}."
