@@ -238,7 +238,7 @@ def _chronological(
 ) -> Longs:
     """The order by user and time; at one time by the hash of user and item from `ties`, or as given.
 
-    One sort of one number per row, and a second one of the ties alone, takes a third of the time of a lexsort.
+    One sort of one number per row, and a second one of the ties alone, is several times as fast as a lexsort.
     """
     if not len(time):
         return np.empty(0, dtype=np.int64)
