@@ -8,5 +8,8 @@ from benchmark import hookimpl
 @hookimpl
 def benchmark_models() -> dict[str, str]:
     return {
+        "bert4rec": "benchmark_recbole.models:Bert4Rec",
+        "diffrec": "benchmark_recbole.models:DiffRec",
+        "gru4rec": "benchmark_recbole.models:Gru4Rec",
         "sasrec": "benchmark_recbole.models:SasRec",
     }

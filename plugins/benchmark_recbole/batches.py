@@ -112,6 +112,58 @@ def prefix_batch(prefixes: Prefixes, rows: Longs, histories: Ragged, length: int
     return Batch(inputs, trained, prefixes.targets[rows].astype(np.int64) + 1, users)
 
 
+def cloze_batches(
+    train: Train, width: int, size: int, mask_ratio: float, last_ratio: float, mask: int, rng: np.random.Generator
+) -> Iterator[tuple[Longs, Longs, Longs]]:
+    """Rows of `width` items with some of them masked: inputs (B, W), the masked columns (B, M) and their items (B, M).
+
+    Histories up to `width` items are one row, longer ones rows half a width apart, shifted at random in each epoch but
+    for the newest. Column 0 is never masked: RecBole's loss takes it for the padding of the masked columns.
+    """
+    n, first = train.histories.lengths, train.histories.offsets[:-1]
+    stride = max(width // 2, 1)
+    count = np.where(n < 2, 0, 1 + np.maximum(0, -(-(n - width) // stride)))
+    user = np.repeat(np.arange(len(n)), count)
+    j = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    shift = np.where(j == 0, 0, rng.integers(-(stride // 2), stride - stride // 2, size=len(user)))
+    end = np.clip(n[user] - j * stride + shift, np.minimum(n[user], width), n[user])
+    begin = np.maximum(end - width, 0)
+    oldest = np.zeros(len(n), dtype=np.int64)  # the first item of each history that may be a target
+    if train.max_prefixes_per_user is not None:
+        oldest = n - train.max_prefixes_per_user
+    from_column = np.maximum(oldest[user] - begin, 1)
+    rows = rng.permutation(np.flatnonzero(from_column < end - begin))
+    for at in range(0, len(rows), size):
+        chosen = rows[at : at + size]
+        length = (end - begin)[chosen]
+        columns = np.arange(int(length.max()))
+        items = train.histories.values[
+            np.minimum((first[user] + begin)[chosen, None] + columns, len(train.histories.values) - 1)
+        ]
+        inputs = np.where(columns < length[:, None], items.astype(np.int64) + 1, 0)
+        yield mask_items(inputs, from_column[chosen], length, mask_ratio, last_ratio, mask, rng)
+
+
+def mask_items(
+    inputs: Longs, begin: Longs, end: Longs, ratio: float, last_ratio: float, mask: int, rng: np.random.Generator
+) -> tuple[Longs, Longs, Longs]:
+    """Mask a share `ratio` (at least one) of the columns begin … end-1 of each row, the last of them among these in
+    `last_ratio` of the rows."""
+    draw = rng.random(inputs.shape)
+    columns = np.arange(inputs.shape[1])
+    draw[(columns < begin[:, None]) | (columns >= end[:, None])] = 2
+    last = rng.random(len(inputs)) < last_ratio
+    draw[last, end[last] - 1] = -1
+    wanted = np.maximum(np.rint(ratio * (end - begin)).astype(np.int64), 1)
+    masked = np.argsort(draw, axis=1)[:, : int(wanted.max())]
+    masked = np.where(np.arange(masked.shape[1]) < wanted[:, None], masked, 0)
+    targets = np.where(masked > 0, np.take_along_axis(inputs, masked, axis=1), 0)
+    row, column = np.nonzero(masked)
+    hidden = inputs.copy()
+    hidden[row, masked[row, column]] = mask
+    return hidden, masked, targets
+
+
 def item_rows(histories: Ragged, length: int) -> tuple[Longs, Longs]:
     """Each history's newest `length` items as (B, length) RecBole numbers from column 0 on, and how many there are."""
     return histories.padded(length).astype(np.int64) + 1, np.minimum(histories.lengths, length)

@@ -202,3 +202,128 @@ class SasRec(NextItem):
         positive = (hidden * module.item_embedding(self.tensor(batch.targets))).sum(-1)
         negative = (hidden * module.item_embedding(self.tensor(drawn))).sum(-1)
         return -(logsigmoid(positive) + logsigmoid(-negative)).mean()
+
+
+@dataclass
+class Gru4Rec(NextItem):
+    """GRU4Rec, a recurrent network over the history (Hidasi et al., ICLR 2016), RecBole's module and softmax loss."""
+
+    learning_rate: float = 1e-3
+    batch_size: int = 2048
+    epochs: int = 20
+    patience: int = 5
+    weight_decay: float = 0.0
+    embedding_size: int = 64
+    hidden_size: int = 128
+    layers: int = 1
+    dropout: float = 0.3
+
+    def build(self, train: Train) -> nn.Module:
+        return modules.build(
+            "GRU4Rec", len(train.catalog), self.device_, MAX_ITEM_LIST_LENGTH=self.length(train),
+            embedding_size=self.embedding_size, hidden_size=self.hidden_size, num_layers=self.layers,
+            dropout_prob=self.dropout,
+        )  # fmt: skip
+
+
+@dataclass
+class Bert4Rec(Recommender):
+    """BERT4Rec, masked items of a history from both sides (Sun et al., CIKM 2019), RecBole's module and loss.
+
+    A row is a window of `max_length` + 1 items. Each epoch masks `mask_ratio` of its items anew, and in `last_ratio` of
+    the rows the last item is one of them, which is what is asked at test time (RecBole's `ft_ratio` masks it alone).
+    RecBole's `reconstruct_test_data` makes room for the mask behind a history by dropping the oldest item, for short
+    histories too; here the module has one position more than the longest history, so nothing is dropped. `batch_size`
+    counts rows. Known to need many epochs (Petrov & Macdonald, RecSys 2022): hence the patience.
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    epochs: int = 40
+    patience: int = 10
+    weight_decay: float = 0.0
+    max_length: int = 50
+    mask_ratio: float = 0.2
+    last_ratio: float = 0.5
+    hidden_size: int = 64
+    layers: int = 2
+    heads: int = 2
+    inner_size: int = 256
+    hidden_dropout: float = 0.2
+    attention_dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_heads(self.hidden_size, self.heads)
+
+    def build(self, train: Train) -> nn.Module:
+        length = min(self.max_length, train.max_history or self.max_length)
+        return modules.build(
+            "BERT4Rec", len(train.catalog), self.device_, MAX_ITEM_LIST_LENGTH=length + 1,
+            mask_ratio=self.mask_ratio, n_layers=self.layers, n_heads=self.heads, hidden_size=self.hidden_size,
+            inner_size=self.inner_size, hidden_dropout_prob=self.hidden_dropout,
+            attn_dropout_prob=self.attention_dropout,
+        )  # fmt: skip
+
+    def losses(self, module: Any, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
+        made = batches.cloze_batches(
+            train, module.max_seq_length, self.batch_size, self.mask_ratio, self.last_ratio, module.mask_token, rng
+        )
+        for inputs, masked, targets in made:
+            loss = modules.cloze_loss(module, self.tensor(inputs), self.tensor(masked), self.tensor(targets))
+            yield loss, int((masked > 0).sum())
+
+    def ask(self, histories: Ragged) -> Tensor:
+        module: Any = self.module_
+        inputs, lengths = batches.item_rows(histories, module.max_seq_length - 1)
+        return modules.masked_item_scores(module, self.tensor(inputs), self.tensor(lengths))
+
+
+@dataclass
+class DiffRec(Recommender):
+    """DiffRec, diffusion that denoises a user's row of items (Wang et al., SIGIR 2023): RecBole's module and loss.
+
+    The order of a history is not used. A training row is a user's whole history; a request's row is the history it
+    gives, so validation and test rows hold what the other models are shown. `batch_size` counts rows.
+
+    The model reconstructs its input, so items of the history score highest by construction; the authors' code and
+    RecBole leave them out of the ranking. Here they are ranked behind all others, whatever the suite's `mask_seen`.
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 100
+    epochs: int = 100
+    patience: int = 20
+    weight_decay: float = 0.0
+    width: int = 300
+    steps: int = 5
+    noise_scale: float = 0.001
+    noise_min: float = 0.0005
+    noise_max: float = 0.005
+    reweight: bool = True
+
+    def build(self, train: Train) -> nn.Module:
+        return modules.build(
+            "DiffRec", len(train.catalog), self.device_, dims_dnn=[self.width], steps=self.steps,
+            noise_scale=self.noise_scale, noise_min=self.noise_min, noise_max=self.noise_max, reweight=self.reweight,
+            sampling_steps=0,
+        )  # fmt: skip
+
+    def losses(self, module: Any, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
+        users = rng.permutation(np.flatnonzero(train.histories.lengths))
+        for begin in range(0, len(users), self.batch_size):
+            rows = train.histories.take(users[begin : begin + self.batch_size])
+            yield module.calculate_loss({module.USER_ID: self.dense(rows)}), len(rows)
+
+    def ask(self, histories: Ragged) -> Tensor:
+        module: Any = self.module_
+        rows = self.dense(histories)
+        scores: Tensor = module.full_sort_predict({module.USER_ID: rows})
+        spread = scores.amax(1, keepdim=True) - scores.amin(1, keepdim=True)
+        return (scores - rows * (spread + 1))[:, 1:]
+
+    def dense(self, histories: Ragged) -> Tensor:
+        """(B, N + 1) 1 where an item is in the history; column 0 is padding."""
+        rows = np.zeros((len(histories), self.n_items_ + 1), dtype=np.float32)
+        rows[histories.rows, histories.values + 1] = 1
+        return self.tensor(rows)

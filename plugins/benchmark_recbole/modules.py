@@ -91,8 +91,10 @@ def build(name: str, n_items: int, device: torch.device | str, **settings: Any) 
     """RecBole's module `name` for a catalogue of `n_items`, with its own initial weights from torch's random state."""
     module_class = load(name)
     config = Settings({**_FIELDS, **_DEFAULTS[name], **settings, "device": device})
-    module: nn.Module = module_class(config, ItemCount(n_items)).to(device)
-    return module
+    module: nn.Module = module_class(config, ItemCount(n_items))
+    if name == "DiffRec":
+        feed_rows(module)
+    return module.to(device)
 
 
 def states(module: Any, inputs: Tensor) -> Tensor:
@@ -124,6 +126,48 @@ def next_item_loss(module: Any, inputs: Tensor, lengths: Tensor, targets: Tensor
         {module.ITEM_SEQ: inputs, module.ITEM_SEQ_LEN: lengths, module.POS_ITEM_ID: targets}
     )
     return loss
+
+
+def cloze_loss(module: Any, inputs: Tensor, masked: Tensor, targets: Tensor) -> Tensor:
+    """RecBole's own loss at the masked columns (B, M) of BERT4Rec's `inputs` (B, W); column 0 is padding of these."""
+    loss: Tensor = module.calculate_loss(
+        {module.MASK_ITEM_SEQ: inputs, module.POS_ITEMS: targets, module.NEG_ITEMS: None, module.MASK_INDEX: masked}
+    )
+    return loss
+
+
+def masked_item_scores(module: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
+    """(B, N) scores of all items at a mask behind each history (BERT4Rec); `inputs` (B, W) with room for one more."""
+    import torch
+
+    row = torch.arange(len(inputs), device=inputs.device)
+    asked = torch.nn.functional.pad(inputs, (0, 1))
+    asked[row, lengths] = module.mask_token
+    hidden = module(asked)[row, lengths]  # (B, H)
+    scores: Tensor = (hidden @ module.item_embedding.weight[: module.n_items].T + module.output_bias)[:, 1:]
+    return scores
+
+
+def feed_rows(module: Any) -> None:
+    """Let DiffRec take the dense rows of a batch (B, N + 1) where it takes user numbers, save its importance weights of
+    the diffusion steps with its weights, and update them by step and not by row."""
+    import torch
+
+    module.get_rating_matrix = lambda rows: rows
+    for name in ("Lt_history", "Lt_count"):
+        value = getattr(module, name)
+        delattr(module, name)
+        module.register_buffer(name, value)
+
+    def update(steps: Tensor, losses: Tensor) -> None:
+        for step in range(module.steps):
+            count = int(module.Lt_count[step])
+            known = torch.cat([module.Lt_history[step, :count], losses.detach()[steps == step].double()])
+            known = known[-module.history_num_per_term :]
+            module.Lt_history[step, : len(known)] = known
+            module.Lt_count[step] = len(known)
+
+    module.update_Lt_history = update
 
 
 def softmax_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

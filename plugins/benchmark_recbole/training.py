@@ -75,7 +75,7 @@ def train(
             loss = math.nan
         if not math.isfinite(loss):
             raise BenchmarkError(
-                f"training diverged in epoch {epoch}: with learning_rate {plan.learning_rate:g} the loss is not finite. "
+                f"the loss became infinite or NaN in epoch {epoch}, with learning_rate {plan.learning_rate:g}. "
                 f"Set a lower learning_rate, {plan.learning_rate / 10:g} for example."
             )
         progress.epoch = epoch

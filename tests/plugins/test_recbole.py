@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,14 @@ def small(name: str, **params: Any) -> Any:
     return getattr(importlib.import_module(module), attribute)(**params)
 
 
-SEQUENTIAL = [
+TINY: list[tuple[str, dict[str, Any]]] = [
     ("sasrec", {"training": "windows"}),
     ("sasrec", {"training": "prefixes"}),
     ("sasrec", {"loss": "BCE-1"}),
+    ("gru4rec", {"training": "windows"}),
+    ("gru4rec", {"training": "prefixes"}),
+    ("bert4rec", {}),
+    ("diffrec", {}),
 ]
 
 
@@ -94,6 +99,38 @@ class TestWindows:
         sizes = np.array([3, 3, 3, 9, 1, 1])
         packs = [rows.tolist() for rows in batches.packed(np.arange(6), sizes, 6)]
         assert packs == [[0, 1], [2], [3], [4, 5]]
+
+
+class TestCloze:
+    def test_rows_hold_whole_histories_and_end_with_the_newest_item(self) -> None:
+        # Twelve items in rows of 6: the newest six, and two rows further back, shifted at random from 9 and 6.
+        train = make_train([list(range(12)), [3], [5, 6]], 12)
+        ((hidden, masked, targets),) = batches.cloze_batches(train, 6, 10, 0.2, 0.0, 99, np.random.default_rng(0))
+        row, column = np.nonzero(masked)
+        hidden[row, masked[row, column]] = targets[row, column]
+        rows = sorted(hidden.tolist())
+        assert len(rows) == 4
+        assert rows[-2:] == [[6, 7, 0, 0, 0, 0], [7, 8, 9, 10, 11, 12]]
+        assert all(r == list(range(r[0], r[0] + 6)) for r in rows[:2])
+
+    def test_masks(self) -> None:
+        inputs = np.array([[1, 2, 3, 4, 5, 6], [7, 8, 0, 0, 0, 0], [1, 2, 3, 4, 0, 0]])
+        begin, end = np.array([1, 1, 2]), np.array([6, 2, 4])
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            hidden, masked, targets = batches.mask_items(inputs, begin, end, 0.4, 1.0, 99, rng)
+            assert masked[:, 0].tolist() == [5, 1, 3]  # the last, always
+            assert (masked > 0).sum(axis=1).tolist() == [2, 1, 1]  # two fifths, at least one
+            assert 1 <= masked[0, 1] <= 4
+            assert targets[0].tolist() == inputs[0, masked[0]].tolist()
+            assert (hidden == 99).sum(axis=1).tolist() == [2, 1, 1]
+            assert targets[masked == 0].tolist() == [0, 0]
+
+    def test_only_the_newest_items_are_masked_under_a_cap(self) -> None:
+        train = make_train([list(range(12))], 12, max_prefixes_per_user=2)
+        for seed in range(10):
+            made = batches.cloze_batches(train, 6, 10, 0.9, 0.0, 99, np.random.default_rng(seed))
+            assert {int(t) for _, _, targets in made for t in targets.ravel()} <= {0, 11, 12}
 
 
 def test_negatives_are_outside_the_history() -> None:
@@ -153,6 +190,52 @@ for name in ("SASRec", "BERT4Rec", "GRU4Rec", "DiffRec"):
         assert len(window.targets) == len(prefix.targets) == 7
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
+    def test_bert4rec_scores_a_shorter_history_as_recbole_does(self) -> None:
+        # RecBole drops the oldest item to make room for the mask; a history that never had it scores the same.
+        import torch
+
+        module = tiny_module("BERT4Rec")
+        shown = torch.tensor([[9, 1, 2, 3, 0, 0]])  # RecBole sees 1, 2, 3, mask
+        with torch.inference_mode():
+            theirs = module.full_sort_predict({module.ITEM_SEQ: shown, module.ITEM_SEQ_LEN: torch.tensor([4])})[:, 1:]
+            ours = modules().masked_item_scores(module, torch.tensor([[1, 2, 3, 0, 0]]), torch.tensor([3]))
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+    def test_bert4rec_uses_the_oldest_item(self, tmp_path: Path) -> None:
+        train, _ = rings()
+        model = small("bert4rec", epochs=1)
+        model.fit(train, {}, context(tmp_path))
+        one, other = model.score(Ragged.from_rows([list(range(9)), [39, *range(1, 9)]]))
+        assert not np.array_equal(one, other)
+
+    def test_diffrec_weighs_its_steps_as_recbole_does(self) -> None:
+        import torch
+        from recbole.model.general_recommender.diffrec import DiffRec as Theirs
+
+        torch.manual_seed(0)
+        noise = {"noise_scale": 0.1, "noise_min": 0.1, "noise_max": 0.2}
+        ours = modules().build("DiffRec", 11, "cpu", dims_dnn=[8], steps=3, sampling_steps=0, **noise)
+        theirs = SimpleNamespace(history_num_per_term=10)
+        theirs.Lt_history, theirs.Lt_count = ours.Lt_history.clone(), ours.Lt_count.clone()
+        steps, losses = torch.tensor([0, 1, 1, 2, 0] * 9), torch.rand(45)
+        for part in (slice(0, 20), slice(20, 45)):
+            ours.update_Lt_history(steps[part], losses[part])
+            Theirs.update_Lt_history(theirs, steps[part], losses[part])
+            assert torch.equal(ours.Lt_history, theirs.Lt_history)
+            assert torch.equal(ours.Lt_count, theirs.Lt_count)
+
+
+def test_diffrec_completes_a_row_and_ranks_the_history_last(tmp_path: Path) -> None:
+    # Two groups of twenty items; everybody knows ten of one group.
+    rng = np.random.default_rng(0)
+    train = make_train([list(rng.permutation(20)[:10] + 20 * (user % 2)) for user in range(200)], 40)
+    model = small("diffrec", epochs=40)
+    model.fit(train, {}, context(tmp_path))
+    items = model.rank(requests(train.histories), 40).items
+    groups = np.arange(200) % 2
+    assert np.mean(items[:, :10] // 20 == groups[:, None]) >= 0.99
+    assert set(items[0, -10:]) == set(train.histories[0])
+
 
 def modules() -> Any:
     from benchmark_recbole import modules as home
@@ -174,6 +257,7 @@ def tiny_module(name: str, n_items: int = 11) -> Any:
             "inner_size": 16,
             "hidden_dropout_prob": 0.0,
             "attn_dropout_prob": 0.0,
+            "mask_ratio": 0.2,
         }
     return modules().build(name, n_items, "cpu", **settings).eval()
 
@@ -186,7 +270,7 @@ def test_softmax_loss_and_gradients_equal_torchs() -> None:
     hidden = torch.randn(50, 8, requires_grad=True)
     weight = torch.randn(20_000, 8, requires_grad=True)
     targets = torch.randint(20_000, (50,))
-    (2 * cross_entropy(hidden @ weight.T, targets)).backward()
+    (2 * cross_entropy(hidden @ weight.T, targets)).backward()  # type: ignore[no-untyped-call]
     wanted = cross_entropy(hidden @ weight.T, targets), hidden.grad, weight.grad
     hidden.grad = weight.grad = None
     loss = modules().softmax_loss(hidden, weight, targets)
@@ -195,25 +279,32 @@ def test_softmax_loss_and_gradients_equal_torchs() -> None:
         torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "params"), SEQUENTIAL)
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("sasrec", {"training": "windows"}),
+        ("sasrec", {"training": "prefixes"}),
+        ("sasrec", {"loss": "BCE-1", "epochs": 80}),
+        ("gru4rec", {}),
+        ("bert4rec", {"mask_ratio": 0.4, "epochs": 60}),
+    ],
+)
 def test_learns_the_next_item(name: str, params: dict[str, Any], tmp_path: Path) -> None:
     train, split = rings()
-    epochs = 80 if params.get("loss") == "BCE-1" else 30
-    model = small(name, epochs=epochs, learning_rate=1e-2, batch_size=128, **params)
+    model = small(name, **{"epochs": 30, "learning_rate": 1e-2, "batch_size": 128} | params)
     model.fit(train, {}, context(tmp_path))
     # BCE-1 never learns against items of the history, which then rank high: without them.
     ranking = model.rank(requests(train.histories, exclude=train.histories), 1)
     assert np.mean(ranking.items[:, 0] == split.relevant.values) >= 0.9
 
 
-@pytest.mark.parametrize(("name", "params"), SEQUENTIAL)
+@pytest.mark.parametrize(("name", "params"), TINY)
 def test_resumes_to_the_same_weights(name: str, params: dict[str, Any], tmp_path: Path) -> None:
     import torch
 
     train, split = rings()
     valid = {"recommendation": split}
-    make = lambda: small(name, epochs=3, batch_size=64, **params)  # noqa: E731
-    whole, resumed = make(), make()
+    whole, killed, resumed = (small(name, epochs=3, batch_size=64, **params) for _ in range(3))
     uninterrupted, second = context(tmp_path / "a"), context(tmp_path / "b")
     whole.fit(train, valid, uninterrupted)
 
@@ -224,7 +315,7 @@ def test_resumes_to_the_same_weights(name: str, params: dict[str, Any], tmp_path
     first = context(tmp_path / "b")
     first.on_progress = die
     with pytest.raises(KeyboardInterrupt):
-        make().fit(train, valid, first)
+        killed.fit(train, valid, first)
     seen: list[int] = []
     second.on_progress = lambda step, total, values: seen.append(step)
     resumed.fit(train, valid, second)
@@ -248,7 +339,7 @@ def test_another_fit_in_the_same_folder_forgets_the_first(tmp_path: Path) -> Non
     np.testing.assert_array_equal(first.scores, model.rank(split.requests, 5).scores)
 
 
-@pytest.mark.parametrize(("name", "params"), SEQUENTIAL)
+@pytest.mark.parametrize(("name", "params"), TINY)
 def test_one_request_is_ranked_as_in_a_batch(name: str, params: dict[str, Any], tmp_path: Path) -> None:
     train, _ = rings(n_items=12)
     model = small(name, epochs=1, **params)
