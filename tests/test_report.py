@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.published import Published
+from benchmark.report import console, html, latex, markdown, tables
+from benchmark.report.files import report_files, write_report
+from benchmark.report.layout import number, probability
+from benchmark.suite import Choice, Claim, Comparison, Suite, Where
+from benchmark.types import Analysis, Cell, Scores
+
+METRICS = ("R@30", "nDCG@10", "ARP@10")
+NASTY = "Pop_<b>|*R*&50%"
+PUBLISHED = Published.model_validate(
+    {
+        "paper": "Somebody 2024",
+        "tables": [
+            {
+                "table": "Table 5",
+                "page": 8,
+                "metric": "R@30",
+                "dataset": "ML",
+                "task": "recommendation",
+                "slice": "all",
+                "data": "MovieLens 25M",
+                "values": {"Gen_R": 0.103, "Joint": 0.119},
+            }
+        ],
+    }
+)
+ANALYSES = [
+    Analysis("Sizes", pd.DataFrame({"items": [1682], "density": [0.0630], "note": [None]}, index=["ML"]), "As counted.")
+]
+
+
+def board(seeds: int = 1, coverage: float = 1.0) -> Leaderboard:
+    """Joint finds 60 of 100 answers, Gen_R 20 of the same, the model with the nasty name 10; torso has 40 requests."""
+    suite = Suite(
+        name="tiny",
+        title="One task & the other",
+        reduced=True,
+        datasets=[Choice(use="movielens", name="ML")],
+        models=[Choice(use="x", name=name) for name in (NASTY, "Gen_R", "Joint", "Lost")],
+        metrics=list(METRICS),
+        slices=["all", "torso"],
+        seeds=list(range(seeds)),
+        compare=[Comparison(model="Joint", against=["Gen_R", NASTY]), Comparison(model="Joint", against=["Lost"])],
+        claims=[
+            Claim(
+                id=f"claim-{sign}",
+                text="Joint training helps.",
+                source="Table 5",
+                where=Where(dataset="ML", task="recommendation", metric="R@30"),
+                expect=f"Joint {sign} Gen_R",
+            )
+            for sign in "><"
+        ],
+    )
+    scores = []
+    for model, found, popularity in ((NASTY, 10, 300), ("Gen_R", 20, 200), ("Joint", 60, 250)):
+        for seed in range(seeds):
+            cell = Cell("ML", model, seed, ("recommendation",), "f" * 64, "d" * 64, "movielens", {}, "x", {}, {})
+            for name, rows in (("all", np.arange(100)), ("torso", np.arange(0, 100, 5)[:8])):
+                hit = (rows < found + seed).astype(float)
+                values = dict(zip(METRICS, (hit, hit / 2, np.full(len(rows), popularity + rows % 2)), strict=True))
+                share = coverage if model == "Joint" else 1.0
+                scores.append(Evaluated(cell, "recommendation", name, Scores(rows, values, {}, share)))
+    failures = [Failure("ML", "Lost", 0, "RuntimeError: x <y>\nout of memory", "cells/ML/Lost/log.txt")]
+    costs = [Cost("ML", "Joint", 0, 12.34, 1.5, 0.25, 512e6, 1234567), Cost("ML", "Gen_R", 0)]
+    return build_leaderboard(
+        suite, "laptop", scores, failures, costs, PUBLISHED, {"": ["partial (--limit 100)"], "Gen_R": ["4 beams"]}
+    )
+
+
+def test_markdown_tells_best_significant_published_and_remarks() -> None:
+    text = markdown.render(board(), ANALYSES)
+    lines = text.splitlines()
+    assert lines[0] == "# One task & the other"
+    assert "**partial (--limit 100)**" in lines
+    head = next(line for line in lines if line.startswith("| model"))
+    assert head.startswith("| model | R@30 all (n=100) | R@30 torso (n=8) | nDCG@10 all (n=100) |")
+    assert head.endswith("| R@30 in the paper all |")
+    joint = next(line for line in lines if line.startswith("| Joint"))
+    assert joint.startswith("| Joint | **0.6000**‡ | **1.0000** | **0.3000**‡ |")
+    assert joint.endswith("| 250.50 | 250.50 | 0.119 |")  # nothing in bold: more popular is not better
+    assert "| Gen_R | 0.2000 |" in text
+    assert r"| Pop_\<b>\|\*R\*&50% | 0.1000 |" in text
+    assert "In the paper: Somebody 2024, Table 5, page 8; measured on MovieLens 25M." in lines
+    assert "Gen_R: 4 beams." in lines
+    assert "Not tested on ML: Joint against Lost (Lost failed)." in lines
+    assert "| ML | 1682 | 0.0630 |  |" in lines
+    assert r"| ML | Lost | 0 | RuntimeError: x \<y> out of memory | cells/ML/Lost/log.txt |" in lines
+    assert "coverage" not in text
+
+
+def test_claims_are_shown_with_verdict_and_scale() -> None:
+    text = markdown.render(board())
+    assert "| **holds** | claim-> | Joint > Gen_R | ML recommendation all R@30 | 0.6000 vs 0.2000 | +0.4000 ± " in text
+    assert r"| **fails** | claim-\< | Joint < Gen_R |" in text or "| **fails** | claim-< | Joint < Gen_R |" in text
+    assert "Measured at a reduced scale" in text
+
+
+def test_all_comparisons_are_listed_with_interval_and_three_p_values() -> None:
+    lines = markdown.render(board()).splitlines()
+    row = next(line for line in lines if line.startswith("| ML | recommendation | all | R@30 | Joint | Gen_R |"))
+    # 40 of 100 differ: t = .4 / (.4924 / 10) = 8.12, and the interval is .4 ± 1.984 × .0492
+    assert "| +0.4000 (+200%) | +0.3023 to +0.4977 | <0.0001 | <0.0001‡ | <0.0001 | 100 |" in row
+    assert any("over all 12 comparisons of the suite as one family" in line for line in lines)
+
+
+def test_cost_is_last_and_all_before_it_does_not_depend_on_it() -> None:
+    one = board()
+    other = replace(one, costs=tuple(replace(cost, fit_seconds=99.0) for cost in one.costs))
+    for render in (markdown.render, html.render, console.render):
+        a, b = render(one, ANALYSES), render(other, ANALYSES)
+        assert a != b
+        marker = {markdown.render: "## Cost", html.render: '<section id="cost"', console.render: "\nCOST"}[render]
+        assert a.split(marker)[0] == b.split(marker)[0]
+        assert a.count(marker) == 1
+    files, others = report_files(one, ANALYSES), report_files(other, ANALYSES)
+    assert {name for name in files if files[name] != others[name]} == {
+        *("leaderboard.json", "leaderboard.md", "leaderboard.html")
+    }
+    assert files["leaderboard.json"].split('"costs"')[0] == others["leaderboard.json"].split('"costs"')[0]
+    assert "| ML | Joint | 0 | 12.3 | 1.50 | 0.250 | 512 | 1,234,567 |" in files["leaderboard.md"]
+
+
+def test_coverage_is_shown_where_a_model_left_requests_unanswered() -> None:
+    text = markdown.render(board(coverage=0.95))
+    assert "coverage all" in text
+    assert "| 0.9500 |" in text
+
+
+def test_several_seeds_show_their_spread() -> None:
+    lines = markdown.render(board(seeds=2)).splitlines()
+    assert any(line.startswith("| Joint | **0.6050**‡ ± 0.0071 |") for line in lines)
+    assert "± standard deviation over seeds." in lines
+
+
+def test_csv_has_a_line_per_number_and_per_comparison() -> None:
+    one = board()
+    rows = list(csv.DictReader(io.StringIO(tables.leaderboard_csv(one))))
+    assert len(rows) == len(one.rows) == 18
+    assert rows[2] == {
+        "dataset": "ML",
+        "task": "recommendation",
+        "slice": "all",
+        "model": "Joint",
+        "metric": "R@30",
+        "mean": "0.6",
+        "sd": "",
+        "n": "100",
+        "low": rows[2]["low"],
+        "high": rows[2]["high"],
+        "coverage": "1.0",
+        "seeds": "1",
+        "marks": "partial (--limit 100)",
+        "published": "0.119",
+        "published_source": "Somebody 2024, Table 5, page 8; measured on MovieLens 25M",
+    }
+    assert rows[0]["model"] == NASTY
+    tests = list(csv.DictReader(io.StringIO(tables.significance_csv(one))))
+    assert len(tests) == len(one.comparisons) == 12
+    assert float(tests[0]["difference"]) == pytest.approx(0.4)
+    assert float(tests[0]["p_corrected"]) == one.comparisons[0].p_corrected
+
+
+def test_latex_is_booktabs_with_everything_escaped() -> None:
+    text = latex.render(board(seeds=2))
+    assert r"Pop\_\textless{}b\textgreater{}|*R*\&50\% & 0.1050" in text
+    assert r"Joint & \textbf{0.6050}$^{\ddagger}$ {\footnotesize $\pm$ 0.0071}" in text
+    assert r" & \multicolumn{2}{c}{R@30} & \multicolumn{2}{c}{nDCG@10}" in text
+    assert r"\textcolor{gray}{0.119}" in text
+    assert latex.escape(r"50% of a_b & \x{~^}#$ [CE]") == (
+        r"50\% of a\_b \& \textbackslash{}x\{\textasciitilde{}\textasciicircum{}\}\#\$ {[}CE{]}"
+    )
+    for line in text.splitlines():
+        if line.endswith(r" \\") and "multicolumn" not in line:
+            assert line.replace(r"\&", "").count("&") in (7, 11)
+    assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 2
+    assert "Cost" not in text
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and gathers the text and what would be fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_html_is_one_well_formed_page_without_script_or_network() -> None:
+    page = Page()
+    source = html.render(board(), ANALYSES)
+    page.feed(source)
+    page.close()
+    assert page.open == []
+    assert all(link.startswith("#") for link in page.fetched)
+    assert "<script" not in source
+    assert "url(" not in source
+    assert "@import" not in source
+    assert NASTY in page.text
+    assert "RuntimeError: x <y>\nout of memory" in page.text
+    assert '<span class="holds">holds</span>' in source
+    assert (
+        '<td class="grey first" title="Somebody 2024, Table 5, page 8; measured on MovieLens 25M">0.119</td>' in source
+    )
+
+
+def test_console_tables_fit_a_terminal() -> None:
+    text = console.render(board(seeds=2, coverage=0.95), ANALYSES)
+    assert max(map(len, text.splitlines())) <= console.WIDTH
+    assert "! partial (--limit 100)" in text
+    row = next(line for line in text.splitlines() if line.startswith("Joint"))
+    assert row.split()[1:4] == ["0.6050*‡", "1.0000*", "0.3025*‡"]
+    narrow = console.render(board(coverage=0.95), width=60).split("COMPARISONS")[0].splitlines()
+    assert max(map(len, narrow)) <= 60
+    assert sum(line.startswith("Joint") for line in narrow) == 3  # the metrics one below the other, models repeated
+
+
+def test_print_report_writes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_report(board())
+    assert capsys.readouterr().out == console.render(board())
+
+
+def test_files_are_the_ones_documented_and_strict_json(tmp_path: Path) -> None:
+    write_report(tmp_path, board(), ANALYSES)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        *(f"leaderboard.{kind}" for kind in ("json", "md", "csv", "tex", "html")),
+        *("significance.csv", "claims.json"),
+    }
+    written = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert written == board().to_json()
+    claims = json.loads((tmp_path / "claims.json").read_text())
+    assert [(claim["verdict"], claim["reduced"]) for claim in claims] == [("holds", True), ("fails", True)]
+
+
+def test_an_empty_leaderboard_still_renders() -> None:
+    empty = Leaderboard("tiny", "", ())
+    for text in report_files(empty).values():
+        assert text.endswith("\n")
+    assert console.render(empty) == "tiny — profile default\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.12345, "0.1235"), (0, "0.0000"), (12.345, "12.35"), (1234.5, "1,234"), (None, ""), (float("nan"), "")],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.00001, "<0.0001"), (0.0123, "0.0123"), (1.0, "1.0000"), (None, "")])
+def test_probabilities(p: float | None, text: str) -> None:
+    assert probability(p) == text
