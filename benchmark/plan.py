@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import importlib
 import importlib.util
 import json
 import re
@@ -17,6 +18,8 @@ import numpy as np
 
 from benchmark import plugins
 from benchmark.errors import BenchmarkError
+from benchmark.evaluation.claims import check_claims
+from benchmark.evaluation.published import Published, load_published
 from benchmark.plugins import BoundMetric, Kind, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.suite import Choice, Suite
@@ -69,7 +72,7 @@ def make_plan(
 
     Raises BenchmarkError, one line per mistake, before anything has trained.
     """
-    metrics = check_scoring(suite, registry)
+    metrics = check_scoring(suite, source, registry)
     mistakes: list[str] = []
     params = {}
     kinds: tuple[tuple[Kind, list[Choice]], ...] = (("dataset", suite.datasets), ("model", suite.models))
@@ -142,11 +145,18 @@ def make_plan(
     )
 
 
-def check_scoring(suite: Suite, registry: Registry) -> dict[str, BoundMetric]:
-    """The suite's metrics, ready to be called; its analyses exist. All that a report needs checked."""
+def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, BoundMetric]:
+    """The suite's metrics, ready to be called; claims, published values and analyses are in order too."""
     for name in suite.analyses:
         registry.offer("analysis", name)
+    check_claims(suite)
+    published_values(suite, source)
     return {spec: _checked_metric(spec, registry, suite.depth) for spec in suite.metrics}
+
+
+def published_values(suite: Suite, source: Path) -> Published | None:
+    """The published values that the suite names, in a file beside its own."""
+    return load_published(source.parent / suite.published) if suite.published else None
 
 
 def pick_device(device: str) -> str:
@@ -158,8 +168,7 @@ def pick_device(device: str) -> str:
     # Asking torch costs a second, so only where the driver is there at all.
     if device == "auto" and not Path("/dev/nvidiactl").exists():
         return "cpu"
-    import torch
-
+    torch = importlib.import_module("torch")
     if torch.cuda.is_available():
         return "cuda" if device == "auto" else device
     if device == "auto":

@@ -364,7 +364,7 @@ def _needs(offer: Offer, module: str) -> BenchmarkError:
     package = module.partition(".")[0]
     if re.sub("[-_.]+", "-", word).lower() in known:
         package = f"'{offer.plugin.distribution}[{word}]'"
-    return BenchmarkError(f"{offer} needs '{module}', which is not installed.\nInstall it with: pip install {package}")
+    return BenchmarkError(f"{offer} needs '{module}', which is not installed. Install it with: pip install {package}")
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:

@@ -16,10 +16,9 @@ from typing import Any, Literal, Protocol
 from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
-from benchmark.evaluation.published import load_published
 from benchmark.evaluation.scores import score
 from benchmark.execution import inline, local
-from benchmark.plan import Plan, check_scoring
+from benchmark.plan import Plan, check_scoring, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
 from benchmark.suite import Suite
@@ -105,14 +104,13 @@ def report(
     ]
     costs = [Cost(c.dataset, c.model, c.seed, **r.costs) for c in finished if (r := scored.result(c)) is not None]
     suite = plan.suite
-    published = load_published(plan.source.parent / suite.published) if suite.published else None
     leaderboard = build_leaderboard(
         suite,
         suite.profile,
         [evaluated for cell in finished for evaluated in scored.of(cell)],
         failures,
         costs,
-        published,
+        published_values(suite, plan.source),
         {"": plan.marks} if plan.marks else {},
     )
     analyses = tuple(_analyse(plan, finished, watcher))
@@ -142,7 +140,7 @@ def stored_plan(suite: Suite, source: Path, registry: Registry, folder: Path, tr
         datasets={n: results.load_dataset(results.dataset_folder(home, n, digests[n])) for n in names if n in digests},
         cells=cells,
         selected=cells,
-        metrics=check_scoring(suite, registry),
+        metrics=check_scoring(suite, source, registry),
         device=device,
         tracking=tracking,
         marks=marks,

@@ -307,7 +307,7 @@ def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:
 
 
 def _check_names(suite: Suite, path: Path) -> None:
-    """Names are unique, and what compares or claims names something that is there."""
+    """Names are unique, and what is compared is there."""
     for kind, choices in (("data set", suite.datasets), ("model", suite.models)):
         names = [choice.name for choice in choices]
         twice = {name for name in names if names.count(name) > 1}
@@ -320,12 +320,3 @@ def _check_names(suite: Suite, path: Path) -> None:
         for name in (comparison.model, *comparison.against):
             if name not in models:
                 raise unknown("model", name, models, f"compare of {path}")
-    for claim in suite.claims:
-        if claim.where.dataset not in [d.name for d in suite.datasets]:
-            raise unknown(
-                "data set", claim.where.dataset, [d.name for d in suite.datasets], f"claim '{claim.id}' of {path}"
-            )
-        if claim.where.metric not in suite.metrics:
-            raise unknown("metric", claim.where.metric, suite.metrics, f"claim '{claim.id}' of {path}")
-        if claim.where.slice not in suite.slices:
-            raise unknown("slice", claim.where.slice, suite.slices, f"claim '{claim.id}' of {path}")

@@ -129,7 +129,8 @@ def gather(starts: Longs, lengths: Longs) -> Longs:
     """The positions start, start+1, … start+length-1 of every row, one row behind the other."""
     total = int(lengths.sum())
     first = np.cumsum(lengths) - lengths
-    return np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, dtype=np.int64) - first, lengths)
+    positions: Longs = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, dtype=np.int64) - first, lengths)
+    return positions
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What several test modules use: the repository's root, and `benchmark` as a command with the faulty plugin installed."""
+"""What several test modules use: the repository's root, and `benchmark` as a command beside the faulty plugin."""
 
 from __future__ import annotations
 

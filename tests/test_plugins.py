@@ -308,7 +308,7 @@ def test_a_missing_module_comes_with_the_pip_command(install: Install, extras: t
     with pytest.raises(BenchmarkError) as caught:
         check_requirements(load().models["needy"])
     assert str(caught.value) == (
-        f"model 'needy' needs 'no_such_module', which is not installed.\nInstall it with: pip install {command}"
+        f"model 'needy' needs 'no_such_module', which is not installed. Install it with: pip install {command}"
     )
 
 

@@ -83,9 +83,14 @@ def test_a_cell_is_finished_only_when_all_of_it_is_there(tmp_path: Path) -> None
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     results.write_text(path, "old")
-    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def interrupted() -> None:
+        with results.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 

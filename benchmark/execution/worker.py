@@ -126,9 +126,8 @@ def _curve(points: list[dict[str, float]]) -> str:
 def _peak_memory(device: str) -> int:
     """Bytes: what torch allocated on the GPU where the cell ran on one, else the largest resident set of the
     process."""
-    if device.startswith("cuda"):
-        import torch
-
+    torch = sys.modules.get("torch")
+    if device.startswith("cuda") and torch is not None:
         return int(torch.cuda.max_memory_allocated(device))
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

@@ -1,0 +1,204 @@
+"""Every mistake ends with exit code 2 and a line that names the remedy; the commands say what they should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Command
+
+SUITE = """\
+name: tiny
+profile: small
+datasets: [{use: checkerboard, name: Board}]
+models:
+  - {use: popular, name: Pop}
+  - {use: faulty, name: Other, seconds: 90}
+metrics: [R@5]
+depth: 5
+profiles:
+  small: {}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "s.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("use: popular", "use: poplar", "unknown model 'poplar'. Did you mean 'popular'?"),
+        ("R@5", "nDGC@5", "unknown metric 'nDGC'. Did you mean 'nDCG'?"),
+        ("R@5", "R@ten", "the cut-off 'ten' must be a whole number"),
+        ("R@5", "R@50", "Set `depth: 50` in the suite"),
+        ("depth:", "dept:", "s.yaml:8: unknown key 'dept'. Did you mean 'depth'?"),
+        ("small: {}", "smal: {}", "unknown profile 'small'"),
+        ("use: popular, name: Pop", "use: popular, name: Pop, params: {source: 3}", "source"),
+        ("use: popular, name: Pop", "use: popular, name: Pop, params: {sorce: search}", "Did you mean 'source'?"),
+        ("use: faulty, name: Other", "use: faulty, name: Other, params: {seconds: soon}", "seconds"),
+        ("use: faulty, name: Other", "use: needy, name: Other", "'module_that_nobody_has', which is not installed"),
+        (
+            "use: checkerboard",
+            "use: search-only",
+            "model 'Other' does recommendation, but data set 'Board' has only search",
+        ),
+        (
+            "use: checkerboard, name: Board",
+            "use: movielens, name: ML, params: {variant: ml-1m, path: /nowhere}",
+            "/nowhere",
+        ),
+        (
+            "use: checkerboard, name: Board",
+            "use: files, name: Mine, params: {path: /nowhere}",
+            "/nowhere",
+        ),
+        ("metrics:", "analyses: [dataset-statistic]\nmetrics:", "Did you mean 'dataset-statistics'?"),
+        ("metrics:", "published: none.yaml\nmetrics:", "none.yaml"),
+        (
+            "metrics:",
+            "claims: [{id: a, text: t, where: {dataset: Board, task: search, metric: R@5}, expect: Pop}]\nmetrics:",
+            "'A > B'",
+        ),
+    ],
+)
+def test_a_mistake_in_a_suite_is_refused(
+    command: Command, suite: Path, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    assert old in SUITE
+    suite.write_text(SUITE.replace(old, new))
+    done = command("run", suite, "--results", "out", "--tracking", "off")
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = done.stderr.splitlines()
+    assert len(errors) == 1, done.stderr
+    assert errors[0].startswith("error: ")
+    assert says in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--profile", "smal"], "Did you mean 'small'?"),
+        (["--only", "nothing"], "--dry-run"),
+        (["--device", "tpu"], "auto, cpu, cuda"),
+        (["--device", "cuda:7"], "--device cpu"),
+        (["--limit", "0"], "at least one request"),
+        (["--jobs", "0"], "at least one cell"),
+        (["--seeds", "0"], "at least one seed"),
+        (["--set", "models.Popp.use=x"], "Did you mean 'Pop'?"),
+    ],
+)
+def test_a_mistake_in_an_option_is_refused(command: Command, suite: Path, words: list[str], says: str) -> None:
+    done = command("run", suite, "--tracking", "off", *words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(command: Command, suite: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    done = command("run", suite, "--results", "out", "--tracking", "off")
+    assert done.returncode == 2
+    assert "--results" in done.stderr
+
+
+def test_a_full_disk_is_an_error_of_the_user(command: Command, suite: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    done = command("run", suite, "--results", "/dev/full/out", "--tracking", "off")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+
+
+def test_a_dry_run_lists_the_cells_and_runs_nothing(command: Command, suite: Path, tmp_path: Path) -> None:
+    done = command("run", suite, "--dry-run", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "Board/Pop/seed-0" in done.stdout
+    assert "2 of 2 cells to compute, about 1.5 minutes with 1 at a time (1 without an estimate)." in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_check_says_what_the_suite_can_resolve(command: Command, suite: Path) -> None:
+    done = command("check", suite)
+    assert done.returncode == 0, done.stderr
+    assert "smallest difference" in done.stdout
+    assert "1 seed(s)" in done.stdout
+
+
+def test_report_rebuilds_everything_from_disk(command: Command, suite: Path, tmp_path: Path) -> None:
+    done = command("report", suite)
+    assert done.returncode == 2
+    assert "benchmark run" in done.stderr
+    assert command("run", suite, "--tracking", "off").returncode == 0
+    home = tmp_path / "results" / "tiny"
+    names = ["leaderboard.json", "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "leaderboard.html"]
+    names += ["significance.csv", "claims.json"]
+    before = {name: (home / name).read_bytes() for name in names}
+    for name in names:
+        (home / name).unlink()
+    done = command("report", suite, "--tracking", "off")
+    assert done.returncode == 0, done.stderr
+    assert {name: (home / name).read_bytes() for name in names} == before
+    done = command("report", suite, "--tracking", "off", "--set", "metrics=[R@5, RR@5]")
+    assert "RR@5" in done.stdout
+
+
+def test_the_leaderboard_has_the_public_schema(command: Command, suite: Path, tmp_path: Path) -> None:
+    extra = "compare: [{model: Pop, against: [Other]}]\n"
+    suite.write_text(SUITE + extra)
+    assert command("run", suite, "--tracking", "off").returncode == 0
+    content = json.loads((tmp_path / "results" / "tiny" / "leaderboard.json").read_text())
+    rows = "dataset task slice model metric mean sd n low high coverage seeds marks published"
+    comparisons = "dataset task slice metric model baseline difference low high n p p_corrected p_permutation"
+    costs = "dataset model seed fit_seconds rank_seconds milliseconds_per_request peak_memory_bytes parameters"
+    assert {"suite", "profile", "rows", "comparisons", "failures", "costs"} <= set(content)
+    assert set(content["rows"][0]) == set(rows.split())
+    assert set(content["comparisons"][0]) == set(comparisons.split())
+    assert set(content["costs"][0]) == set(costs.split())
+
+
+def test_list_shows_plugins_of_all_kinds(command: Command) -> None:
+    done = command("list")
+    assert done.returncode == 0, done.stderr
+    for word in ("movielens", "popular", "nDCG", "dataset-statistics", "benchmark-faulty", "genrec-benchmark"):
+        assert word in done.stdout
+
+
+def test_suites_lists_and_prints(command: Command) -> None:
+    assert "penha2024" in command("suites").stdout
+    assert command("suites", "penha2024").stdout == (ROOT / "suites" / "penha2024.yaml").read_text()
+    assert "Did you mean 'penha2024'?" in command("suites", "penha2023").stderr
+
+
+def test_data_says_what_is_missing_and_from_where(command: Command, suite: Path) -> None:
+    done = command("data", suite)
+    assert done.returncode == 0, done.stderr
+    assert "digest: " in done.stdout
+    there_is_none = "use: movielens, name: ML, params: {variant: ml-25m}"
+    suite.write_text(SUITE.replace("use: checkerboard, name: Board", there_is_none))
+    done = command("data", suite)
+    assert done.returncode == 1
+    assert "grouplens" in done.stdout
+
+
+def test_ui_without_a_store_says_what_to_do_first(command: Command) -> None:
+    done = command("ui")
+    assert done.returncode == 2
+    assert "benchmark run" in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom benchmark.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted({'numpy','pandas','pydantic','torch','transformers','mlflow','scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
