@@ -94,7 +94,7 @@ def test_markdown_tells_best_significant_published_and_remarks() -> None:
     assert joint.startswith("| Joint | **0.6000**‡ | **1.0000** | **0.3000**‡ |")
     assert joint.endswith("| 250.50 | 250.50 | 0.119 |")  # nothing in bold: more popular is not better
     assert "| Gen_R | 0.2000 |" in text
-    assert r"| Pop_\<b>\|\*R\*&50% | 0.1000 |" in text
+    assert r"| Pop\_\<b>\|\*R\*&50% | 0.1000 |" in text
     assert "In the paper: Somebody 2024, Table 5, page 8; measured on MovieLens 25M." in lines
     assert "Gen_R: 4 beams." in lines
     assert "Not tested on ML: Joint against Lost (Lost failed)." in lines
