@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import check_claims, evaluate_claims, parse_expectation
-from benchmark.suite import Choice, Claim, Significance, Suite, Where
+from benchmark.evaluation.published import load_published
+from benchmark.suite import Choice, Claim, Significance, Suite, Where, load_suite, shipped_suites
 from benchmark.types import Floats
 
 GOOD = np.tile([1.0, 1.0, 0.0, 1.0], 25)
@@ -116,3 +119,20 @@ def test_a_claim_about_an_unknown_model_is_refused_with_the_closest_name() -> No
     twice = base.model_copy(update={"claims": [*base.claims, *base.claims]})
     with pytest.raises(BenchmarkError, match="'claim-0' is stated twice"):
         check_claims(twice)
+
+
+@pytest.mark.parametrize("path", list(shipped_suites().values()), ids=lambda path: path.stem)
+def test_every_claim_of_a_shipped_suite_agrees_with_the_published_values(path: Path) -> None:
+    shipped, _ = load_suite(str(path))
+    check_claims(shipped)
+    if not shipped.claims:
+        return
+    published = load_published(path.parent / shipped.published)
+    rows = {model.name: model.published_as or model.name for model in shipped.models}
+    for claim in shipped.claims:
+        a, sign, b = parse_expectation(claim.expect)
+        where = claim.where
+        printed = [published.find(where.dataset, where.task, where.slice, where.metric, rows[m]) for m in (a, b)]
+        values = [value.value for value in printed if value is not None]
+        assert len(values) == 2, claim.id
+        assert (values[0] - values[1]) * sign > 0, claim.id

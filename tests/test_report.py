@@ -184,6 +184,7 @@ def test_latex_is_booktabs_with_everything_escaped() -> None:
     assert latex.escape(r"50% of a_b & \x{~^}#$ [CE]") == (
         r"50\% of a\_b \& \textbackslash{}x\{\textasciitilde{}\textasciicircum{}\}\#\$ {[}CE{]}"
     )
+    assert latex.escape("-0.5 to +0.1 for BCE-1") == "$-$0.5 to +0.1 for BCE-1"
     for line in text.splitlines():
         if line.endswith(r" \\") and "multicolumn" not in line:
             assert line.replace(r"\&", "").count("&") in (7, 11)

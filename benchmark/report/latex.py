@@ -87,4 +87,5 @@ def _entry(entry: Entry, column: Column) -> str:
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it is."""
-    return re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found[0]], " ".join(text.split()))
+    safe = re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found[0]], " ".join(text.split()))
+    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", safe)
