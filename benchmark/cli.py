@@ -39,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
 
+def help_text() -> str:
+    """What `benchmark --help` prints."""
+    return _parser().format_help()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="benchmark",
