@@ -194,32 +194,35 @@ class Bridge:
         import ir_measures
 
         measure = _measure(self.name, k, ranking.items.shape[1], params)
-        try:
-            evaluator = ir_measures.evaluator([measure], _qrels(relevant))
-        except ValueError as error:
-            raise BenchmarkError(f"ir_measures cannot compute {measure} here: {error}") from error
-        out = np.zeros(len(ranking))
         seen = ranking.items if "cutoff" in measure.params else ranking.items[:, :k]
-        for score in evaluator.iter_calc(_run(seen)):
-            out[int(score.query_id)] = score.value
+        out = np.zeros(len(ranking))
+        try:
+            for score in ir_measures.evaluator([measure], _qrels(relevant)).iter_calc(_run(seen)):
+                out[int(score.query_id)] = score.value
+        except (ValueError, ArithmeticError) as error:
+            raise BenchmarkError(f"ir_measures cannot compute {measure} here: {error}") from error
         return out
 
 
 def _measure(name: str, k: int, width: int, params: Mapping[str, Any]) -> Any:
-    """The measure with its cut-off; without one where no provider has it and the ranking is not cut anyway."""
+    """The measure with its cut-off; without one where no provider has it and a list cut before gives the same."""
     import ir_measures
 
     kind = ir_measures.measures.registry[name]
-    cut = {"cutoff": k} if "cutoff" in kind.SUPPORTED_PARAMS else {}
-    try:
-        measure = kind(**params, **cut)
-        if cut and k >= width and not ir_measures.DefaultPipeline.supports(measure):
-            measure = kind(**params)
-        measure.validate_params()
-    except (AssertionError, TypeError) as error:
-        known = ", ".join(sorted(kind.SUPPORTED_PARAMS.keys() - {"cutoff"})) or "none"
-        given = ", ".join(f"{key}={value!r}" for key, value in params.items())
-        raise BenchmarkError(f"metric {name} was given ({given}): {error}. Its parameters: {known}.") from error
+    known = kind.SUPPORTED_PARAMS
+    given = {**params, "cutoff": k} if "cutoff" in known else dict(params)
+    wrong = [f"there is no parameter '{param}'" for param in sorted(given.keys() - known.keys())]
+    for param, info in known.items():
+        if param in given and not info.validate(given[param]):
+            wrong.append(f"'{param}' cannot be {given[param]!r}")
+        elif param not in given and info.required:
+            wrong.append(f"'{param}' must be given")
+    if wrong:
+        offered = ", ".join(sorted(known.keys() - {"cutoff"})) or "none"
+        raise BenchmarkError(f"metric {name}: {'; '.join(wrong)}. Its parameters: {offered}.")
+    measure = kind(**given)
+    if (k >= width or measure.NAME == "RBP") and not ir_measures.DefaultPipeline.supports(measure):
+        return kind(**params)
     return measure
 
 

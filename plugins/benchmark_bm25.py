@@ -1,1 +1,235 @@
-"""Placeholder."""
+"""BM25 over the items' texts through PyTerrier, with the PISA engine (no Java) or Terrier itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import (
+    PAD,
+    BenchmarkError,
+    Context,
+    NotFittedError,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+    hookimpl,
+    tie_break,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Document = dict[str, str]
+Search = Callable[["pd.DataFrame", int], "pd.DataFrame"]
+Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+_NOTHING = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+
+RESULTS_PER_BATCH = 2_000_000
+"""How many (query, item) results are asked of the engine at once; each is a row of a DataFrame."""
+
+
+@hookimpl
+def benchmark_models() -> Mapping[str, str]:
+    return {"bm25": "benchmark_bm25:BM25"}
+
+
+@dataclass
+class BM25:
+    """PyTerrier's BM25 with Terrier's defaults (Penha 2024, section 5.2), over the whole text of each item.
+
+    `engine` is part of what is measured: pisa stems with Porter 2 and floors the idf of terms in more than half of the
+    items at 1e-6, terrier stems with Porter and has its own idf. Both drop Terrier's stop words from queries. A term
+    that a query repeats counts as often with pisa; with terrier that saturates (k3 = 8). Items without a word of the
+    query are not returned, nor is anything for a query without words. Both engines know words of a-z and 0-9 only:
+    accents are removed, other scripts find nothing. terrier needs Java 11 or newer and two jars (100 MB) that PyTerrier
+    fetches when it is first used.
+    """
+
+    engine: Literal["pisa", "terrier"] = "pisa"
+    k1: float = 1.2
+    b: float = 0.75
+    tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
+    requires: ClassVar[tuple[str, ...]] = ("pyterrier", "pyterrier_pisa")
+
+    def __post_init__(self) -> None:
+        if self.engine not in ("pisa", "terrier"):
+            raise BenchmarkError(f"bm25 has no engine {self.engine!r}; there are 'pisa' and 'terrier'.")
+        if self.k1 < 0 or not 0 <= self.b <= 1:
+            raise BenchmarkError(f"bm25 was given k1={self.k1}, b={self.b}; k1 is at least 0, b from 0 to 1.")
+        if self.engine == "terrier" and not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+            raise BenchmarkError(
+                "bm25 with engine 'terrier' needs Java 11 or newer, and there is neither 'java' nor JAVA_HOME. "
+                "Install Java, or choose engine 'pisa', which needs none."
+            )
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Index the texts. Raises BenchmarkError where no item has words, or where Terrier cannot be started."""
+        texts = [_plain(text) for text in train.catalog.texts]
+        if not any(map(_has_words, texts)):
+            raise BenchmarkError("bm25 needs items with texts, and no text of the catalogue has a word of a-z or 0-9.")
+        folder = context.workdir / f"bm25-{self.engine}"
+        shutil.rmtree(folder, ignore_errors=True)
+        documents = ({"docno": str(item), "text": text} for item, text in enumerate(texts))
+        index = _pisa if self.engine == "pisa" else _terrier
+        with _output_to(context.workdir / "bm25.log"):
+            self.search_ = index(documents, folder, self.k1, self.b, context.threads)
+        self.n_items_ = len(texts)
+        context.record("engine", self.engine)
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        if not hasattr(self, "search_"):
+            raise NotFittedError("bm25 was asked to rank before it was fitted; call fit first.")
+        if requests.candidates is None:
+            wanted = np.minimum(k + requests.exclude.lengths, self.n_items_)
+        else:
+            wanted = np.full(len(requests), self.n_items_)
+        found = list(self._find(requests.queries, wanted)) or [_NOTHING]
+        row, item, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        keep = ~self._is_in(requests.exclude, row, item)
+        if requests.candidates is not None:
+            keep &= self._is_in(requests.candidates, row, item)
+        return _best(requests, k, row[keep], item[keep], score[keep])
+
+    def _find(self, queries: NDArray[np.object_], wanted: NDArray[np.int64]) -> Iterator[Found]:
+        """The best `wanted` items of every query and whatever ties with the last of them, in any order."""
+        plain = np.array([_plain(query) for query in queries], dtype=object)
+        rows = np.array([row for row, query in enumerate(plain) if _has_words(query)], dtype=np.int64)
+        spare = 16
+        while len(rows):
+            depth = min(self.n_items_, int(wanted[rows].max()) + spare)
+            size = max(1, RESULTS_PER_BATCH // depth)
+            again = []
+            for batch in (rows[start : start + size] for start in range(0, len(rows), size)):
+                place, item, score = self._retrieve(plain[batch], depth)
+                cut = _cut_in_a_tie(place, score, wanted[batch], depth) & (depth < self.n_items_)
+                again.append(batch[cut])
+                whole = ~cut[place]
+                yield batch[place[whole]], item[whole], score[whole]
+            rows = np.concatenate(again)
+            spare *= 16
+
+    def _retrieve(self, queries: NDArray[np.object_], depth: int) -> Found:
+        """Up to `depth` results of every query, all queries in one call: (place of the query, item, score)."""
+        import pandas as pd
+
+        frame = pd.DataFrame({"qid": [str(place) for place in range(len(queries))], "query": queries})
+        found = self.search_(frame, depth)
+        place, item = (np.asarray(found[column].astype("int64"), dtype=np.int64) for column in ("qid", "docno"))
+        return place, item, np.asarray(found["score"], dtype=np.float32)
+
+    def _is_in(self, rows: Ragged, row: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.isin(row * self.n_items_ + item, rows.rows * self.n_items_ + rows.values)
+
+
+def _cut_in_a_tie(
+    place: NDArray[np.int64], score: NDArray[np.float32], wanted: NDArray[np.int64], depth: int
+) -> NDArray[np.bool_]:
+    """Of which queries the last result wanted scores as the last one found, so that the engine may hold back others."""
+    ordered = score[np.lexsort((-score, place))]
+    found = np.bincount(place, minlength=len(wanted))
+    full = np.flatnonzero(found == depth)
+    first = (np.cumsum(found) - found)[full]
+    cut = np.zeros(len(wanted), dtype=bool)
+    cut[full] = ordered[first + wanted[full] - 1] == ordered[first + depth - 1]
+    return cut
+
+
+def _best(
+    requests: Requests, k: int, row: NDArray[np.int64], item: NDArray[np.int64], score: NDArray[np.float32]
+) -> Ranking:
+    """The first `k` items of every request by score; equal scores are ordered by a hash of (request, item)."""
+    order = np.lexsort((tie_break(requests.keys[row], item), -score, row))
+    row, item, score = row[order], item[order], score[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(requests)))[row]
+    out = Ranking(
+        np.full((len(requests), k), PAD, dtype=np.int32), np.full((len(requests), k), -np.inf, dtype=np.float32)
+    )
+    kept = rank < k
+    out.items[row[kept], rank[kept]] = item[kept]
+    out.scores[row[kept], rank[kept]] = score[kept]
+    return out
+
+
+def _pisa(documents: Iterable[Document], folder: Path, k1: float, b: float, threads: int) -> Search:
+    from pyterrier_pisa import PisaIndex
+
+    index = PisaIndex(str(folder), text_field="text", stemmer="porter2", threads=threads)
+    index.index(documents)
+    # Weighted, because PISA counts a repeated term once otherwise; every posting scored in one order, because the
+    # pruning algorithms add floats up in an order that depends on the number of results, which unmakes ties.
+    retriever = index.bm25(k1=k1, b=b, query_weighted=True, query_algorithm="ranked_or")
+
+    def search(queries: pd.DataFrame, depth: int) -> pd.DataFrame:
+        retriever.num_results = depth
+        results: pd.DataFrame = retriever.transform(queries)
+        return results
+
+    return search
+
+
+def _terrier(documents: Iterable[Document], folder: Path, k1: float, b: float, threads: int) -> Search:
+    import pyterrier as pt
+
+    try:
+        if not pt.java.started():
+            pt.java.init()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BenchmarkError(
+            f"bm25 with engine 'terrier' cannot start Terrier: {error}. It needs Java 11 or newer and the jars "
+            "terrier-assemblies and terrier-python-helper, which PyTerrier fetches from Maven Central where it can; "
+            f"put them into {pt.io.pyterrier_home()}, or choose engine 'pisa', which needs neither."
+        ) from error
+    index = pt.terrier.TerrierIndex(str(folder))
+    index.indexer(meta={"docno": 20}, text_attrs=["text"]).index(documents)
+
+    def search(queries: pd.DataFrame, depth: int) -> pd.DataFrame:
+        words = queries["query"].str.replace("[^A-Za-z0-9]+", " ", regex=True)  # : ^ # and others are TerrierQL
+        retriever = index.bm25(k1=k1, b=b, num_results=depth, threads=threads)
+        results: pd.DataFrame = retriever.transform(queries.assign(query=words))
+        return results
+
+    return search
+
+
+def _plain(text: str) -> str:
+    """ASCII, all that the engines' tokenisers know: "Amélie’s" becomes "Amelie's", other scripts become spaces."""
+    if text.isascii():
+        return text
+    bare = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", text.replace("\u2019", "'")))
+    return re.sub(r"[^\x00-\x7f]", " ", bare)
+
+
+def _has_words(text: str) -> bool:
+    return re.search("[A-Za-z0-9]", text) is not None
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send what C++ code prints to a file: results alone go to stdout."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    try:
+        with path.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            yield
+    finally:
+        for number, copy in enumerate(saved, start=1):
+            os.dup2(copy, number)
+            os.close(copy)

@@ -15,6 +15,7 @@ from benchmark_accuracy import ALIASES, BRIDGED, KERNELS, benchmark_metrics
 from numpy.typing import NDArray
 
 from benchmark import PAD, BenchmarkError, ContractError, Ragged, Ranking
+from benchmark.testing import check_metric
 
 METRICS: dict[str, Any] = dict(benchmark_metrics())
 FIXTURES = (
@@ -149,6 +150,11 @@ def test_a_parameter_that_the_kernel_lacks_goes_to_ir_measures() -> None:
     assert exponential.tolist() == pytest.approx([(1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3))], abs=1e-5)
 
 
+@pytest.mark.parametrize("name", [*KERNELS, "Rprec", "Bpref", "infAP", "SetP", "SetR", "Judged"])
+def test_the_contract(name: str) -> None:
+    check_metric(METRICS[name])
+
+
 def test_the_order_counts_and_the_scores_do_not() -> None:
     ranking = Ranking(np.array([[3, 1, 2]], dtype=np.int32), np.full((1, 3), 0.25, dtype=np.float32))
     assert METRICS["RR"](ranking, Ragged.from_rows([[1]]), 3).tolist() == [0.5]
@@ -176,12 +182,16 @@ def test_offering_them_imports_nothing_heavy() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(
-        BenchmarkError, match=r"unsupported params found: \['relevance'\]. Its parameters: judged_only, re"
-    ):
+    with pytest.raises(BenchmarkError, match=r"no parameter 'relevance'. Its parameters: judged_only, rel\."):
         METRICS["R"](RANKING, RELEVANT, 3, relevance=2)
-    with pytest.raises(BenchmarkError, match="Its parameters: dcg, gains, judged_only"):
+    with pytest.raises(BenchmarkError, match=r"no parameter 'rel'\. Its parameters: dcg, gains, judged_only"):
         METRICS["nDCG"](RANKING, RELEVANT, 3, rel=2)
+    with pytest.raises(BenchmarkError, match="metric nDCG: 'dcg' cannot be 'log3'"):
+        METRICS["nDCG"](RANKING, RELEVANT, 3, dcg="log3")
+    with pytest.raises(BenchmarkError, match="metric IPrec: 'recall' must be given"):
+        METRICS["IPrec"](RANKING, RELEVANT, 3)
+    with pytest.raises(BenchmarkError, match="ir_measures cannot compute RR"):
+        METRICS["RR"](RANKING, RELEVANT, 1, judged_only=True)
     with pytest.raises(BenchmarkError, match="cut-off 0"):
         METRICS["R"](RANKING, RELEVANT, 0)
     with pytest.raises(BenchmarkError, match="whole grades"):

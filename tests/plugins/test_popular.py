@@ -8,6 +8,7 @@ import pytest
 from benchmark_popular import Popular, benchmark_models
 
 from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Task, Train, top_k
+from benchmark.testing import check_model
 
 
 def make_train(histories: list[list[int]], searches: list[list[int]], n: int) -> Train:
@@ -48,6 +49,11 @@ TRAIN = make_train([[0, 1, 2], [0, 1], [0]], [[3, 2], [3]], 5)
 
 def test_it_is_offered() -> None:
     assert benchmark_models() == {"popular": "benchmark_popular:Popular"}
+
+
+def test_the_contract() -> None:
+    check_model(Popular, min_success=0)
+    check_model(Popular(source="search"), min_success=0)
 
 
 def test_the_most_interacted_item_comes_first() -> None:

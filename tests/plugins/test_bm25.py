@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmark_bm25 import BM25, benchmark_models
+
+from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
+from benchmark.testing import check_model
+
+VASWANI = (
+    Path(os.environ.get("BENCHMARK_DATA") or Path(__file__).parents[3] / "shared" / "data") / "ir-small/vaswani_npl"
+)
+JARS = [
+    path
+    for folder in (
+        os.environ.get("PYTERRIER_HOME") or Path.home() / ".pyterrier",
+        Path.home() / ".m2/repository/org/terrier",
+    )
+    for path in Path(folder).rglob("terrier-assemblies-*.jar")
+]
+
+
+def fitted(texts: list[str], folder: Path, **params: object) -> BM25:
+    names = np.array([f"i{i}" for i in range(len(texts))], dtype=object)
+    nothing = np.empty(0, dtype=object)
+    catalog = Catalog(names, np.array(texts, dtype=object), pd.DataFrame(index=range(len(texts))))
+    train = Train(catalog, nothing, Ragged.empty(0), np.empty(0, dtype=np.int64), nothing, Ragged.empty(0))
+    model = BM25(**params)  # type: ignore[arg-type]
+    model.fit(train, {}, Context(0, "cpu", folder))
+    return model
+
+
+def ask(*queries: str, exclude: list[list[int]] | None = None, candidates: list[list[int]] | None = None) -> Requests:
+    n = len(queries)
+    return Requests(
+        "search",
+        np.array([f"q{i}" for i in range(n)], dtype=object),
+        np.full(n, -1, dtype=np.int32),
+        Ragged.empty(n),
+        np.array(queries, dtype=object),
+        Ragged.from_rows(exclude or [[]] * n),
+        None if candidates is None else Ragged.from_rows(candidates),
+    )
+
+
+TEXTS = [
+    "red shoes, red laces",
+    "blue shoes",
+    "red hat",
+    "green coat with a long red and blue scarf",
+    "yellow umbrella",
+    "",
+    "brown boots",
+    "white socks",
+]
+
+
+def formula(query: list[str], texts: list[str], k1: float = 1.2, b: float = 0.75) -> list[float]:
+    """PISA's BM25, written down: a term that occurs in more than half of the items has the idf 1e-6."""
+    documents = [Counter(re.findall("[a-z]+", text)) for text in texts]
+    lengths = [sum(document.values()) for document in documents]
+    mean = sum(lengths) / len(lengths)
+    scores = [0.0] * len(texts)
+    for term in query:
+        n = sum(term in document for document in documents)
+        idf = max(1e-6, math.log((len(texts) - n + 0.5) / (n + 0.5)))
+        for i, document in enumerate(documents):
+            tf = document[term]
+            scores[i] += idf * (k1 + 1) * tf / (tf + k1 * (1 - b + b * lengths[i] / mean)) if n else 0
+    return scores
+
+
+def test_the_contract() -> None:
+    assert benchmark_models() == {"bm25": "benchmark_bm25:BM25"}
+    check_model(BM25)
+
+
+@pytest.mark.parametrize(
+    ("query", "terms"),
+    [
+        ("red hat", ["red", "hat"]),
+        ("blue blue hat", ["blue", "blue", "hat"]),  # a repeated term counts twice
+        ("the RED umbrella?", ["red", "umbrella"]),
+    ],
+)
+def test_scores_equal_the_formula(query: str, terms: list[str], tmp_path: Path) -> None:
+    texts = [text.replace("shoes", "shoe") for text in TEXTS]  # no word that a stemmer changes is asked for
+    ranking = fitted(texts, tmp_path, k1=0.9, b=0.4).rank(ask(query), 8)
+    expected = formula(terms, texts, k1=0.9, b=0.4)
+    found = ranking.items[0] != PAD
+    assert set(ranking.items[0][found]) == {i for i, score in enumerate(expected) if score > 0}
+    for item, score in zip(ranking.items[0][found], ranking.scores[0][found], strict=True):
+        assert score == pytest.approx(expected[item], abs=1e-4)
+
+
+def test_odd_queries(tmp_path: Path) -> None:
+    texts = [*TEXTS, "Amélie’s café"]
+    ranking = fitted(texts, tmp_path).rank(ask("", "?! ^2 :", "日本", "hat:^5", "CAFE", "Café", "the and of"), 2)
+    assert ranking.items.tolist() == [[PAD, PAD], [PAD, PAD], [PAD, PAD], [2, PAD], [8, PAD], [8, PAD], [PAD, PAD]]
+
+
+def test_excluded_items_make_room_and_candidates_bound(tmp_path: Path) -> None:
+    model = fitted(TEXTS, tmp_path)
+    assert model.rank(ask("red"), 2).items.tolist() == [[0, 2]]
+    assert model.rank(ask("red", exclude=[[0]]), 2).items.tolist() == [[2, 3]]
+    assert model.rank(ask("red", candidates=[[3, 2, 1]]), 3).items.tolist() == [[2, 3, PAD]]
+    assert model.rank(ask("red", exclude=[[2]], candidates=[[3, 2, 1]]), 3).items.tolist() == [[3, PAD, PAD]]
+
+
+def test_ties_are_ordered_per_request_and_none_is_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark_bm25.RESULTS_PER_BATCH", 300)
+    model = fitted(["same words"] * 90 + ["other things"] * 100, tmp_path)
+    ranking = model.rank(ask(*["words"] * 60), 5)
+    assert np.unique(ranking.scores).size == 1
+    assert len(np.unique(ranking.items)) > 80  # of 90 that tie; the engine is first asked for 21
+    deep = model.rank(ask(*["words"] * 60), 50)
+    np.testing.assert_array_equal(deep.items[:, :5], ranking.items)
+
+
+def test_an_empty_catalogue_of_words_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="needs items with texts"):
+        fitted(["", "?!"], tmp_path)
+
+
+def test_mistakes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BenchmarkError, match="no engine 'lucene'"):
+        BM25(engine="lucene")  # type: ignore[arg-type]
+    with pytest.raises(BenchmarkError, match="b from 0 to 1"):
+        BM25(b=75)
+    with pytest.raises(NotFittedError):
+        BM25().rank(ask("red"), 1)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(BenchmarkError, match="needs Java 11 or newer"):
+        BM25(engine="terrier")
+
+
+FIT = """
+import sys, pathlib
+sys.path.insert(0, {tests!r})
+from test_bm25 import BM25, BenchmarkError, TEXTS, fitted, ask
+{before}
+try:
+    model = fitted(TEXTS, pathlib.Path({folder!r}), engine={engine!r})
+    print(model.rank(ask("red hats", "hat:^5"), 3).items.tolist(), "jnius" in sys.modules)
+except BenchmarkError as error:
+    print(error)
+"""
+
+
+def in_a_process(engine: str, folder: Path, before: str = "", **environment: str) -> str:
+    code = FIT.format(tests=str(Path(__file__).parent), folder=str(folder), engine=engine, before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+def test_pisa_starts_no_java_needs_no_network_and_prints_nothing(tmp_path: Path) -> None:
+    refuse = """
+import socket
+def connect(*_): raise AssertionError("the network was touched")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = connect
+"""
+    assert in_a_process("pisa", tmp_path, refuse) == "[[2, 0, 3], [2, -1, -1]] False\n"
+
+
+def test_terrier_without_jars_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    pytest.importorskip("jnius_config")
+    offline = "import os, pyterrier as pt; os.environ['PATH'] += ':/bin'; pt.java.mavenresolver.offline()"
+    home = {"PYTERRIER_HOME": str(tmp_path), "HOME": str(tmp_path), "JAVA_HOME": os.environ.get("JAVA_HOME", "/usr")}
+    said = in_a_process("terrier", tmp_path, offline, **home)
+    assert "cannot start Terrier" in said
+    assert f"put them into {tmp_path}" in said
+
+
+@pytest.mark.skipif(not JARS, reason="Terrier's jars are not there, and tests fetch nothing")
+def test_terrier(tmp_path: Path) -> None:
+    said = in_a_process("terrier", tmp_path, "import pyterrier as pt; pt.java.mavenresolver.offline()")
+    assert said.splitlines()[-1] == "[[2, 0, 3], [2, -1, -1]] True"
+
+
+@pytest.mark.skipif(not VASWANI.exists(), reason="Vaswani is not there; BENCHMARK_DATA names the folder of the data")
+def test_mean_average_precision_on_vaswani(tmp_path: Path) -> None:
+    with gzip.open(VASWANI / "doc-text.trec.gz", "rt") as file:
+        documents = re.findall(r"<DOCNO>(\d+)</DOCNO>\s*(.*?)\s*</DOC>", file.read(), re.DOTALL)
+    topics = re.findall(
+        r"<num>(\d+)</num>\s*<title>\s*(.*?)\s*</title>", (VASWANI / "query-text.trec").read_text(), re.DOTALL
+    )
+    qrels = pd.read_csv(VASWANI / "qrels", sep=r"\s+", names=["query", "_", "document", "grade"], dtype={"query": str})
+    row = {number: i for i, (number, _) in enumerate(topics)}
+    relevant = [set[int]() for _ in topics]
+    for query, document in zip(qrels["query"], qrels["document"], strict=True):
+        relevant[row[query]].add(document - 1)
+    assert [int(number) for number, _ in documents] == list(range(1, 11430))
+    items = fitted([text for _, text in documents], tmp_path).rank(ask(*(text for _, text in topics)), 1000).items
+    precisions = []
+    for line, wanted in zip(items, relevant, strict=True):
+        hits = np.flatnonzero(np.isin(line, list(wanted)))
+        precisions.append(float(np.sum(np.arange(1, len(hits) + 1) / (hits + 1)) / len(wanted)))
+    assert np.mean(precisions) == pytest.approx(0.29, abs=0.01)
