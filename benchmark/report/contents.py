@@ -111,7 +111,6 @@ def _claims(lb: Leaderboard) -> Iterator[Table]:
         Column("p"),
         Column("resolvable"),
         Column("in words", long=True, words=True),
-        Column("source", long=True, words=True),
     ]
     tested = sum(verdict.test is not None for verdict in lb.claims)
     corrected = f"Holm's correction over {tested} tested claims" if _holm(lb) else "not corrected"
@@ -137,8 +136,7 @@ def _claim(v: Verdict) -> list[Entry]:
         Entry(f"{test.difference:+.4f} ± {number((test.high - test.low) / 2) or '∞'}" if test else ""),
         Entry(probability(v.p_corrected)),
         Entry(number(test.detectable) if test else ""),
-        Entry(v.claim.text),
-        Entry(v.claim.source),
+        Entry(f"{v.claim.text} ({v.claim.source})" if v.claim.source else v.claim.text),
     ]
 
 

@@ -54,6 +54,7 @@ th.grey.group { color: var(--soft); font-weight: 500; }
 .holds, .fails, .undecided { padding: 1px 9px; border-radius: 99px; font-size: 13px; font-weight: 600;
   border: 1px solid; }
 .holds { color: var(--good); } .fails { color: var(--bad); } .undecided { color: var(--soft); font-weight: 500; }
+.failures td { white-space: normal; overflow-wrap: anywhere; min-width: 8ch; }
 .failures figure { border-color: var(--bad); }
 """
 
