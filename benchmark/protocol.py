@@ -326,9 +326,12 @@ def _recommendation_split(log: Log, part: Parts, which: int, settings: ProtocolS
     history = Ragged.from_lengths(befores, log.item[before]).take(asking)
     exclude = Ragged.empty(len(asking))
     if settings.mask_seen:
-        seen = _distinct(history, n)
-        # An item that is bought again stays reachable; it would be a request that nobody can answer.
-        exclude = seen.keep(~np.isin(seen.rows * n + seen.values, relevant.rows * n + relevant.values))
+        exclude = _distinct(history, n)
+        # An item that the user had before is no answer here: to spare it from `exclude` would tell a model the answer.
+        new = ~np.isin(relevant.rows * n + relevant.values, exclude.rows * n + exclude.values)
+        relevant = relevant.keep(new)
+        left = np.flatnonzero(relevant.lengths)
+        asking, relevant, history, exclude = asking[left], relevant.take(left), history.take(left), exclude.take(left)
     requests = Requests(
         task="recommendation",
         ids=np.array([f"u:{user}" for user in log.users[asking]], dtype=object),
@@ -399,7 +402,7 @@ def _interaction_facts(log: Log, part: Parts, test: Split, given: int) -> dict[s
         "train_interactions": len(train_times),
         "test_requests_recommendation": len(test.requests),
         "users_only_in_training": int((active & ~tested).sum()),
-        "users_without_history_dropped": int((tested & ~asking).sum()),
+        "users_without_a_request": int((tested & ~asking).sum()),
         "test_items_not_in_training_recommendation": int((~trained[np.unique(test.relevant.values)]).sum()),
         "tied_time_share": float((tied | np.append(tied[1:], False)).mean()),
         "tied_target_share": float(tied[first].mean()),

@@ -96,7 +96,7 @@ def test_global_time_cuts_everybody_at_the_same_moments() -> None:
     assert histories(data) == {"u0": [f"i{i}" for i in range(6)], "u1": []}
     assert asked(data, data.valid["recommendation"]) == {"u:u0": ([f"i{i}" for i in range(6)], ["i6", "i7"])}
     assert asked(data, data.test["recommendation"]) == {"u:u0": ([f"i{i}" for i in range(8)], ["i8"])}
-    assert data.facts["users_without_history_dropped"] == 1
+    assert data.facts["users_without_a_request"] == 1
     assert data.facts["leak_share"] == 0
 
 
@@ -131,17 +131,19 @@ def test_queries_are_disjoint_and_keep_their_grades() -> None:
     assert test.requests.histories.lengths.tolist() == [0] * 4
 
 
-def test_seen_items_are_excluded_beyond_the_cap_but_never_the_answer() -> None:
-    # i1 is bought again at the end
-    log = make_log([(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 1, 4)])
+def test_seen_items_are_excluded_beyond_the_cap_and_are_no_answers() -> None:
+    # User 1 gets i1 again at the end: with seen items masked nobody can answer that, so it is not asked.
+    log = make_log([(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 4, 4), (1, 1, 0), (1, 0, 1), (1, 2, 2), (1, 1, 3)])
     capped = ProtocolSettings(max_history=2, mask_seen=True)
     requests = split_log("d", log, capped).test["recommendation"].requests
     data = split_log("d", log, capped)
     assert named(data, requests.histories, 0) == ["i2", "i3"]
-    assert sorted(named(data, requests.exclude, 0)) == ["i0", "i2", "i3"]
+    assert sorted(named(data, requests.exclude, 0)) == ["i0", "i1", "i2", "i3"]
+    assert len(requests) == 1
     open_ = split_log("d", log, ProtocolSettings(max_history=None))
-    assert named(open_, open_.test["recommendation"].requests.histories, 0) == ["i0", "i1", "i2", "i3"]
-    assert open_.test["recommendation"].requests.exclude.lengths.tolist() == [0]
+    asked_open = asked(open_, open_.test["recommendation"])
+    assert asked_open == {"u:u0": (["i0", "i1", "i2", "i3"], ["i4"]), "u:u1": (["i1", "i0", "i2"], ["i1"])}
+    assert open_.test["recommendation"].requests.exclude.lengths.tolist() == [0, 0]
     assert len({data.digest, open_.digest, split_log("d", log, ProtocolSettings()).digest}) == 3
 
 
