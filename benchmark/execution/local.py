@@ -34,6 +34,9 @@ def run(
         os.environ[name] = str(threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["BENCHMARK_PRELOAD"] = ",".join(preload)
+    # Workers leave without clean-up (see _work), so multiprocessing's tracker cleans up after them, and would say so.
+    quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmark.execution.preload", "benchmark.execution.worker"])
     waiting = list(folders)
