@@ -106,55 +106,55 @@ class BM25:
         return _best(requests, k, row[keep], item[keep], score[keep])
 
     def _find(self, queries: NDArray[np.object_], wanted: NDArray[np.int64]) -> Iterator[Found]:
-        """The best `wanted` items of every query and whatever ties with the last of them, in any order."""
+        """The best `wanted` items of every query and whatever ties with the last of them, each query's best first."""
         plain = np.array([_plain(query) for query in queries], dtype=object)
         rows = np.array([row for row, query in enumerate(plain) if _has_words(query)], dtype=np.int64)
-        spare = 16
+        spare = 4
         while len(rows):
             depth = min(self.n_items_, int(wanted[rows].max()) + spare)
             size = max(1, RESULTS_PER_BATCH // depth)
             again = []
             for batch in (rows[start : start + size] for start in range(0, len(rows), size)):
                 place, item, score = self._retrieve(plain[batch], depth)
-                cut = _cut_in_a_tie(place, score, wanted[batch], depth) & (depth < self.n_items_)
+                found = np.bincount(place, minlength=len(batch))
+                first = np.cumsum(found) - found
+                # Where the last one found scores as the last one wanted, the engine may hold back others that tie.
+                full = np.flatnonzero((found == depth) & (depth < self.n_items_))
+                border = np.full(len(batch), -np.inf, dtype=np.float32)
+                border[full] = score[first[full] + wanted[batch][full] - 1]
+                cut = np.zeros(len(batch), dtype=bool)
+                cut[full] = border[full] == score[first[full] + depth - 1]
                 again.append(batch[cut])
-                whole = ~cut[place]
-                yield batch[place[whole]], item[whole], score[whole]
+                good = (score >= border[place]) & ~cut[place]
+                yield batch[place[good]], item[good], score[good]
             rows = np.concatenate(again)
-            spare *= 16
+            spare *= 64
 
     def _retrieve(self, queries: NDArray[np.object_], depth: int) -> Found:
-        """Up to `depth` results of every query, all queries in one call: (place of the query, item, score)."""
+        """Up to `depth` results of every query, all in one call: (place of the query, item, score), best first."""
         import pandas as pd
+        import pyarrow as pa
 
-        frame = pd.DataFrame({"qid": [str(place) for place in range(len(queries))], "query": queries})
-        found = self.search_(frame, depth)
-        place, item = (np.asarray(found[column].astype("int64"), dtype=np.int64) for column in ("qid", "docno"))
-        return place, item, np.asarray(found["score"], dtype=np.float32)
+        places = np.arange(len(queries))
+        found = self.search_(pd.DataFrame({"qid": places.astype(str), "query": queries, "place": places}), depth)
+        place, score = found["place"].to_numpy(np.int64), found["score"].to_numpy(np.float32)
+        item = pa.array(found["docno"]).cast(pa.int64()).to_numpy()
+        order = np.lexsort((-score, place))
+        return place[order], item[order], score[order]
 
     def _is_in(self, rows: Ragged, row: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.isin(row * self.n_items_ + item, rows.rows * self.n_items_ + rows.values)
 
 
-def _cut_in_a_tie(
-    place: NDArray[np.int64], score: NDArray[np.float32], wanted: NDArray[np.int64], depth: int
-) -> NDArray[np.bool_]:
-    """Of which queries the last result wanted scores as the last one found, so that the engine may hold back others."""
-    ordered = score[np.lexsort((-score, place))]
-    found = np.bincount(place, minlength=len(wanted))
-    full = np.flatnonzero(found == depth)
-    first = (np.cumsum(found) - found)[full]
-    cut = np.zeros(len(wanted), dtype=bool)
-    cut[full] = ordered[first + wanted[full] - 1] == ordered[first + depth - 1]
-    return cut
-
-
 def _best(
     requests: Requests, k: int, row: NDArray[np.int64], item: NDArray[np.int64], score: NDArray[np.float32]
 ) -> Ranking:
-    """The first `k` items of every request by score; equal scores are ordered by a hash of (request, item)."""
-    order = np.lexsort((tie_break(requests.keys[row], item), -score, row))
+    """The first `k` items of every request, whose results come best first; a hash of (request, item) orders ties."""
+    order = np.argsort(row, kind="stable")
     row, item, score = row[order], item[order], score[order]
+    level = np.cumsum(np.append(0, (np.diff(row) != 0) | (np.diff(score) != 0)))[: len(row)]
+    tied = np.flatnonzero(np.bincount(level)[level] > 1)
+    item[tied] = item[tied[np.lexsort((tie_break(requests.keys[row[tied]], item[tied]), level[tied]))]]
     rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(requests)))[row]
     out = Ranking(
         np.full((len(requests), k), PAD, dtype=np.int32), np.full((len(requests), k), -np.inf, dtype=np.float32)
