@@ -41,6 +41,8 @@ _NOTHING = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0
 
 RESULTS_PER_BATCH = 2_000_000
 """How many (query, item) results are asked of the engine at once; each is a row of a DataFrame."""
+SPARE = 8
+"""How many more results than wanted are asked for, so that most ties at the end need no second call."""
 
 
 @hookimpl
@@ -109,7 +111,7 @@ class BM25:
         """The best `wanted` items of every query and whatever ties with the last of them, each query's best first."""
         plain = np.array([_plain(query) for query in queries], dtype=object)
         rows = np.array([row for row, query in enumerate(plain) if _has_words(query)], dtype=np.int64)
-        spare = 4
+        spare = SPARE
         while len(rows):
             depth = min(self.n_items_, int(wanted[rows].max()) + spare)
             size = max(1, RESULTS_PER_BATCH // depth)
@@ -128,7 +130,7 @@ class BM25:
                 good = (score >= border[place]) & ~cut[place]
                 yield batch[place[good]], item[good], score[good]
             rows = np.concatenate(again)
-            spare *= 64
+            spare *= 16
 
     def _retrieve(self, queries: NDArray[np.object_], depth: int) -> Found:
         """Up to `depth` results of every query, all in one call: (place of the query, item, score), best first."""
