@@ -496,19 +496,35 @@ def top_k(scores: ArrayLike, requests: Requests, k: int) -> Ranking:
         scores = scores.astype(np.float64)
     n = scores.shape[1]
     if requests.candidates is not None:
-        allowed = np.zeros(scores.shape, dtype=bool)
-        allowed[requests.candidates.rows, requests.candidates.values] = True
-        scores = np.where(allowed, scores, -np.inf)
+        only = requests.candidates.rows, requests.candidates.values
+        allowed = np.full_like(scores, -np.inf)
+        allowed[only] = scores[only]
+        scores = allowed
     elif len(requests.exclude.values) and not scores.flags.writeable:
         scores = scores.copy()
     if len(requests.exclude.values):
         scores[requests.exclude.rows, requests.exclude.values] = -np.inf
     width = min(k, n)
-    border = np.partition(scores, n - width, axis=1)[:, n - width] if width < n else np.full(len(scores), -np.inf)
-    if np.isnan(scores).any():
+    # One pass over the scores finds the best of each group of items j, j + groups, j + 2·groups …; what is left over
+    # behind these is a group each. The width-th best group is at most as good as the width-th best item, so all that
+    # can be returned is in groups whose best reaches it.
+    size = max(1, min(32, n // max(4 * width, 1)))
+    groups = n // size
+    best = np.concatenate([scores[:, :groups], scores[:, groups * size :]], axis=1)
+    for begin in range(groups, groups * size, groups):
+        np.maximum(best[:, :groups], scores[:, begin : begin + groups], out=best[:, :groups])
+    if np.isnan(best).any():
         raise ContractError("the scores hold NaN")
-    row, item = np.nonzero((scores >= border[:, None]) & (scores > -np.inf))
+    border = np.full(len(scores), -np.inf, dtype=scores.dtype)
+    if 0 < width < best.shape[1]:
+        border = np.partition(best, best.shape[1] - width, axis=1)[:, best.shape[1] - width]
+    row, group = np.nonzero((best >= border[:, None]) & (best > -np.inf))
+    members = np.where(group < groups, size, 1)
+    item = np.where(group < groups, group, group + groups * (size - 1))
+    row, item = np.repeat(row, members), np.repeat(item, members) + groups * gather(np.zeros_like(members), members)
     value = scores[row, item]
+    kept = (value >= border[row]) & (value > -np.inf)
+    row, item, value = row[kept], item[kept], value[kept]
     order = np.lexsort((tie_break(requests.keys[row], item), -value, row))
     row, item, value = row[order], item[order], value[order]
     first = np.searchsorted(row, np.arange(len(scores)))
