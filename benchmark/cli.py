@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--tracking", metavar="URI", default="",
                        help="MLflow store: a URI, or off (default: sqlite in the results folder)")  # fmt: skip
     work = argparse.ArgumentParser(add_help=False)
-    work.add_argument("--only", metavar="PATTERN", default="", help="only cells, models or data sets that match")
+    work.add_argument("--only", metavar="PATTERN", action="append", default=[],
+                      help="only cells, models or data sets that match (repeatable)")  # fmt: skip
     work.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     work.add_argument("--limit", metavar="N", type=int, help="at most N test requests per task; marks results partial")
 

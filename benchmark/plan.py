@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +63,7 @@ def make_plan(
     registry: Registry,
     results: Path,
     *,
-    only: str = "",
+    only: Sequence[str] = (),
     device: str = "auto",
     limit: int | None = None,
     tracking: str = "",
@@ -89,7 +89,8 @@ def make_plan(
     wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds}
     picked = {key for key in wanted if _matches(only, *key)}
     if not picked:
-        raise BenchmarkError(f"--only '{only}' matches no cell. Cells are called DATASET/MODEL/seed-N; see --dry-run.")
+        patterns = " ".join(f"--only '{pattern}'" for pattern in only)
+        raise BenchmarkError(f"{patterns} matches no cell. Cells are called DATASET/MODEL/seed-N; see --dry-run.")
     requires: set[str] = set()
     for choice in suite.models:
         if any(model == choice.name for _, model, _ in picked):
@@ -212,11 +213,11 @@ def _tasks(choice: Choice, registry: Registry, params: Mapping[str, Any]) -> fro
     return frozenset(model.tasks)
 
 
-def _matches(pattern: str, dataset: str, model: str, seed: int) -> bool:
-    name = f"{dataset}/{model}/seed-{seed}"
+def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bool:
+    names = (f"{dataset}/{model}/seed-{seed}", f"{dataset}/{model}", model, dataset)
     # A name such as SASRec[CE] is itself a pattern to fnmatch, so an exact name always matches first.
-    return not pattern or any(
-        pattern == text or fnmatch.fnmatchcase(text, pattern) for text in (name, model, dataset, f"{dataset}/{model}")
+    return not patterns or any(
+        pattern == name or fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names
     )
 
 
