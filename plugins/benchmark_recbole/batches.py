@@ -164,6 +164,19 @@ def mask_items(
     return hidden, masked, targets
 
 
+def pieces(histories: Ragged, length: int | None) -> Ragged:
+    """Each history cut, from its newest item back, into rows of `length` items; the oldest row may be shorter."""
+    if length is None:
+        return histories
+    count = -(-histories.lengths // length)
+    user = np.repeat(np.arange(len(histories)), count)
+    back = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)  # 0 for the newest
+    sizes = np.minimum(histories.lengths[user] - back * length, length)
+    start = histories.offsets[1:][user] - back * length - sizes
+    at = np.repeat(start - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
+    return Ragged.from_lengths(sizes, histories.values[at])
+
+
 def item_rows(histories: Ragged, length: int) -> tuple[Longs, Longs]:
     """Each history's newest `length` items as (B, length) RecBole numbers from column 0 on, and how many there are."""
     return histories.padded(length).astype(np.int64) + 1, np.minimum(histories.lengths, length)

@@ -55,8 +55,8 @@ def make(
         init_seed(config["seed"], True)
         loaders = data_preparation(config, create_dataset(config))
         module = get_model(model)(config, loaders[0].dataset)
-        torch.autograd.set_detect_anomaly(False)
         trainer = get_trainer(config["MODEL_TYPE"], model)(config, module)
+        torch.autograd.set_detect_anomaly(False)
     finally:
         sys.argv = arguments
         os.chdir(here)

@@ -133,6 +133,11 @@ class TestCloze:
             assert {int(t) for _, _, targets in made for t in targets.ravel()} <= {0, 11, 12}
 
 
+def test_pieces_are_cut_from_the_newest_back() -> None:
+    rows = batches.pieces(Ragged.from_rows([[1, 2, 3, 4, 5], [], [6, 7]]), 2)
+    assert [rows[i].tolist() for i in range(len(rows))] == [[4, 5], [2, 3], [1], [6, 7]]
+
+
 def test_negatives_are_outside_the_history() -> None:
     seen = batches.Seen.of(Ragged.from_rows([[0, 1, 2], [3], [0, 1, 2, 3]]), 4)
     users = np.repeat([0, 1, 2], 200)
