@@ -1,0 +1,668 @@
+"""The MLflow observer on real stores: SQLite files, a server in its own process, and MLflow's pages in a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import benchmark_mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from benchmark_mlflow.entries import metric_key, plain
+
+from benchmark import (
+    BenchmarkError,
+    Catalog,
+    Cell,
+    CellResult,
+    Dataset,
+    Leaderboard,
+    Plan,
+    Ragged,
+    Requests,
+    Split,
+    Suite,
+    Task,
+    Train,
+)
+from benchmark.evaluation.leaderboard import Failure
+
+pytest.importorskip("mlflow")
+
+METRICS = ["R@30", "nDCG@10"]
+RECALL = {"Pop_R": 0.152, "SASRec[CE]": 0.231, "Gen_R+S": 0.245}
+
+
+def dataset() -> Dataset:
+    """Three items, one user, one query."""
+    catalog = Catalog(
+        np.array(["a", "b", "c"], object), np.array(["A", "B", "C"], object), pd.DataFrame(index=range(3))
+    )
+    train = Train(
+        catalog,
+        np.array(["u"], object),
+        Ragged.from_rows([[0, 1]]),
+        np.array([1, 2]),
+        np.array([], object),
+        Ragged.empty(0),
+    )
+    tasks: tuple[Task, ...] = ("recommendation", "search")
+    test = {
+        task: Split(
+            Requests(
+                task,
+                np.array(["r"], object),
+                np.zeros(1, np.int32),
+                Ragged.from_rows([[0, 1]]),
+                np.array(["q"], object),
+                Ragged.empty(1),
+            ),
+            Ragged.from_rows([[2]]),
+        )
+        for task in tasks
+    }
+    return Dataset("ML", train, {}, test, "d" * 64, {})
+
+
+def cell(model: str, tasks: tuple[Task, ...] = ("recommendation",), seed: int = 0, **params: Any) -> Cell:
+    return Cell(
+        dataset="ML",
+        model=model,
+        seed=seed,
+        tasks=tasks,
+        fingerprint=f"{model}-{seed}".encode().hex().ljust(64, "0"),
+        digest="d" * 64,
+        dataset_use="movielens",
+        dataset_params={"variant": "ml-100k"},
+        model_use="gen",
+        model_params=params or {"layers": 2, "tasks": ["recommendation"], "note": "x" * 7000},
+        versions={"gen": "0.1.0+abc"},
+    )
+
+
+CELLS = (cell("Pop_R"), cell("SASRec[CE]"), cell("Gen_R+S", ("recommendation", "search")))
+
+
+def suite(**changes: Any) -> Suite:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "title": "Three models on three items",
+        "profile": "laptop",
+        "datasets": [{"use": "movielens", "name": "ML"}],
+        "models": [{"use": "gen", "name": model} for model in RECALL],
+        "metrics": METRICS,
+        "slices": ["all", "head", "torso"],
+    }
+    return Suite(**(values | changes))
+
+
+def result(plan: Plan, of: Cell, seconds: float = 2.5, **changes: Any) -> CellResult:
+    """How a cell ended: its folder is written like the worker writes it."""
+    folder = plan.results / "cells" / of.dataset / of.model / f"seed-{of.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "facts.json").write_text("{}")
+    (folder / "log.txt").write_text(f"training {of.model}\n")
+    (folder / "curve.csv").write_text("step,loss\n1,0.5\n")
+    (folder / "scores-recommendation.parquet").write_bytes(b"PAR1")
+    (folder / "ranking-recommendation.parquet").write_bytes(b"PAR1")
+    (folder / "cell.json").write_text("{}")
+    means = {
+        (task, part, metric): round(RECALL[of.model] * share * (1 if metric == "R@30" else 0.5), 6)
+        for task in of.tasks
+        for part, share in (("all", 1.0), ("head", 2.0), ("torso", 0.5))
+        for metric in plan.suite.metrics
+    }
+    ended = CellResult(
+        "finished",
+        folder,
+        facts={"distinct_items": 3},
+        costs={"fit_seconds": seconds, "rank_seconds": 0.5, "parameters": 1000.0, "peak_memory_bytes": None},
+        curve=[{"step": 10, "loss": 2.0, "R@30": 0.1}, {"step": 20, "loss": 1.5, "R@30": 0.2}],
+        means=means,
+    )
+    return replace(ended, **changes)
+
+
+def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, **changes: Any) -> Plan:
+    results = folder / "results" / "tiny"
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "environment.json").write_text(json.dumps({"git_commit": "c0ffee", "git_dirty": False}))
+    for name in ("leaderboard.json", "leaderboard.html", "significance.csv", "claims.json", "suite.yaml"):
+        (results / name).write_text(name)
+    return Plan(
+        suite=suite(**changes),
+        source=Path("suites/tiny.yaml"),
+        results=results,
+        datasets={"ML": dataset()},
+        cells=cells,
+        selected=cells,
+        metrics={},
+        tracking=tracking,
+        marks=("reduced scale",),
+    )
+
+
+def board(failures: tuple[Failure, ...] = ()) -> Leaderboard:
+    return Leaderboard("tiny", "laptop", (), failures=failures)
+
+
+def run(plan: Plan, results: Mapping[Cell, CellResult], failures: tuple[Failure, ...] = ()) -> None:
+    """What the runner does: the hooks of one `benchmark run`."""
+    benchmark_mlflow.benchmark_suite_started(plan)
+    for of, ended in results.items():
+        benchmark_mlflow.benchmark_cell_finished(plan, of, ended)
+    benchmark_mlflow.benchmark_suite_finished(plan, board(failures))
+
+
+def client_of(plan: Plan) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=plan.tracking or f"sqlite:///{plan.results.parent / 'mlflow.db'}")
+
+
+def runs_of(plan: Plan) -> tuple[list[Any], list[Any]]:
+    """The parent runs and the child runs in the store, oldest first."""
+    client = client_of(plan)
+    found = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], order_by=["start_time ASC"])
+    parents = [r for r in found if "mlflow.parentRunId" not in r.data.tags]
+    return parents, [r for r in found if "mlflow.parentRunId" in r.data.tags]
+
+
+def files_of(plan: Plan, run_id: str) -> set[str]:
+    return {f.path for f in client_of(plan).list_artifacts(run_id)}
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all its tables, made once: making them takes seconds."""
+    plan = plan_in(tmp_path_factory.mktemp("empty"))
+    benchmark_mlflow.benchmark_suite_started(plan)
+    database = plan.results.parent / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("DELETE FROM experiment_tags")
+        connection.execute("DELETE FROM experiments WHERE name = 'tiny'")
+        connection.commit()
+    return database
+
+
+@pytest.fixture
+def home(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an empty store under results/, which is also the working directory."""
+    (tmp_path / "results").mkdir()
+    shutil.copy(empty_store, tmp_path / "results" / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        (("recommendation", "all", "R@30"), "recommendation.R_30"),
+        (("recommendation", "head", "R@30"), "recommendation.R_30.head"),
+        (("search", "torso", "AP(rel=2)@100"), "search.AP_rel_2_100.torso"),
+        (("search", "all", "HR@10|uni99"), "search.HR_10_uni99"),
+    ],
+)
+def test_metric_names_are_what_mlflow_takes(place: tuple[str, str, str], key: str) -> None:
+    assert metric_key(*place) == key
+
+
+def test_names_keep_letters_of_any_language() -> None:
+    assert plain("précision@5") == "précision_5"
+
+
+def test_a_run_is_logged_whole(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
+    plan = plan_in(home)
+    run(plan, {c: result(plan, c) for c in CELLS})
+
+    parents, children = runs_of(plan)
+    assert [p.info.run_name for p in parents] == ["tiny laptop reduced scale"]
+    assert {c.info.run_name for c in children} == {"ML/Pop_R/seed-0", "ML/SASRec[CE]/seed-0", "ML/Gen_R+S/seed-0"}
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parents[0].info.run_id}
+    assert {r.info.status for r in (*parents, *children)} == {"FINISHED"}
+    child = next(c for c in children if "Gen_R+S" in c.info.run_name)
+    assert child.info.end_time - child.info.start_time == 3000  # 2.5 s of fit, 0.5 s of rank
+    means = {k: v for k, v in child.data.metrics.items() if "R_30" in k}
+    assert means == {
+        "recommendation.R_30": 0.245,
+        "recommendation.R_30.head": 0.49,
+        "recommendation.R_30.torso": 0.1225,
+        "search.R_30": 0.245,
+        "search.R_30.head": 0.49,
+        "search.R_30.torso": 0.1225,
+        "curve.R_30": 0.2,
+    }
+    assert child.data.metrics["fit_seconds"] == 2.5
+    assert "peak_memory_bytes" not in child.data.metrics
+    history = client_of(plan).get_metric_history(child.info.run_id, "curve.loss")
+    assert [(point.step, point.value) for point in history] == [(10, 2.0), (20, 1.5)]
+    assert len(child.data.params["param.note"]) == 6000
+    kept = {k: v for k, v in child.data.params.items() if k != "param.note"}
+    assert kept == {
+        "dataset": "ML",
+        "model": "Gen_R+S",
+        "use": "gen",
+        "seed": "0",
+        "tasks": '["recommendation", "search"]',
+        "device": "cpu",
+        "profile": "laptop",
+        "param.layers": "2",
+        "param.tasks": '["recommendation"]',
+        "data.variant": "ml-100k",
+    }
+    tags = child.data.tags
+    assert tags["benchmark.fingerprint"] == CELLS[2].fingerprint
+    assert tags["benchmark.digest"] == "d" * 64
+    assert tags["benchmark.marks"] == "reduced scale"
+    assert tags["benchmark.plugin_version"] == "gen 0.1.0+abc"
+    assert tags["mlflow.source.git.commit"] == "c0ffee"
+    (data,) = child.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("ML", "d" * 36)
+    assert json.loads(data.dataset.source) == {"tags": {"plugin": "movielens", "params": {"variant": "ml-100k"}}}
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "evaluation")]
+    cell_files = {"facts.json", "curve.csv", "log.txt", "scores-recommendation.parquet"}
+    assert files_of(plan, child.info.run_id) == cell_files
+    assert files_of(plan, parents[0].info.run_id) == {
+        "leaderboard.json",
+        "leaderboard.html",
+        "significance.csv",
+        "claims.json",
+        "suite.yaml",
+        "environment.json",
+    }
+    assert parents[0].data.metrics == {"cells_finished": 3, "cells_failed": 0}
+
+    assert capfd.readouterr() == ("", "")
+    assert dict(os.environ) == before
+    assert {path.name for path in home.iterdir()} == {"results"}
+    assert {path.name for path in (home / "results").iterdir()} == {
+        "mlartifacts",
+        "mlflow.db",
+        "mlflow.db.lock",
+        "tiny",
+    }
+
+
+def test_a_cell_is_one_batch_of_at_most_a_thousand_metrics(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    batches: list[tuple[str, int]] = []
+    log_batch = SqlAlchemyStore.log_batch
+
+    def counted(store: Any, run_id: str, metrics: Any, params: Any, tags: Any) -> Any:
+        batches.append((run_id, len(metrics)))
+        return log_batch(store, run_id, metrics, params, tags)
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("a call for a single value")
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_batch", counted)
+    for single in ("log_metric", "log_param", "set_tag"):
+        monkeypatch.setattr(SqlAlchemyStore, single, refused)
+    plan = plan_in(home)
+    long = [{"step": step, "loss": 1 / step, "R@30": 0.1} for step in range(1, 601)]
+    run(plan, {CELLS[0]: result(plan, CELLS[0]), CELLS[1]: result(plan, CELLS[1], curve=long)})
+
+    parents, children = runs_of(plan)
+    sizes = {c.info.run_name: [n for run_id, n in batches if run_id == c.info.run_id] for c in children}
+    assert sizes["ML/Pop_R/seed-0"] == [13]  # 2 metrics on 3 slices, 3 costs, 2 points of 2 curves
+    assert sum(sizes["ML/SASRec[CE]/seed-0"]) == 1209
+    assert len(sizes["ML/SASRec[CE]/seed-0"]) == 2
+    assert (
+        len([1 for run_id, _ in batches if run_id == parents[0].info.run_id]) == 2
+    )  # one when opened, one when closed
+
+
+def test_a_run_that_computes_nothing_writes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    plan = plan_in(home)
+    results = {c: result(plan, c) for c in CELLS}
+    run(plan, results)
+    before = [(r.info.run_id, r.info.end_time, r.data.metrics, r.data.tags) for runs in runs_of(plan) for r in runs]
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was written")
+
+    for writing in ("create_run", "log_batch", "log_inputs", "log_artifact", "set_tag", "set_terminated"):
+        monkeypatch.setattr(MlflowClient, writing, refused)
+    started = time.perf_counter()
+    run(plan, {c: replace(r, reused=True) for c, r in results.items()})
+    assert time.perf_counter() - started < 2
+    assert [(r.info.run_id, r.info.end_time, r.data.metrics, r.data.tags) for g in runs_of(plan) for r in g] == before
+
+
+def test_a_metric_that_the_suite_gains_is_added_to_the_runs_that_are_there(home: Path) -> None:
+    first = plan_in(home)
+    run(first, {c: result(first, c) for c in CELLS})
+    plan = plan_in(home, metrics=[*METRICS, "RR@10"])
+    run(plan, {c: result(plan, c, reused=True) for c in CELLS})
+
+    parents, children = runs_of(plan)
+    assert len(children) == 3
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parents[1].info.run_id}
+    assert all({"recommendation.RR_10", "recommendation.RR_10.head"} <= set(c.data.metrics) for c in children)
+    points = client_of(plan).get_metric_history(children[0].info.run_id, "recommendation.R_30")
+    assert len(points) == 1  # what was there is not logged again
+    assert "leaderboard.json" in files_of(plan, parents[0].info.run_id)
+
+
+def test_an_interrupted_run_is_continued(home: Path) -> None:
+    plan = plan_in(home)
+    results = {c: result(plan, c) for c in CELLS}
+    benchmark_mlflow.benchmark_suite_started(plan)
+    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[0], results[CELLS[0]])
+    assert [p.info.status for p in runs_of(plan)[0]] == ["RUNNING"]
+
+    run(
+        plan,
+        {CELLS[0]: replace(results[CELLS[0]], reused=True), CELLS[1]: results[CELLS[1]], CELLS[2]: results[CELLS[2]]},
+    )
+    parents, children = runs_of(plan)
+    assert [p.info.status for p in parents] == ["FINISHED"]
+    assert [c.info.status for c in children] == ["FINISHED"] * 3
+
+
+def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    plan = plan_in(home)
+    ended = result(plan, CELLS[0])
+    benchmark_mlflow.benchmark_suite_started(plan)
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_inputs", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left")))
+        with pytest.raises(
+            BenchmarkError, match=r"stopped answering: no space left\. No result is lost.*benchmark report"
+        ):
+            benchmark_mlflow.benchmark_cell_finished(plan, CELLS[0], ended)
+        benchmark_mlflow.benchmark_cell_finished(plan, CELLS[1], result(plan, CELLS[1]))  # said once
+    assert [c.info.status for c in runs_of(plan)[1]] == ["RUNNING"]
+
+    benchmark_mlflow.benchmark_suite_finished(plan, board())
+    parents, children = runs_of(plan)
+    assert {c.info.run_name: c.info.status for c in children} == {
+        "ML/Pop_R/seed-0": "FINISHED",
+        "ML/SASRec[CE]/seed-0": "FINISHED",
+    }
+    assert len(children) == 2
+    assert len(children[0].inputs.dataset_inputs) == 1
+    assert [p.info.status for p in parents] == ["FINISHED"]
+
+
+def test_a_failed_cell_stays_beside_its_later_success(home: Path) -> None:
+    plan = plan_in(home, cells=CELLS[:1])
+    folder = result(plan, CELLS[0]).directory
+    (folder / "cell.json").unlink()
+    failed = CellResult("failed", folder, error="MemoryError: 64 GiB")
+    failure = Failure("ML", "Pop_R", 0, "MemoryError: 64 GiB", os.path.relpath(folder / "log.txt", plan.results))
+    run(plan, {CELLS[0]: failed}, (failure,))
+    benchmark_mlflow.benchmark_suite_finished(replace(plan), board((failure,)))  # a report logs no failure twice
+    run(plan, {CELLS[0]: result(plan, CELLS[0])})
+
+    (first, second), children = runs_of(plan)
+    assert [first.info.status, second.info.status] == ["FAILED", "FINISHED"]
+    by_status = {c.info.status: c for c in children}
+    assert len(children) == 2
+    assert by_status["FAILED"].data.tags["mlflow.parentRunId"] == first.info.run_id
+    assert by_status["FAILED"].data.tags["benchmark.error"] == "MemoryError: 64 GiB"
+    assert "log.txt" in files_of(plan, by_status["FAILED"].info.run_id)
+    assert by_status["FINISHED"].data.tags["mlflow.parentRunId"] == second.info.run_id
+
+
+def test_a_cell_that_is_computed_anew_is_a_new_run(home: Path) -> None:
+    plan = plan_in(home, cells=CELLS[:1])
+    run(plan, {CELLS[0]: result(plan, CELLS[0])})
+    run(plan, {CELLS[0]: result(plan, CELLS[0], seconds=3.5)})
+    parents, children = runs_of(plan)
+    assert sorted(c.data.metrics["fit_seconds"] for c in children) == [2.5, 3.5]
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {p.info.run_id for p in parents}
+
+
+def test_a_report_logs_cells_that_no_process_has_seen(home: Path) -> None:
+    plan = plan_in(home)
+    ended = {c: result(plan, c, reused=True) for c in CELLS[:2]}
+    benchmark_mlflow.benchmark_suite_finished(replace(plan, result=ended.get), board())
+    parents, children = runs_of(plan)
+    assert len(parents) == 1
+    assert {c.info.run_name for c in children} == {"ML/Pop_R/seed-0", "ML/SASRec[CE]/seed-0"}
+
+
+def test_off_and_a_missing_mlflow_import_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(plan_in(tmp_path, tracking="off"), {})
+    assert not (tmp_path / "results" / "mlflow.db").exists()
+    code = "import sys, benchmark_mlflow; sys.exit('mlflow' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "mlflow" else find_spec(name, *a))
+    run(plan_in(tmp_path), {})
+    with pytest.raises(BenchmarkError, match=r"pip install 'genrec-benchmark\[mlflow\]'"):
+        run(plan_in(tmp_path, tracking="http://localhost:1"), {})
+
+
+@pytest.mark.parametrize(
+    ("tracking", "reason"),
+    [
+        ("http://me:secret@127.0.0.1:1", "Connection refused"),
+        ("postgresql://me:secret@127.0.0.1:1/runs", "Connection refused"),
+        ("sqlite:///{home}/broken.db", "file is not a database"),
+        ("{home}/mlruns", "maintenance mode"),
+        ("ftp://127.0.0.1/runs", "ftp"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_refused_before_training(home: Path, tracking: str, reason: str) -> None:
+    (home / "broken.db").write_text("This is no database, and it is long enough to be looked at." * 20)
+    plan = plan_in(home, tracking=tracking.format(home=home))
+    started = time.perf_counter()
+    with pytest.raises(BenchmarkError) as refused:
+        benchmark_mlflow.benchmark_suite_started(plan)
+    assert time.perf_counter() - started < 15
+    text = str(refused.value)
+    assert reason in text
+    assert "--tracking off" in text
+    assert "secret" not in text
+    assert len(text.splitlines()) == 1
+
+
+def test_a_deleted_experiment_is_named_with_the_way_back(home: Path) -> None:
+    plan = plan_in(home)
+    run(plan, {})
+    client = client_of(plan)
+    number = client.get_experiment_by_name("tiny").experiment_id
+    client.delete_experiment(number)
+    with pytest.raises(BenchmarkError, match=f"mlflow experiments restore --experiment-id {number}"):
+        benchmark_mlflow.benchmark_suite_started(plan)
+
+
+def test_two_processes_may_start_on_an_empty_store(tmp_path: Path) -> None:
+    """Without a lock the second dies of 'duplicate column name'; with one, both log each cell once."""
+    code = (
+        f"import sys, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_mlflow as t\n"
+        f"plan = t.plan_in(pathlib.Path({str(tmp_path)!r})); t.run(plan, {{c: t.result(plan, c) for c in t.CELLS}})"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [(p.communicate(timeout=100)[1], p.returncode) for p in both] == [("", 0), ("", 0)]
+    _, children = runs_of(plan_in(tmp_path))
+    assert sorted(c.info.run_name for c in children) == ["ML/Gen_R+S/seed-0", "ML/Pop_R/seed-0", "ML/SASRec[CE]/seed-0"]
+
+
+# ---------------------------------------------------------------- a server
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def serve(home: Path) -> Iterator[Callable[[int], subprocess.Popen[bytes]]]:
+    """Starts `mlflow server` on the store of the home folder, ready to answer."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(port: int) -> subprocess.Popen[bytes]:
+        results = home / "results"
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ]
+        command += ["--backend-store-uri", f"sqlite:///{results / 'mlflow.db'}"]
+        command += ["--artifacts-destination", (results / "mlartifacts").as_uri()]
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (home / f"server-{len(started)}.log").open("w") as log:
+            server = subprocess.Popen(
+                command, stdout=log, stderr=log, env=os.environ | quiet, start_new_session=True, cwd=results
+            )
+        started.append(server)
+        give_up = time.monotonic() + 90
+        while time.monotonic() < give_up and server.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return server
+            time.sleep(0.1)
+        raise AssertionError(Path(log.name).read_text())
+
+    yield start
+    for server in started:
+        kill(server)
+
+
+def kill(server: subprocess.Popen[bytes]) -> None:
+    """The server and its worker, which are a process group of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait(timeout=20)
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_costs_no_result(
+    home: Path, serve: Callable[[int], subprocess.Popen[bytes]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    server = serve(port)
+    plan = plan_in(home, tracking=f"http://127.0.0.1:{port}")
+    ended = {c: result(plan, c) for c in CELLS}
+    benchmark_mlflow.benchmark_suite_started(plan)
+    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[0], ended[CELLS[0]])
+    kill(server)
+    started = time.perf_counter()
+    with pytest.raises(
+        BenchmarkError, match=r"stopped answering.*Connection refused.*benchmark report suites/tiny\.yaml"
+    ):
+        benchmark_mlflow.benchmark_cell_finished(plan, CELLS[1], ended[CELLS[1]])
+    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[2], ended[CELLS[2]])
+    with pytest.raises(BenchmarkError, match="benchmark report"):
+        benchmark_mlflow.benchmark_suite_finished(plan, board())
+    assert time.perf_counter() - started < 20
+
+    serve(port)
+    benchmark_mlflow.benchmark_suite_finished(replace(plan, result=ended.get), board())
+    (parent,), children = runs_of(plan)
+    assert sorted((c.info.run_name, c.info.status) for c in children) == [
+        ("ML/Gen_R+S/seed-0", "FINISHED"),
+        ("ML/Pop_R/seed-0", "FINISHED"),
+        ("ML/SASRec[CE]/seed-0", "FINISHED"),
+    ]
+    assert parent.info.status == "FINISHED"
+    assert "leaderboard.html" in files_of(plan, parent.info.run_id)
+    assert "log.txt" in files_of(plan, children[0].info.run_id)
+    assert capfd.readouterr() == ("", "")
+
+
+# ---------------------------------------------------------------- a browser
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in paths:
+        pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths[0]
+    for argument in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "window-size=1600,1400"),
+        *("disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"),
+        f"user-data-dir={tmp_path / 'chromium'}",
+    ):
+        options.add_argument(f"--{argument}")
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
+    driver.implicitly_wait(30)
+    yield driver
+    driver.quit()
+
+
+def compared(driver: Any, metric: str, runs: int) -> list[str]:
+    """The values of a metric on the comparison page, a run after the other; its table shows a few rows at a time."""
+    read = """
+        const [metric, top] = arguments;
+        const table = document.querySelector('a[title="Plot chart"]').closest(".ReactVirtualized__Grid").parentElement;
+        const grids = [...table.parentElement.querySelectorAll(".ReactVirtualized__Grid")];
+        grids.at(-1).scrollTop = top;
+        const cells = grids.flatMap((grid) => [...grid.firstElementChild.children]);
+        const name = cells.find((cell) => cell.innerText.trim() === metric);
+        const row = cells.filter((cell) => name && cell.style.top === name.style.top);
+        return row.map((cell) => cell.innerText.trim());
+    """
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        for top in range(0, 2000, 100):
+            row = list(driver.execute_script(read, metric, top))
+            if len(row) > runs:
+                return row[-runs:]
+            time.sleep(0.05)  # until the page has drawn the rows that it was scrolled to
+    raise AssertionError(f"{metric} is not on the page")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_two_models_are_selected_and_compared_in_a_browser(
+    home: Path, serve: Callable[[int], subprocess.Popen[bytes]], browser: Any
+) -> None:
+    """Open the experiment, unfold the run, tick two models, press Compare, read R@30 per slice."""
+    plan = plan_in(home)
+    run(plan, {c: result(plan, c) for c in CELLS})
+    number = client_of(plan).get_experiment_by_name("tiny").experiment_id
+    children = {c.data.tags["benchmark.model"]: c.info.run_id for c in runs_of(plan)[1]}
+    port = free_port()
+    serve(port)
+
+    browser.get(f"http://127.0.0.1:{port}/#/experiments/{number}?workflowType=machine_learning")
+    browser.find_element("css selector", ".ag-row [data-component-id*=runnamecellrenderer]").click()
+    slices = {
+        "recommendation.R_30": {"SASRec[CE]": "0.231", "Gen_R+S": "0.245"},
+        "recommendation.R_30.head": {"SASRec[CE]": "0.462", "Gen_R+S": "0.49"},
+        "recommendation.R_30.torso": {"SASRec[CE]": "0.116", "Gen_R+S": "0.123"},
+    }
+    for model in ("SASRec[CE]", "Gen_R+S"):
+        row = f".ag-pinned-left-cols-container .ag-row[row-id='{children[model]}']"
+        assert f"ML/{model}/seed-0" in browser.find_element("css selector", row).text
+        browser.find_element("css selector", f"{row} .ag-selection-checkbox input").click()
+    browser.find_element("css selector", "[data-testid=runs-compare-button]").click()
+    browser.find_element("css selector", "a[title='Plot chart']")
+    page = browser.find_element("css selector", "body").text
+    models = sorted(("SASRec[CE]", "Gen_R+S"), key=lambda model: page.index(f"ML/{model}/seed-0"))
+    assert {m: dict(zip(models, compared(browser, m, 2), strict=True)) for m in slices} == slices
