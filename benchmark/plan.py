@@ -23,7 +23,7 @@ from benchmark.evaluation.published import Published, load_published
 from benchmark.plugins import BoundMetric, Kind, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.suite import Choice, Suite
-from benchmark.types import Cell, CellResult, Dataset, Split, Task, splitmix
+from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task, splitmix
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,14 @@ def _checked_metric(spec: str, registry: Registry, depth: int) -> BoundMetric:
             f"metric {spec} looks at {metric.k} items, but rankings hold {depth}. Set `depth: {metric.k}` in the suite "
             "(every cell is then computed again)."
         )
+    # Tried once on one request: a wrong parameter of a metric is better found now than after training.
+    one = Ranking(np.arange(depth, dtype=np.int32)[None], np.arange(depth, 0, -1, dtype=np.float32)[None])
+    try:
+        metric(one, Ragged.from_rows([[0]]), np.ones(depth, dtype=np.int64))
+    except BenchmarkError:
+        raise
+    except Exception as error:
+        raise BenchmarkError(f"metric {spec} cannot be computed: {type(error).__name__}: {error}") from error
     return metric
 
 

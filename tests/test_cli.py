@@ -37,6 +37,7 @@ def suite(tmp_path: Path) -> Path:
         ("use: popular", "use: poplar", "unknown model 'poplar'. Did you mean 'popular'?"),
         ("R@5", "nDGC@5", "unknown metric 'nDGC'. Did you mean 'nDCG'?"),
         ("R@5", "R@ten", "the cut-off 'ten' must be a whole number"),
+        ("R@5", "R(relevance=2)@5", "relevance"),
         ("R@5", "R@50", "Set `depth: 50` in the suite"),
         ("depth:", "dept:", "s.yaml:8: unknown key 'dept'. Did you mean 'depth'?"),
         ("small: {}", "smal: {}", "unknown profile 'small'"),
