@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import importlib
-import importlib.util
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -162,19 +162,25 @@ def published_values(suite: Suite, source: Path) -> Published | None:
 
 def pick_device(device: str) -> str:
     """`auto` is cuda where torch sees one, else cpu. A GPU that is asked for and missing is an error."""
-    if device == "cpu" or (device == "auto" and importlib.util.find_spec("torch") is None):
-        return "cpu"
-    if not re.fullmatch(r"auto|cuda(:\d+)?", device):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise BenchmarkError(f"--device {device}: known are auto, cpu, cuda and cuda:N.")
-    # Asking torch costs a second, so only where the driver is there at all.
-    if device == "auto" and not Path("/dev/nvidiactl").exists():
+    # Asking costs a second, so only where the driver is there at all.
+    if device == "cpu" or (device == "auto" and not Path("/dev/nvidiactl").exists()):
         return "cpu"
-    torch = importlib.import_module("torch")
-    if torch.cuda.is_available():
+    number = int(device.partition(":")[2] or 0)
+    seen = _gpus()
+    if number < seen:
         return "cuda" if device == "auto" else device
     if device == "auto":
         return "cpu"
-    raise BenchmarkError(f"--device {device}: torch {torch.__version__} sees no GPU. Use --device cpu.")
+    raise BenchmarkError(f"--device {device}: torch sees {seen} GPUs. Use --device cpu.")
+
+
+def _gpus() -> int:
+    """How many GPUs torch sees, asked in a process of its own: the core imports no torch."""
+    code = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return int(done.stdout) if done.returncode == 0 else 0
 
 
 def limit_requests(dataset: Dataset, n: int) -> Dataset:
@@ -214,11 +220,7 @@ def _checked_metric(spec: str, registry: Registry, depth: int) -> BoundMetric:
 
 def _tasks(choice: Choice, registry: Registry, params: Mapping[str, Any]) -> frozenset[Task]:
     """The tasks of this model with these parameters; building it also checks their values."""
-    try:
-        model = plugins.build(registry.offer("model", choice.use), params)
-    except BenchmarkError as error:
-        raise BenchmarkError(f"model '{choice.name}': {error}") from error
-    return frozenset(model.tasks)
+    return frozenset(plugins.build(registry.offer("model", choice.use), params).tasks)
 
 
 def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bool:
