@@ -389,6 +389,7 @@ def write_run(
     cells: Sequence[Cell],
     marks: Sequence[str],
     device: str,
+    tracking: str,
     environment: Mapping[str, Any],
 ) -> None:
     """What a run is about to do, so that a report can be rebuilt without the raw data."""
@@ -396,14 +397,16 @@ def write_run(
         results / "suite.yaml", yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     )
     write_json(results / "environment.json", environment)
-    write_json(results / "plan.json", {"device": device, "marks": list(marks), "cells": [asdict(c) for c in cells]})
+    head = {"device": device, "tracking": tracking, "marks": list(marks)}
+    write_json(results / "plan.json", {**head, "cells": [asdict(cell) for cell in cells]})
 
 
-def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str]:
-    """The cells, marks and device of the last run in this folder. Raises BenchmarkError where there was none."""
+def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, str]:
+    """The cells, marks, device and tracking of the last run in this folder. Raises BenchmarkError without one."""
     try:
         raw = json.loads((results / "plan.json").read_text(encoding="utf-8"))
-        return tuple(cell_from_json(cell) for cell in raw["cells"]), tuple(raw["marks"]), raw["device"]
+        cells = tuple(cell_from_json(cell) for cell in raw["cells"])
+        return cells, tuple(raw["marks"]), raw["device"], raw["tracking"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(f"there is no run in {results}. Start with: benchmark run SUITE") from error
 

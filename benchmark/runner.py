@@ -129,7 +129,7 @@ def stored_plan(suite: Suite, source: Path, registry: Registry, folder: Path, tr
     out.
     """
     home = folder / suite.name
-    cells, marks, device = results.read_run(home)
+    cells, marks, device, used = results.read_run(home)
     models, names = [m.name for m in suite.models], [d.name for d in suite.datasets]
     cells = tuple(cell for cell in cells if cell.model in models and cell.dataset in names)
     digests = {cell.dataset: cell.digest for cell in cells}
@@ -142,7 +142,7 @@ def stored_plan(suite: Suite, source: Path, registry: Registry, folder: Path, tr
         selected=cells,
         metrics=check_scoring(suite, source, registry),
         device=device,
-        tracking=tracking,
+        tracking=tracking or used,
         marks=marks,
     )
 
@@ -216,7 +216,9 @@ def _prepare(plan: Plan, fresh: bool) -> None:
                         plan.device,
                     ),
                 )
-        results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, environment(plan.source))
+        results.write_run(
+            plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.tracking, environment(plan.source)
+        )
     except OSError as error:
         raise BenchmarkError(
             f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
