@@ -117,8 +117,9 @@ def cloze_batches(
 ) -> Iterator[tuple[Longs, Longs, Longs]]:
     """Rows of `width` items with some of them masked: inputs (B, W), the masked columns (B, M) and their items (B, M).
 
-    Histories up to `width` items are one row, longer ones rows half a width apart, shifted at random in each epoch but
-    for the newest. Column 0 is never masked: RecBole's loss takes it for the padding of the masked columns.
+    A row ends in the last column, 0 before it. Histories up to `width` items are one row, longer ones rows half a width
+    apart, shifted at random in each epoch but for the newest. Column 0 is never masked: RecBole's loss takes it for the
+    padding of the masked columns.
     """
     n, first = train.histories.lengths, train.histories.offsets[:-1]
     stride = max(width // 2, 1)
@@ -128,33 +129,29 @@ def cloze_batches(
     shift = np.where(j == 0, 0, rng.integers(-(stride // 2), stride - stride // 2, size=len(user)))
     end = np.clip(n[user] - j * stride + shift, np.minimum(n[user], width), n[user])
     begin = np.maximum(end - width, 0)
-    oldest = np.zeros(len(n), dtype=np.int64)  # the first item of each history that may be a target
+    target = begin + 1  # the first item of the row that may be masked
     if train.max_prefixes_per_user is not None:
-        oldest = n - train.max_prefixes_per_user
-    from_column = np.maximum(oldest[user] - begin, 1)
-    rows = rng.permutation(np.flatnonzero(from_column < end - begin))
+        target = np.maximum(target, n[user] - train.max_prefixes_per_user)
+    rows = rng.permutation(np.flatnonzero(target < end))
     for at in range(0, len(rows), size):
         chosen = rows[at : at + size]
-        length = (end - begin)[chosen]
-        columns = np.arange(int(length.max()))
-        items = train.histories.values[
-            np.minimum((first[user] + begin)[chosen, None] + columns, len(train.histories.values) - 1)
-        ]
-        inputs = np.where(columns < length[:, None], items.astype(np.int64) + 1, 0)
-        yield mask_items(inputs, from_column[chosen], length, mask_ratio, last_ratio, mask, rng)
+        place = end[chosen, None] - width + np.arange(width)
+        known = place >= begin[chosen, None]
+        items = train.histories.values[np.where(known, first[user[chosen], None] + place, 0)].astype(np.int64) + 1
+        from_column = (target - end)[chosen] + width
+        yield mask_items(np.where(known, items, 0), from_column, mask_ratio, last_ratio, mask, rng)
 
 
 def mask_items(
-    inputs: Longs, begin: Longs, end: Longs, ratio: float, last_ratio: float, mask: int, rng: np.random.Generator
+    inputs: Longs, begin: Longs, ratio: float, last_ratio: float, mask: int, rng: np.random.Generator
 ) -> tuple[Longs, Longs, Longs]:
-    """Mask a share `ratio` (at least one) of the columns begin … end-1 of each row, the last of them among these in
+    """Mask a share `ratio` (at least one) of each row's columns from `begin` on, the last of them among these in
     `last_ratio` of the rows."""
+    width = inputs.shape[1]
     draw = rng.random(inputs.shape)
-    columns = np.arange(inputs.shape[1])
-    draw[(columns < begin[:, None]) | (columns >= end[:, None])] = 2
-    last = rng.random(len(inputs)) < last_ratio
-    draw[last, end[last] - 1] = -1
-    wanted = np.maximum(np.rint(ratio * (end - begin)).astype(np.int64), 1)
+    draw[np.arange(width) < begin[:, None]] = 2
+    draw[rng.random(len(inputs)) < last_ratio, -1] = -1
+    wanted = np.maximum(np.rint(ratio * (width - begin)).astype(np.int64), 1)
     masked = np.argsort(draw, axis=1)[:, : int(wanted.max())]
     masked = np.where(np.arange(masked.shape[1]) < wanted[:, None], masked, 0)
     targets = np.where(masked > 0, np.take_along_axis(inputs, masked, axis=1), 0)

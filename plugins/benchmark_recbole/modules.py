@@ -136,14 +136,12 @@ def cloze_loss(module: Any, inputs: Tensor, masked: Tensor, targets: Tensor) -> 
     return loss
 
 
-def masked_item_scores(module: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
-    """(B, N) scores of all items at a mask behind each history (BERT4Rec); `inputs` (B, W) with room for one more."""
+def masked_item_scores(module: Any, inputs: Tensor) -> Tensor:
+    """(B, N) scores of all items at a mask behind each history (BERT4Rec); `inputs` (B, W) end with the newest item."""
     import torch
 
-    row = torch.arange(len(inputs), device=inputs.device)
-    asked = torch.nn.functional.pad(inputs, (0, 1))
-    asked[row, lengths] = module.mask_token
-    hidden = module(asked)[row, lengths]  # (B, H)
+    asked = torch.nn.functional.pad(inputs, (0, 1), value=module.mask_token)
+    hidden = module(asked)[:, -1]  # (B, H)
     scores: Tensor = (hidden @ module.item_embedding.weight[: module.n_items].T + module.output_bias)[:, 1:]
     return scores
 

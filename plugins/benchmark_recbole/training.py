@@ -1,4 +1,4 @@
-"""The training loop: epochs, checkpoints that a killed fit resumes from, early stopping on validation recall."""
+"""The training loop: epochs, checkpoints that a killed fit resumes from, early stopping on validation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 Losses = Callable[[np.random.Generator], Iterator[tuple["Tensor", int]]]
 """One epoch: the mean loss of each batch and over how many targets; the module is updated between two batches."""
 
+Quality = tuple[float, float]
+"""Recall and reciprocal rank on validation, both at `DEPTH`; the second decides where the first is the same, as in a
+catalogue of fewer items than that."""
+
 DEPTH = 30
-"""The cut-off of the validation recall that chooses the epoch."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train: at most `epochs`, until `patience` of them in a row did not raise validation recall."""
+    """How long to train: at most `epochs`, until `patience` of them in a row were no better on validation."""
 
     learning_rate: float
     weight_decay: float
@@ -37,18 +40,18 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What a checkpoint holds beside the weights. `curve` has (epoch, loss, recall or None) of each epoch."""
+    """What a checkpoint holds beside the weights. `curve` has (epoch, loss, quality or None) of each epoch."""
 
     epoch: int = 0
-    best: float = -1.0
+    best: Quality = (-1.0, -1.0)
     best_epoch: int = 0
-    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+    curve: list[tuple[int, float, Quality | None]] = field(default_factory=list)
 
 
 def train(
-    module: nn.Module, losses: Losses, recall: Callable[[], float] | None, plan: Plan, context: Context, key: str
+    module: nn.Module, losses: Losses, quality: Callable[[], Quality] | None, plan: Plan, context: Context, key: str
 ) -> None:
-    """Train `module` and leave it with the weights of the epoch of the best `recall` (of the last one, without it).
+    """Train `module` and leave it with the weights of the epoch of the best `quality` (of the last one, without it).
 
     Each epoch draws from generators seeded by (seed, epoch), so a fit resumed from the checkpoint of `key` in
     `context.workdir` gives the weights of an uninterrupted one. Raises BenchmarkError where it diverges.
@@ -70,7 +73,7 @@ def train(
         loss = _epoch(module, losses, optimizer, _seed(context.seed, epoch))
         module.eval()
         try:
-            value = None if recall is None or not math.isfinite(loss) else recall()
+            value = None if quality is None or not math.isfinite(loss) else quality()
         except ContractError:  # scores that are not numbers, from the epoch's last update
             loss = math.nan
         if not math.isfinite(loss):
@@ -119,8 +122,9 @@ def _epoch(module: nn.Module, losses: Losses, optimizer: Any, seed: int) -> floa
     return float(total) / count
 
 
-def _tell(context: Context, plan: Plan, epoch: int, loss: float, value: float | None) -> None:
-    context.progress(epoch, plan.epochs, loss=loss, **({} if value is None else {f"R@{DEPTH}": value}))
+def _tell(context: Context, plan: Plan, epoch: int, loss: float, value: Quality | None) -> None:
+    measured = {} if value is None else {f"R@{DEPTH}": value[0], f"RR@{DEPTH}": value[1]}
+    context.progress(epoch, plan.epochs, loss=loss, **measured)
 
 
 def _seed(seed: int, epoch: int) -> int:

@@ -4,7 +4,7 @@
 
 20,000 users × 20,000 items, dot products of width 64 (RecBole's BPR with its initial weights), each user's seen
 items masked. Both start from the same weights and end with the three means; they run in turn, and medians are compared.
-Exit code 1 where ours is less than 3 times as fast or the means differ by more than 1e-4 (RecBole is given six decimals).
+Exit code 1 where ours is less than 3 times as fast or the means differ by more than 1e-4.
 """
 
 from __future__ import annotations
