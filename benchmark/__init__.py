@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.errors import BenchmarkError, ContractError, NotFittedError
     from benchmark.evaluation.leaderboard import Leaderboard
+    from benchmark.hashing import tie_break
     from benchmark.hookspecs import hookimpl
     from benchmark.plan import Plan
+    from benchmark.ranking import top_k
     from benchmark.suite import Suite
     from benchmark.types import (
         PAD,
@@ -32,15 +34,15 @@ if TYPE_CHECKING:
         Split,
         Task,
         Train,
-        tie_break,
-        top_k,
     )
 
 _HOMES = {
     "benchmark.errors": ("BenchmarkError", "ContractError", "NotFittedError"),
     "benchmark.evaluation.leaderboard": ("Leaderboard",),
+    "benchmark.hashing": ("tie_break",),
     "benchmark.hookspecs": ("hookimpl",),
     "benchmark.plan": ("Plan",),
+    "benchmark.ranking": ("top_k",),
     "benchmark.suite": ("Suite",),
     "benchmark.types": (
         "PAD",
@@ -62,8 +64,6 @@ _HOMES = {
         "Split",
         "Task",
         "Train",
-        "tie_break",
-        "top_k",
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

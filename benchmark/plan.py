@@ -20,10 +20,11 @@ from benchmark import plugins
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import check_claims
 from benchmark.evaluation.published import Published, load_published
+from benchmark.hashing import splitmix
 from benchmark.plugins import BoundMetric, Kind, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.suite import Choice, Suite
-from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task, splitmix
+from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task
 
 
 @dataclass(frozen=True)

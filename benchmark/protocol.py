@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, ContractError
-from benchmark.types import Dataset, Log, Longs, Ragged, Requests, Split, Strings, Task, Train, splitmix, stable_hash
+from benchmark.hashing import splitmix, stable_hash
+from benchmark.types import Dataset, Log, Longs, Ragged, Requests, Split, Strings, Task, Train
 
 TRAIN, VALID, TEST = 0, 1, 2
 Parts = NDArray[np.int8]

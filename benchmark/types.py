@@ -7,7 +7,6 @@ K the depth of a ranking.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmark.errors import ContractError
+from benchmark.hashing import stable_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -461,76 +460,3 @@ class AnalysisInput:
     cells: Sequence[Cell]
     dataset: Callable[[str], Dataset]
     ranking: Callable[[Cell, Task], Ranking]
-
-
-def splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A bijective mix of 64-bit words (the finaliser of SplitMix64): neighbouring inputs give unrelated outputs."""
-    with np.errstate(over="ignore"):
-        x = x + np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
-def stable_hash(ids: Iterable[Any]) -> NDArray[np.uint64]:
-    """A 64-bit hash of every id's text, the same in every process and on every machine."""
-    digests = (hashlib.blake2b(str(i).encode(), digest_size=8).digest() for i in ids)
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
-
-
-def tie_break(keys: NDArray[np.uint64], items: NDArray[Any]) -> NDArray[np.uint64]:
-    """A pseudo-random word for every (request key, item) pair; the smaller goes first among equal scores."""
-    return splitmix(keys ^ splitmix(items.astype(np.int64).astype(np.uint64)))
-
-
-def top_k(scores: ArrayLike, requests: Requests, k: int) -> Ranking:
-    """The best `k` items of every request from the scores of all items, float (R, N).
-
-    Honours `exclude` and `candidates`; an item scored -inf is never returned; equal scores are ordered by a hash of
-    (request, item). `scores` may be overwritten. Raises ContractError on NaN or a wrong shape.
-    """
-    scores = np.asarray(scores)
-    if scores.ndim != 2 or len(scores) != len(requests):
-        raise ContractError(f"scores have shape {scores.shape}; {len(requests)} requests need one row each")
-    if not np.issubdtype(scores.dtype, np.floating):
-        scores = scores.astype(np.float64)
-    n = scores.shape[1]
-    if requests.candidates is not None:
-        only = requests.candidates.rows, requests.candidates.values
-        allowed = np.full_like(scores, -np.inf)
-        allowed[only] = scores[only]
-        scores = allowed
-    elif len(requests.exclude.values) and not scores.flags.writeable:
-        scores = scores.copy()
-    if len(requests.exclude.values):
-        scores[requests.exclude.rows, requests.exclude.values] = -np.inf
-    width = min(k, n)
-    # One pass over the scores finds the best of each group of items j, j + groups, j + 2·groups …; what is left over
-    # behind these is a group each. The width-th best group is at most as good as the width-th best item, so all that
-    # can be returned is in groups whose best reaches it.
-    size = max(1, min(32, n // max(4 * width, 1)))
-    groups = n // size
-    best = np.concatenate([scores[:, :groups], scores[:, groups * size :]], axis=1)
-    for begin in range(groups, groups * size, groups):
-        np.maximum(best[:, :groups], scores[:, begin : begin + groups], out=best[:, :groups])
-    if np.isnan(best).any():
-        raise ContractError("the scores hold NaN")
-    border = np.full(len(scores), -np.inf, dtype=scores.dtype)
-    if 0 < width < best.shape[1]:
-        border = np.partition(best, best.shape[1] - width, axis=1)[:, best.shape[1] - width]
-    row, group = np.nonzero((best >= border[:, None]) & (best > -np.inf))
-    members = np.where(group < groups, size, 1)
-    item = np.where(group < groups, group, group + groups * (size - 1))
-    row, item = np.repeat(row, members), np.repeat(item, members) + groups * gather(np.zeros_like(members), members)
-    value = scores[row, item]
-    kept = (value >= border[row]) & (value > -np.inf)
-    row, item, value = row[kept], item[kept], value[kept]
-    order = np.lexsort((tie_break(requests.keys[row], item), -value, row))
-    row, item, value = row[order], item[order], value[order]
-    first = np.searchsorted(row, np.arange(len(scores)))
-    position = np.arange(len(row)) - first[row]
-    kept = position < width
-    out = Ranking(np.full((len(scores), k), PAD, dtype=np.int32), np.full((len(scores), k), -np.inf, dtype=np.float32))
-    out.items[row[kept], position[kept]] = item[kept]
-    out.scores[row[kept], position[kept]] = value[kept]
-    return out

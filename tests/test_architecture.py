@@ -18,7 +18,9 @@ CORE = ROOT / "benchmark"
 PLUGINS = ROOT / "plugins"
 ORDER = [
     "errors",
+    "hashing",
     "types",
+    "ranking",
     "protocol",
     "hookspecs",
     "parameters",

@@ -7,7 +7,8 @@ import pytest
 
 from benchmark.errors import ContractError
 from benchmark.evaluation.scores import score
-from benchmark.types import PAD, Floats, Longs, Ragged, Ranking, stable_hash
+from benchmark.hashing import stable_hash
+from benchmark.types import PAD, Floats, Longs, Ragged, Ranking
 
 # Item 0 is the head (one item of four), requests: two find their item first, one second, one has no ranking.
 POPULARITY = np.array([9, 1, 2, 3], dtype=np.int64)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark import Catalog, ContractError, Ragged, Ranking, Requests, Train, tie_break, top_k
-from benchmark.types import gather, splitmix, stable_hash
+from benchmark.hashing import splitmix, stable_hash
+from benchmark.types import gather
 
 
 def make_requests(n: int, exclude: Any = None, candidates: Any = None) -> Requests:

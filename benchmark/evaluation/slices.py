@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.hashing import splitmix
 from benchmark.suite import SliceName
-from benchmark.types import Longs, Ragged, splitmix
+from benchmark.types import Longs, Ragged
 
 
 def head_items(popularity: Longs, head_share: float) -> NDArray[np.bool_]:
