@@ -92,7 +92,7 @@ def train(
     # accelerate keeps one state per process, which an earlier model of another precision may have left
     AcceleratorState._reset_state(reset_partial_state=True)
     device = torch.device(context.device)
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     precision = "bf16" if settings.precision == "bf16" else "no"
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
@@ -125,7 +125,7 @@ def train(
         store.save(progress)
         context.progress(len(order) * progress.epoch, progress.steps, loss=loss, **values)
     store.load_best(model)
-    model.eval()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()  # answers are given in full precision
     store.clear()
     return progress
 
@@ -206,6 +206,7 @@ class _Checkpoints:
     def save(self, progress: Progress) -> None:
         target, draft = self.folder / f"epoch-{progress.epoch:06d}", self.folder / "draft"
         self.accelerator.save_state(str(draft), safe_serialization=False)
+        self.accelerator.wait_for_everyone()  # each process writes its own part
         if self.accelerator.is_main_process:
             (draft / "progress.json").write_text(json.dumps({"signature": self.signature, **asdict(progress)}))
             os.replace(draft, target)
@@ -231,7 +232,7 @@ class _Checkpoints:
 
     def load_best(self, model: Module) -> None:
         self.accelerator.wait_for_everyone()
-        best = torch.load(self.folder / "best.pt", map_location=self.accelerator.device, weights_only=True)
+        best = torch.load(self.folder / "best.pt", map_location="cpu", weights_only=True)
         model.load_state_dict(best)
 
     def clear(self) -> None:

@@ -59,8 +59,9 @@ def generate(model: Gen, requests: Requests) -> Ranking:
     inputs = model.vocabulary_.histories(requests.histories, 50).to(network.device)
     allowed = list(range(first, first + ITEMS))
     out = Ranking(np.zeros((len(requests), DEPTH), np.int32), np.zeros((len(requests), DEPTH), np.float32))
-    order = inputs.length.argsort()
-    for rows in order.split(BATCH):
+    order = inputs.length.argsort(stable=True)
+    for at in range(0, len(order), BATCH):
+        rows = order[at : at + BATCH]
         tokens, mask = inputs.batch(rows, pad=0, eos=1)
         with torch.inference_mode():
             found = network.generate(
@@ -75,9 +76,9 @@ def generate(model: Gen, requests: Requests) -> Ranking:
                 return_dict_in_generate=True,
                 output_scores=True,
             )
-        at = rows.cpu().numpy()
-        out.items[at] = (found.sequences[:, 1].reshape(-1, DEPTH) - first).cpu().numpy()
-        out.scores[at] = found.sequences_scores.reshape(-1, DEPTH).cpu().numpy()
+        places = rows.cpu().numpy()
+        out.items[places] = (found.sequences[:, 1].reshape(-1, DEPTH) - first).cpu().numpy()
+        out.scores[places] = found.sequences_scores.reshape(-1, DEPTH).cpu().numpy()
     return out
 
 

@@ -20,7 +20,9 @@ from benchmark_generative.gen import Gen  # noqa: E402
 from benchmark_generative.tokens import Sequences, Vocabulary, concat, train_words  # noqa: E402
 from benchmark_generative.training import Settings, batches  # noqa: E402
 
-TINY: dict[str, Any] = {"d_model": 32, "d_ff": 64, "layers": 1, "decoder_layers": 1, "batch_size": 32, "dropout": 0.0}
+TINY: dict[str, Any] = {
+    "d_model": 32, "d_ff": 64, "heads": 2, "layers": 1, "decoder_layers": 1, "batch_size": 32, "dropout": 0.0
+}  # fmt: skip
 BOTH: frozenset[Task] = frozenset(TASKS)
 
 
@@ -46,7 +48,7 @@ def requests(n: int, exclude: list[list[int]] | None = None, candidates: list[li
 @pytest.mark.parametrize("tasks", [["recommendation"], ["search"], ["recommendation", "search"]])
 def test_contract(tasks: list[Any]) -> None:
     # Three items: longer histories than training has would ask for more than the contract does.
-    params = {**TINY, "epochs": 12, "learning_rate": 1e-2, "patience": 12, "max_history": 3}
+    params = {**TINY, "epochs": 20, "patience": 20, "learning_rate": 1e-2, "dropout": 0.1, "max_history": 3}
     check_model(lambda: Gen(tasks=frozenset(tasks), **params), min_success=0.9)
 
 
@@ -55,6 +57,16 @@ def test_same_seed_same_rankings(tmp_path: Path) -> None:
     first, second = (fitted(tmp_path / name, dropout=0.1)[0].rank(test, 5) for name in ("a", "b"))
     np.testing.assert_array_equal(first.items, second.items)
     np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_answers_of_a_model_trained_in_bf16_are_in_full_precision(tmp_path: Path) -> None:
+    test = checkerboard(n_items=6, n_users=12).test["search"].requests
+    model, _ = fitted(tmp_path, precision="bf16")
+    ours = model.rank(test, 5)
+    fresh = t5.from_scratch(model.network_.config.vocab_size, 32, 64, 2, 1, 1, 0.0)
+    fresh.load_state_dict(model.network_.state_dict())
+    model.network_ = fresh
+    np.testing.assert_array_equal(ours.scores, model.rank(test, 5).scores)
 
 
 def test_facts_and_curve(tmp_path: Path) -> None:
@@ -121,7 +133,7 @@ def test_loss_that_is_no_number(tmp_path: Path) -> None:
         ({"tasks": frozenset()}, "`tasks` is empty"),
         ({"epochs": 0}, "`epochs` is 0"),
         ({"dropout": 1.0}, "`dropout` is 1.0"),
-        ({"d_model": 65}, "cannot be divided among 2 `heads`"),
+        ({"d_model": 66}, "cannot be divided among 4 `heads`"),
         ({"beams": 30, "groups": 4}, "30 `beams` cannot be divided into 4"),
     ],
 )
