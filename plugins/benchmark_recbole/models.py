@@ -243,8 +243,8 @@ class Bert4Rec(Recommender):
 
     learning_rate: float = 1e-3
     batch_size: int = 16
-    epochs: int = 14
-    patience: int = 5
+    epochs: int = 12
+    patience: int = 4
     weight_decay: float = 0.0
     max_length: int = 50
     mask_ratio: float = 0.3
