@@ -41,7 +41,8 @@ def main() -> int:
         "try: main(['--help'])\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'transformers', 'pandas', 'mlflow'} & set(sys.modules)))"
     )
-    heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")[-2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = done.stdout.splitlines()[-1]
     print(f"ratio {ratio:.1f} (goal {GOAL:.0f}); heavy modules imported: {heavy}")
     return 0 if ratio >= GOAL and heavy == "[]" else 1
 
