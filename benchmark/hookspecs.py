@@ -1,8 +1,7 @@
 """The contract: what a plugin can add. A plugin is a module with some of these functions, marked with `@hookimpl`.
 
 Hooks that offer something return data and import nothing heavy; a target is the thing itself or "module:attribute",
-which
-is imported when it is used. An implementation may take fewer arguments than the specification.
+which is imported when it is used. An implementation may take fewer arguments than the specification.
 """
 
 from __future__ import annotations

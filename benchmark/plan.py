@@ -32,8 +32,7 @@ class Plan:
     """What a run will do: the data sets, read and split; every cell of the suite; those `selected` for this run.
 
     `results` is the suite's own folder, `marks` what every row must carry (partial, reduced scale), `tracking` the
-    MLflow
-    store asked for (empty: the default one, "off": none).
+    MLflow store asked for (empty: the default one, "off": none).
     """
 
     suite: Suite

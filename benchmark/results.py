@@ -1,8 +1,7 @@
 """The only module that knows paths under results/: what is written, where, and how it is read again.
 
-A file is written beside its place, flushed to the disk and renamed, so that a crash leaves nothing that looks
-finished; a
-cell is finished when `cell.json`, written last, is there and names the cell's fingerprint.
+A file is written beside its place, flushed to the disk and renamed, so that a crash leaves nothing that looks finished;
+a cell is finished when `cell.json`, written last, is there and names the cell's fingerprint.
 """
 
 from __future__ import annotations

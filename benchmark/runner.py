@@ -57,8 +57,7 @@ def run_suite(
     """Compute the selected cells that are not finished, then write the report over all finished cells of the suite.
 
     Raises BenchmarkError where the results folder cannot be written or an observer refuses the run. A cell that fails
-    ends
-    alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
+    ends alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
     """
     scored = Scored(plan)
     plan = scored.plan

@@ -37,8 +37,7 @@ class Ragged:
     """Rows of varying length in two arrays; row i is a view, nothing is copied.
 
     `offsets` int64 (n+1,), `values` int32 (offsets[-1],). `grades` float32, aligned with `values`, where rows are
-    relevant
-    items; None means that every one has grade 1.
+    relevant items; None means that every one has grade 1.
     """
 
     offsets: Longs
@@ -150,13 +149,11 @@ class Log:
     """What a data set plugin returns: who did what, not yet split. The protocol alone makes splits from it.
 
     `user`, `item`, `time` are the columns of the interactions (one row each; time in seconds, any epoch; int64), with
-    `users` (U,) the ids. `query`, `relevant`, `grade` are the columns of the relevance judgements, with `queries`
-    (Q,) the
-    texts and `query_ids` (Q,) their ids. Both halves may be empty. `interaction_part` (per interaction) and
-    `query_part`
-    (per query) hold 0 train, 1 validation, 2 test where the data comes with its own split, else None. `ties` says what
-    orders interactions of one user at one time: a stable hash, or the order in which they are given. `facts` are stated
-    beside the statistics (source, licence, version).
+    `users` (U,) the ids. `query`, `relevant`, `grade` are the columns of the relevance judgements, with `queries` (Q,)
+    the texts and `query_ids` (Q,) their ids. Both halves may be empty. `interaction_part` (per interaction) and
+    `query_part` (per query) hold 0 train, 1 validation, 2 test where the data comes with its own split, else None.
+    `ties` says what orders interactions of one user at one time: a stable hash, or the order in which they are given.
+    `facts` are stated beside the statistics (source, licence, version).
     """
 
     catalog: Catalog
@@ -204,11 +201,9 @@ class Prefixes:
 class Train:
     """Everything a model may learn from.
 
-    `histories` has a row per user, oldest item first, and `times` (seconds) is aligned with its values. `queries`
-    (Q,) are
-    the training queries and `searches` a row of relevant items per query. `max_history` and `max_prefixes_per_user`
-    are the
-    protocol's caps (None: no cap); `prefixes()` honours both.
+    `histories` has a row per user, oldest item first, and `times` (seconds) is aligned with its values. `queries` (Q,)
+    are the training queries and `searches` a row of relevant items per query. `max_history` and `max_prefixes_per_user`
+    are the protocol's caps (None: no cap); `prefixes()` honours both.
     """
 
     catalog: Catalog
@@ -328,9 +323,7 @@ class Context:
     """What a model is given to train with.
 
     `seed` is the only source of randomness, `device` a torch device name, `threads` how many the cell may use,
-    `workdir` a
-    folder private to the cell. `resume` says that `workdir` may hold checkpoints of an interrupted fit of the same
-    cell.
+    `workdir` a folder private to the cell, which may hold checkpoints of an interrupted fit of the same cell.
     """
 
     seed: int
@@ -429,9 +422,8 @@ class Scores:
     """One cell's scores on one slice of one task.
 
     `rows` (n,) are the requests that have a relevant item in the slice; `values` maps a metric to its float64 (n,)
-    values;
-    `totals` maps a metric about all lists together to its number; `coverage` is the share of those requests with a
-    ranking.
+    values; `totals` maps a metric about all lists together to its number; `coverage` is the share of those requests
+    with a ranking.
     """
 
     rows: Longs

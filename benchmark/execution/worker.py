@@ -1,8 +1,7 @@
 """What a cell is: load the data set, build and fit the model, rank, write; as a command, `python -m … worker FOLDER`.
 
 The folder holds `spec.json`, so any batch system can run a cell. Nothing is returned: results are files, and
-`cell.json`
-says that they are whole.
+`cell.json` says that they are whole.
 """
 
 from __future__ import annotations
