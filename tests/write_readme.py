@@ -1,11 +1,17 @@
-"""Writes the generated parts of the README, its help and its file list: `python tests/write_readme.py`."""
+"""Writes the generated parts of the README: `python tests/write_readme.py [results/penha2024/leaderboard.json]`.
+
+The help and the file list always; the leaderboard where one is given.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,12 +30,37 @@ def files() -> str:
     return "\n".join(["| file | what it holds |", "| --- | --- |", *rows])
 
 
-def rendered(readme: str) -> str:
-    """The README with its generated parts as they should be now."""
+def excerpt(board: dict[str, Any]) -> str:
+    """R@30 of every model by task and slice, with the paper's value for all items."""
+    rows = {(r["task"], r["model"], r["slice"]): r for r in board["rows"] if r["metric"] == "R@30"}
+    won: dict[tuple[str, str, str], list[bool]] = {}
+    for test in board["comparisons"]:
+        if test["metric"] == "R@30":
+            better = test["p_corrected"] < 0.05 and test["difference"] > 0
+            won.setdefault((test["task"], test["model"], test["slice"]), []).append(better)
+    lines = []
+    for task in ("recommendation", "search"):
+        lines += [f"| {task}, R@30 | all | head | torso | paper, all |", "| --- | ---: | ---: | ---: | ---: |"]
+        for model in dict.fromkeys(m for t, m, _ in rows if t == task):
+            cells = [
+                f"{rows[task, model, part]['mean']:.3f}{'‡' if all(won.get((task, model, part), [False])) else ''}"
+                for part in ("all", "head", "torso")
+            ]
+            published = rows[task, model, "all"]["published"]
+            lines.append(f"| {model} | {' | '.join(cells)} | {f"{published['value']:.3f}" if published else ''} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def rendered(readme: str, board: dict[str, Any] | None = None) -> str:
+    """The README with its generated parts as they should be now; the leaderboard stays where none is given."""
     os.environ["COLUMNS"] = "100"
     from benchmark.cli import help_text
 
-    for name, content in (("help", f"```\n{help_text()}```"), ("files", f"## Files\n\n{files()}")):
+    parts = {"help": f"```\n{help_text()}```", "files": f"## Files\n\n{files()}"}
+    if board is not None:
+        parts["leaderboard"] = excerpt(board)
+    for name, content in parts.items():
         block = f"<!-- {name} -->\n\n{content}\n\n<!-- end of {name} -->"
         readme = re.sub(rf"<!-- {name} -->(.*?<!-- end of {name} -->)?", lambda _: block, readme, count=1, flags=re.S)  # noqa: B023
     return readme
@@ -37,4 +68,5 @@ def rendered(readme: str) -> str:
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    path.write_text(rendered(path.read_text(encoding="utf-8")), encoding="utf-8")
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")) if len(sys.argv) > 1 else None
+    path.write_text(rendered(path.read_text(encoding="utf-8"), given), encoding="utf-8")

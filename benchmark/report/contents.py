@@ -108,7 +108,7 @@ def _claims(lb: Leaderboard) -> Iterator[Table]:
         Column("where", words=True),
         Column("measured", words=True),
         Column("difference"),
-        Column("p"),
+        Column("Holm p" if _holm(lb) else "p"),
         Column("resolvable"),
         Column("in words", long=True, words=True),
     ]
