@@ -34,7 +34,7 @@ bench: install  ## speed against named peers, one thread; each ends with an erro
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
-	test -d .venv || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[all,dev]'
 	touch $@
 

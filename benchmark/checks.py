@@ -11,9 +11,9 @@ from benchmark.console import print_cells
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.significance import detectable_difference
 from benchmark.evaluation.slices import restrict
-from benchmark.plan import Plan
+from benchmark.plan import Plan, protocol_settings
 from benchmark.plugins import Registry
-from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
 from benchmark.suite import Suite
 
@@ -67,9 +67,13 @@ def lint(plan: Plan) -> Iterator[str]:
             new = dataset.facts.get(f"test_items_not_in_training_{task}")
             if new:
                 yield f"{name}: {new} relevant test items of {task} never occur in its training data."
+        again = dataset.facts.get("queries_with_a_text_seen_before")
+        if again:
+            yield f"{name}: {again} queries have the text of another query; it may be trained on and tested."
     if len(suite.seeds) < 3:
         yield f"{len(suite.seeds)} seed(s): the tests are about these fitted models; 3 or more tell about the method."
-    if suite.significance.correction == "none" and len(suite.compare) > 1:
+    pairs = sum(len(entry.against) for entry in suite.compare) * len(suite.metrics) * len(suite.slices)
+    if suite.significance.correction == "none" and pairs > 1:
         yield "several comparisons without a correction: false discoveries add up. `significance.correction: holm`."
     if not suite.mask_seen:
         yield "seen items stay in the rankings (mask_seen: false), for every model alike."
@@ -85,8 +89,7 @@ def print_data(suite: Suite, registry: Registry) -> int:
         try:
             plugins.check_requirements(offer)
             log = plugins.build(offer, params)
-            settings = ProtocolSettings(**suite.protocol.model_dump(), mask_seen=suite.mask_seen)
-            dataset = split_log(choice.name, log, settings)
+            dataset = split_log(choice.name, log, protocol_settings(suite))
         except BenchmarkError as error:
             missing += 1
             sys.stdout.write(f"  missing: {error}\n")

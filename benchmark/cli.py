@@ -4,6 +4,7 @@ here."""
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -29,6 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BenchmarkError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        print(f"error: {error}. Free some space, or give another folder with --results; the same command goes on from "
+              "what is finished.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
         print("\nstopped; what is finished is kept, and the same command goes on from there.", file=sys.stderr)
@@ -58,7 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     suite.add_argument("--profile", metavar="P", help="the profile of the suite, other than its default one")
     suite.add_argument("--set", metavar="path=value", action="append", default=[], dest="settings",
                        help="change one value, e.g. models.Gen_R.params.epochs=3 (repeatable)")  # fmt: skip
-    suite.add_argument("--seeds", metavar="N", type=int, help="run seeds 0 to N-1")
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--results", metavar="DIR", default="results", help="where results go (default: results)")
     store.add_argument("--tracking", metavar="URI", default="",
@@ -66,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     work = argparse.ArgumentParser(add_help=False)
     work.add_argument("--only", metavar="PATTERN", action="append", default=[],
                       help="only cells, models or data sets that match (repeatable)")  # fmt: skip
+    work.add_argument("--seeds", metavar="N", type=int, help="run seeds 0 to N-1")
     work.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     work.add_argument("--limit", metavar="N", type=int, help="at most N test requests per task; marks results partial")
 
@@ -112,7 +119,7 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, Registry]:
 def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
     from benchmark.suite import load_suite
 
-    return load_suite(options.suite, options.profile, options.settings, options.seeds)
+    return load_suite(options.suite, options.profile, options.settings, getattr(options, "seeds", None))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -149,14 +156,16 @@ def _report(options: argparse.Namespace) -> int:
     from benchmark.console import Console
     from benchmark.report.console import print_report
     from benchmark.runner import report, stored_plan
+    from benchmark.suite import results_name
 
     registry = plugins.load()
     suite, source = _suite(options)
-    plan = stored_plan(suite, source, registry, Path(options.results), options.tracking)
+    home = Path(options.results) / results_name(suite, source)
+    plan = stored_plan(suite, source, registry, home, options.tracking)
     with Console() as console:
         leaderboard, analyses = report(plan, registry, console)
     print_report(leaderboard, analyses)
-    return 0
+    return 1 if leaderboard.failures else 0
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -23,12 +23,12 @@ class Console:
     def __init__(self) -> None:
         self._terminal = Terminal(stderr=True, highlight=False)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             console=self._terminal,
             disable=not self._terminal.is_terminal,
         )
@@ -77,10 +77,6 @@ class Console:
 
     def _say(self, text: str) -> None:
         self._terminal.print(text, markup=False, soft_wrap=True)
-
-
-def _escaped(cell: Cell) -> str:
-    return cell.name
 
 
 def print_cells(plan: Plan, jobs: int) -> None:

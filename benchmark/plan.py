@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -16,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import plugins
+from benchmark import __version__, plugins
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import check_claims
 from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
-from benchmark.plugins import BoundMetric, Kind, Registry
+from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.suite import Choice, Suite
+from benchmark.suite import Choice, Suite, results_name
 from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task
 
 
@@ -87,10 +89,12 @@ def make_plan(
     tasks = {choice.name: _tasks(choice, registry, params["model", choice.name]) for choice in suite.models}
     chosen_device = pick_device(device)
     wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds}
+    for pattern in only:
+        if not any(_matches([pattern], *key) for key in wanted):
+            raise BenchmarkError(
+                f"--only '{pattern}' matches no cell. Cells are called DATASET/MODEL/seed-N; see --dry-run."
+            )
     picked = {key for key in wanted if _matches(only, *key)}
-    if not picked:
-        patterns = " ".join(f"--only '{pattern}'" for pattern in only)
-        raise BenchmarkError(f"{patterns} matches no cell. Cells are called DATASET/MODEL/seed-N; see --dry-run.")
     requires: set[str] = set()
     for choice in suite.models:
         if any(model == choice.name for _, model, _ in picked):
@@ -102,7 +106,7 @@ def make_plan(
         offer = registry.offer("dataset", choice.use)
         plugins.check_requirements(offer)
         log = plugins.build(offer, params["dataset", choice.name])
-        datasets[choice.name] = split_log(choice.name, log, _settings(suite))
+        datasets[choice.name] = split_log(choice.name, log, protocol_settings(suite))
         if limit is not None:
             datasets[choice.name] = limit_requests(datasets[choice.name], limit)
     cells = []
@@ -125,7 +129,7 @@ def make_plan(
                         answers,
                         dataset,
                         params,
-                        plugins.source_version(offer.plugin),
+                        _versions(offer),
                         suite,
                         chosen_device,
                     )
@@ -134,7 +138,7 @@ def make_plan(
     return Plan(
         suite=suite,
         source=source,
-        results=results / suite.name,
+        results=results / results_name(suite, source, limit),
         datasets=datasets,
         cells=tuple(cells),
         selected=tuple(c for c in cells if (c.dataset, c.model, c.seed) in picked),
@@ -196,7 +200,8 @@ def limit_requests(dataset: Dataset, n: int) -> Dataset:
     return replace(dataset, test={task: first(split) for task, split in dataset.test.items()}, digest=digest)
 
 
-def _settings(suite: Suite) -> ProtocolSettings:
+def protocol_settings(suite: Suite) -> ProtocolSettings:
+    """The protocol as the suite has it."""
     return ProtocolSettings(**suite.protocol.model_dump(), mask_seen=suite.mask_seen)
 
 
@@ -231,6 +236,25 @@ def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bo
     )
 
 
+def _versions(offer: Offer) -> dict[str, str]:
+    """What code a cell runs: the plugin and the core's part in a ranking by their source, libraries by version."""
+    core = hashlib.sha256()
+    for module in ("hashing", "ranking", "types"):
+        core.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    found = {"benchmark": f"{__version__}+{core.hexdigest()[:12]}", offer.name: plugins.source_version(offer.plugin)}
+    for module in ("numpy", *getattr(plugins.resolve(offer), "requires", ())):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[module] = importlib.metadata.version(module)
+    return found
+
+
+def _files(params: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file that a parameter points to: a checkpoint trained again is another one."""
+    paths = [Path(value) for value in params.values() if isinstance(value, str) and value and Path(value).exists()]
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+
+
 def _cell(
     data: Choice,
     choice: Choice,
@@ -238,7 +262,7 @@ def _cell(
     tasks: tuple[Task, ...],
     dataset: Dataset,
     params: Mapping[tuple[Kind, str], dict[str, Any]],
-    version: str,
+    versions: Mapping[str, str],
     suite: Suite,
     device: str,
 ) -> Cell:
@@ -248,7 +272,8 @@ def _cell(
         "params": params["model", choice.name],
         "seed": seed,
         "tasks": tasks,
-        "version": version,
+        "versions": versions,
+        "files": _files(params["model", choice.name]),
         "depth": suite.depth,
         "threads": suite.threads,
         "device": device.partition(":")[0],
@@ -265,5 +290,5 @@ def _cell(
         dataset_params=params["dataset", data.name],
         model_use=choice.use,
         model_params=params["model", choice.name],
-        versions={choice.use: version},
+        versions=versions,
     )

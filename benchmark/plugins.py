@@ -245,6 +245,9 @@ def build(offer: Offer, params: Mapping[str, Any]) -> Any:
         if f"'{offer.name}'" in str(error):
             raise
         raise type(error)(f"{offer}: {error}") from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ContractError(f"{offer} of {offer.plugin} failed, which is a fault in it: {what}") from error
     if offer.kind == "dataset" and not isinstance(built, Log):
         raise ContractError(
             f"{offer} of {offer.plugin} returned {type(built).__name__}; a data set is a benchmark.Log."

@@ -65,7 +65,7 @@ def _safe(name: str) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; what is written there takes its place when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -74,8 +74,18 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -132,9 +142,11 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 def sweep_temporary(folder: Path) -> None:
-    """Remove what a killed writer left beside its place. Call it with the folder's lock held."""
-    for path in folder.glob(".*.*"):
-        path.unlink(missing_ok=True)
+    """Remove what killed writers left beside its place; their process numbers are in the names."""
+    for path in folder.glob(".*.*.*"):
+        writer = path.name.split(".")[-2]
+        if writer.isdigit() and not Path("/proc", writer).exists():
+            path.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------- data sets
@@ -328,18 +340,11 @@ def save_scores(folder: Path, task: Task, requests: Strings, values: Mapping[str
     _write_table(path, {"request": requests, **values})
 
 
-def scores_columns(folder: Path, task: Task) -> list[str]:
-    import pyarrow.parquet as pq
-
-    path = folder / f"scores-{task}.parquet"
-    return list(pq.read_schema(path).names) if path.is_file() else []
-
-
 def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:
     """Say that the cell is finished. Every other file is on the disk already; read back as a last check."""
     for task in cell.tasks:
         load_ranking(folder, task)
-    (folder / "failure.json").unlink(missing_ok=True)
+    forget_failure(folder)
     write_json(folder / "cell.json", {**asdict(cell), **content})
 
 
@@ -357,6 +362,10 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
         return None
     whole = all((folder / f"ranking-{task}.parquet").is_file() for task in cell.tasks)
     return content if whole else None
+
+
+def forget_failure(folder: Path) -> None:
+    (folder / "failure.json").unlink(missing_ok=True)
 
 
 def read_failure(folder: Path) -> str:
@@ -392,12 +401,13 @@ def write_run(
     environment: Mapping[str, Any],
 ) -> None:
     """What a run is about to do, so that a report can be rebuilt without the raw data."""
-    write_text(
-        results / "suite.yaml", yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    )
-    write_json(results / "environment.json", environment)
+    resolved = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     head = {"device": device, "tracking": tracking, "marks": list(marks)}
-    write_json(results / "plan.json", {**head, "cells": [asdict(cell) for cell in cells]})
+    with locked(results):
+        sweep_temporary(results)
+        write_text(results / "suite.yaml", resolved)
+        write_json(results / "environment.json", environment)
+        write_json(results / "plan.json", {**head, "cells": [asdict(cell) for cell in cells]})
 
 
 def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, str]:
@@ -410,6 +420,17 @@ def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, str
         raise BenchmarkError(f"there is no run in {results}. Start with: benchmark run SUITE") from error
 
 
+def read_suite(results: Path) -> dict[str, Any]:
+    """The suite of the last run in this folder, as it was resolved. Raises BenchmarkError where there was none."""
+    try:
+        suite = yaml.safe_load((results / "suite.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise BenchmarkError(f"there is no run in {results}. Start with: benchmark run SUITE") from error
+    return dict(suite)
+
+
 def write_reports(results: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        write_text(results / name, text)
+    """All of them together: another run of the suite at the same time writes its own before or after."""
+    with locked(results):
+        for name, text in files.items():
+            write_text(results / name, text)

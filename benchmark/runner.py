@@ -3,6 +3,7 @@ report."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -18,10 +19,11 @@ from benchmark.errors import BenchmarkError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.scores import score
 from benchmark.execution import inline, local
+from benchmark.execution.worker import describe
 from benchmark.plan import Plan, check_scoring, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
-from benchmark.suite import Suite
+from benchmark.suite import Suite, check_names
 from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Ranking, Task
 
 
@@ -61,17 +63,28 @@ def run_suite(
     """
     scored = Scored(plan)
     plan = scored.plan
-    _prepare(plan, fresh)
+    _prepare(plan)
     registry.notify("benchmark_suite_started", suite=plan.suite, plan=plan)
+    if fresh:
+        for cell in plan.selected:
+            results.forget_cell(results.cell_folder(plan.results, cell))
     waiting = [cell for cell in plan.selected if not _finished(plan, cell)]
     # The longest first: with several jobs no long cell is then left running alone at the end.
     waiting.sort(key=lambda cell: -(plan.seconds[cell] or 0))
     watcher.planned(plan, waiting)
 
+    failed: list[Cell] = []
+
     def tell(cell: Cell, reused: bool, error: str = "") -> None:
         folder = results.cell_folder(plan.results, cell)
         result = None if error else scored.result(cell, reused)
-        result = result or CellResult("failed", folder, error=error or "the cell left no results", reused=reused)
+        if result is None:
+            error = error or "the model ended its process; the cell left no results"
+            with contextlib.suppress(OSError):
+                results.fail_cell(folder, error)
+            result = CellResult("failed", folder, error=error, reused=reused)
+        if result.status == "failed":
+            failed.append(cell)
         watcher.finished(cell, result)
         _warn(
             watcher, registry.notify("benchmark_cell_finished", suite=plan.suite, plan=plan, cell=cell, result=result)
@@ -80,13 +93,11 @@ def run_suite(
     for cell in plan.selected:
         if cell not in waiting:
             tell(cell, reused=True)
-    failed = []
     for cell, error in _execute(plan, waiting, executor, jobs, watcher):
-        if error:
-            failed.append(cell)
         tell(cell, reused=False, error=error)
     leaderboard, analyses = report(plan, registry, watcher, scored)
-    return Outcome(leaderboard, analyses, len(waiting) - len(failed), len(plan.selected) - len(waiting), tuple(failed))
+    computed = sum(cell not in failed for cell in waiting)
+    return Outcome(leaderboard, analyses, computed, len(plan.selected) - len(waiting), tuple(failed))
 
 
 def report(
@@ -95,13 +106,17 @@ def report(
     """Everything after training, from disk: score the finished cells, compare, write all files, tell the observers."""
     scored = scored or Scored(plan)
     plan = scored.plan
-    finished = [cell for cell in plan.cells if _finished(plan, cell)]
-    failures = [
-        Failure(c.dataset, c.model, c.seed, error, os.path.relpath(results.log_path(folder), plan.results))
-        for c in plan.cells
-        if c not in finished and (error := results.read_failure(folder := results.cell_folder(plan.results, c)))
-    ]
-    costs = [Cost(c.dataset, c.model, c.seed, **r.costs) for c in finished if (r := scored.result(c)) is not None]
+    finished, failures, costs = [], [], []
+    for cell in plan.cells:
+        folder = results.cell_folder(plan.results, cell)
+        result = scored.result(cell)
+        error = results.read_failure(folder) if result is None else result.error
+        if error:
+            log = os.path.relpath(results.log_path(folder), plan.results)
+            failures.append(Failure(cell.dataset, cell.model, cell.seed, error, log))
+        elif result is not None:
+            finished.append(cell)
+            costs.append(Cost(cell.dataset, cell.model, cell.seed, **result.costs))
     suite = plan.suite
     leaderboard = build_leaderboard(
         suite,
@@ -110,9 +125,9 @@ def report(
         failures,
         costs,
         published_values(suite, plan.source),
-        {"": plan.marks} if plan.marks else {},
+        {"": plan.marks, **{m.name: (m.note,) for m in suite.models if m.note}},
     )
-    analyses = tuple(_analyse(plan, finished, watcher))
+    analyses = tuple(_analyse(plan, finished, registry, watcher))
     write_report(plan.results, leaderboard, analyses)
     _warn(
         watcher,
@@ -121,25 +136,29 @@ def report(
     return leaderboard, analyses
 
 
-def stored_plan(suite: Suite, source: Path, registry: Registry, folder: Path, tracking: str = "") -> Plan:
-    """The plan of the last run in this results folder, its data sets read from there: the raw data is not needed.
+SCORING = ("title", "metrics", "slices", "head_share", "compare", "significance", "published", "claims", "analyses")
+"""What a report takes from the suite of now; all else of it made the rankings, and is the run's."""
 
-    Metrics, slices, comparisons and claims are the suite's of now; cells of models that it no longer names are left
-    out.
+
+def stored_plan(suite: Suite, source: Path, registry: Registry, home: Path, tracking: str = "") -> Plan:
+    """The plan of the last run in this folder, its data sets read from there: the raw data is not needed.
+
+    Metrics, slices, comparisons and claims are the given suite's, everything that trained or ranked is the run's.
+    Raises BenchmarkError where there was no run, or the suite compares models that the run did not have.
     """
-    home = folder / suite.name
     cells, marks, device, used = results.read_run(home)
-    models, names = [m.name for m in suite.models], [d.name for d in suite.datasets]
-    cells = tuple(cell for cell in cells if cell.model in models and cell.dataset in names)
+    ran = Suite.model_validate(results.read_suite(home))
+    merged = ran.model_copy(update={name: getattr(suite, name) for name in SCORING})
+    check_names(merged, source)
     digests = {cell.dataset: cell.digest for cell in cells}
     return Plan(
-        suite=suite,
+        suite=merged,
         source=source,
         results=home,
-        datasets={n: results.load_dataset(results.dataset_folder(home, n, digests[n])) for n in names if n in digests},
+        datasets={n: results.load_dataset(results.dataset_folder(home, n, d)) for n, d in digests.items()},
         cells=cells,
         selected=cells,
-        metrics=check_scoring(suite, source, registry),
+        metrics=check_scoring(merged, source, registry),
         device=device,
         tracking=tracking or used,
         marks=marks,
@@ -166,23 +185,23 @@ class Scored:
             ranking = results.load_ranking(folder, task)
             split, popularity = dataset.test[task], dataset.train.popularity(task)
             for name in suite.slices:
-                scores = score(
-                    ranking, split.relevant, popularity, split.requests.keys, plan.metrics, name, suite.head_share
-                )
+                scores = score(ranking, split.relevant, popularity, plan.metrics, name, suite.head_share)
                 if name == "all":
-                    columns = ["request", *scores.values]
-                    if results.scores_columns(folder, task) != columns:
-                        results.save_scores(folder, task, split.requests.ids[scores.rows], scores.values)
+                    results.save_scores(folder, task, split.requests.ids[scores.rows], scores.values)
                 yield Evaluated(cell, task, name, scores)
 
     def result(self, cell: Cell, reused: bool = True) -> CellResult | None:
-        """How a finished cell ended, None where it has not."""
+        """How a finished cell ended, None where it has not. One that cannot be scored has failed, alone."""
         folder = results.cell_folder(self.plan.results, cell)
         content = results.read_cell(folder, cell)
         if content is None:
             return None
+        try:
+            evaluations = self.of(cell)
+        except Exception as error:
+            return CellResult("failed", folder, error=f"not scored: {describe(error)}", reused=reused)
         means: dict[tuple[Task, str, str], float] = {}
-        for evaluated in self.of(cell):
+        for evaluated in evaluations:
             key = evaluated.task, evaluated.slice
             means |= {(*key, name): float(v.mean()) for name, v in evaluated.scores.values.items() if len(v)}
             means |= {(*key, name): total for name, total in evaluated.scores.totals.items()}
@@ -195,29 +214,13 @@ def _finished(plan: Plan, cell: Cell) -> bool:
     return results.read_cell(results.cell_folder(plan.results, cell), cell) is not None
 
 
-def _prepare(plan: Plan, fresh: bool) -> None:
+def _prepare(plan: Plan) -> None:
     """Write what the workers read, and what says where the numbers come from."""
     try:
-        if fresh:
-            for cell in plan.selected:
-                results.forget_cell(results.cell_folder(plan.results, cell))
         for name, dataset in plan.datasets.items():
             results.save_dataset(results.dataset_folder(plan.results, name, dataset.digest), dataset)
-        for cell in plan.selected:
-            if not _finished(plan, cell):
-                results.write_spec(
-                    results.cell_folder(plan.results, cell),
-                    results.Spec(
-                        cell,
-                        results.dataset_folder(plan.results, cell.dataset, cell.digest).resolve(),
-                        plan.suite.depth,
-                        plan.suite.threads,
-                        plan.device,
-                    ),
-                )
-        results.write_run(
-            plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.tracking, environment(plan.source)
-        )
+        origin = environment(plan.source)
+        results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.tracking, origin)
     except OSError as error:
         raise BenchmarkError(
             f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
@@ -235,6 +238,9 @@ def _execute(
 
     if not cells:
         return
+    for folder, cell in cells.items():
+        data = results.dataset_folder(plan.results, cell.dataset, cell.digest).resolve()
+        results.write_spec(folder, results.Spec(cell, data, plan.suite.depth, plan.suite.threads, plan.device))
     if executor == "inline":
         ended = inline.run(list(cells), on_progress)
     else:
@@ -250,8 +256,7 @@ def default_jobs(plan: Plan) -> int:
     return max(1, len(os.sched_getaffinity(0)) // plan.suite.threads if hasattr(os, "sched_getaffinity") else 1)
 
 
-def _analyse(plan: Plan, finished: Sequence[Cell], watcher: Watcher) -> Iterator[Analysis]:
-    registry = plugins.load()
+def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: Watcher) -> Iterator[Analysis]:
     given = AnalysisInput(
         datasets=list(plan.datasets),
         cells=finished,

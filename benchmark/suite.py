@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,44 +23,48 @@ NAMED = ("datasets", "models")
 """The lists of a suite whose entries are addressed by name, in profiles and in `--set`."""
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Part(BaseModel):
+    """A part of a suite: keys that are not known, and values of another type, are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Choice(Strict):
+class Choice(Part):
     """A data set or a model: the plugin's name (`use`), its name in the tables, and its parameters."""
 
-    use: str
+    use: str = Field(min_length=1)
     name: str = ""
     params: dict[str, Any] = Field(default_factory=dict)
+    note: str = ""
+    """What a reader of its numbers must know; stands below the tables."""
     published_as: str = ""
     """The row of the published tables that this one answers to; its own name where empty."""
     seconds: float | None = Field(None, gt=0)
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
 
 
-class Comparison(Strict):
+class Comparison(Part):
     """One model tested against each of several baselines."""
 
     model: str
-    against: list[str]
+    against: list[str] = Field(min_length=1)
 
 
-class Significance(Strict):
+class Significance(Part):
     test: Literal["paired-t"] = "paired-t"
     alpha: float = Field(0.05, gt=0, lt=1)
     correction: Literal["holm", "none"] = "holm"
     permutations: int = Field(10_000, ge=100)
 
 
-class Where(Strict):
+class Where(Part):
     dataset: str
     task: Task
     slice: SliceName = "all"
     metric: str
 
 
-class Claim(Strict):
+class Claim(Part):
     """What a paper says, as a check with a verdict: `expect` reads "A > B" or "A < B", names of models."""
 
     id: str
@@ -70,7 +74,7 @@ class Claim(Strict):
     expect: str
 
 
-class ProtocolModel(Strict):
+class ProtocolModel(Part):
     """`benchmark.protocol.ProtocolSettings`, as it is written in a suite."""
 
     split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
@@ -81,7 +85,7 @@ class ProtocolModel(Strict):
     seed: int = 0
 
 
-class Suite(Strict):
+class Suite(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
     profile: str = ""
@@ -96,7 +100,7 @@ class Suite(Strict):
     """Head = this share of the items, the most popular in training of the task; torso = the rest."""
     depth: int = Field(100, ge=1)
     """How many items are ranked and stored per request; the largest cut-off a metric may have."""
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
     threads: int = Field(1, ge=1)
     """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
     mask_seen: bool = False
@@ -139,27 +143,46 @@ def read_suite(source: str) -> SuiteFile:
         path = shipped[source]
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
         node = yaml.compose(text, yaml.SafeLoader)
+        lines = dict(_lines(node, (), path))
+        raw = yaml.safe_load(text)
+    except RecursionError as error:
+        raise BenchmarkError(f"{path} is not a suite: an alias in it holds itself.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f":{mark.line + 1}" if mark else ""
         raise BenchmarkError(f"{path}{at} is not valid YAML: {getattr(error, 'problem', error)}.") from error
     if not isinstance(raw, dict):
         raise BenchmarkError(f"{path} is not a suite: it must be a mapping with name, datasets, models and metrics.")
-    return SuiteFile(path, raw, dict(_lines(node, ())))
+    return SuiteFile(path, raw, lines)
 
 
-def _lines(node: yaml.Node | None, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+def _lines(
+    node: yaml.Node | None, place: tuple[str | int, ...], path: Path
+) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """The line of every key. Raises BenchmarkError for a key given twice, of which YAML silently keeps the last."""
     if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
         for key, value in node.value:
-            inner = (*path, str(key.value))
+            inner = (*place, str(key.value))
+            if key.value in seen:
+                raise BenchmarkError(
+                    f"{path}:{key.start_mark.line + 1}: '{key.value}' stands here for the second time."
+                )
+            seen.add(str(key.value))
             yield inner, key.start_mark.line + 1
-            yield from _lines(value, inner)
+            yield from _lines(value, inner, path)
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
-            yield (*path, i), value.start_mark.line + 1
-            yield from _lines(value, (*path, i))
+            yield (*place, i), value.start_mark.line + 1
+            yield from _lines(value, (*place, i), path)
+
+
+def results_name(suite: Suite, source: Path, limit: int | None = None) -> str:
+    """The name of the suite's results folder. Another profile than the default one, and a limit, have their own."""
+    default = str(read_suite(str(source)).raw.get("profile") or "")
+    profile = f"-{suite.profile}" if suite.profile != default else ""
+    return f"{suite.name}{profile}" + (f"-limit-{limit}" if limit is not None else "")
 
 
 def load_suite(
@@ -179,7 +202,10 @@ def load_suite(
         raise unknown("profile", chosen, profiles, str(file.path))
     _name_entries(raw)
     if chosen:
-        raw = _merge(raw, copy.deepcopy(profiles[chosen]) or {})
+        change = copy.deepcopy(profiles[chosen]) or {}
+        if not isinstance(change, dict):
+            raise BenchmarkError(f"{file.path}: profile '{chosen}' must be a mapping of what it changes.")
+        raw = _merge(raw, change)
     raw["profile"] = chosen
     for setting in settings:
         _set(raw, setting)
@@ -194,15 +220,16 @@ def load_suite(
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         raise BenchmarkError("\n".join(_explain(file, e) for e in error.errors())) from error
-    _check_names(suite, file.path)
+    check_names(suite, file.path)
     return suite, file.path
 
 
 def _name_entries(raw: dict[str, Any]) -> None:
     for kind in NAMED:
-        for entry in raw.get(kind) or []:
+        entries = raw.get(kind)
+        for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, dict) and "use" in entry:
-                entry.setdefault("name", entry["use"])
+                entry["name"] = entry.get("name") or entry["use"]
 
 
 def _merge(base: Any, change: Any, key: str = "") -> Any:
@@ -247,7 +274,10 @@ def _set(raw: dict[str, Any], setting: str) -> None:
             raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:depth])}' holds no keys.")
     if not isinstance(at, dict):
         raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:-1])}' holds no keys.")
-    at[keys[-1]] = yaml.safe_load(text)
+    try:
+        at[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BenchmarkError(f"--set {setting}: '{text}' is not a YAML value.") from error
 
 
 def _entry(entries: list[Any], name: str, setting: str) -> Any:
@@ -260,16 +290,18 @@ def _entry(entries: list[Any], name: str, setting: str) -> Any:
 def _sweep(entry: Any) -> Iterable[Any]:
     """One entry for each combination of the values under parameters marked `sweep:`."""
     params = entry.get("params") if isinstance(entry, dict) else None
-    marked = {
-        k: v["sweep"] for k, v in (params or {}).items() if isinstance(v, dict) and isinstance(v.get("sweep"), list)
-    }
+    if not isinstance(params, dict) or "name" not in entry:
+        return [entry]
+    marked = {k: v["sweep"] for k, v in params.items() if isinstance(v, dict) and isinstance(v.get("sweep"), list)}
     if not marked:
         return [entry]
+    if not all(marked.values()):
+        raise BenchmarkError(f"'{entry['name']}': a sweep without values leaves nothing to run. Name some, or drop it.")
     return [
         {
             **entry,
             "name": f"{entry['name']}[{','.join(f'{k}={v}' for k, v in zip(marked, values, strict=True))}]",
-            "params": {**(params or {}), **dict(zip(marked, values, strict=True))},
+            "params": {**params, **dict(zip(marked, values, strict=True))},
         }
         for values in itertools.product(*marked.values())
     ]
@@ -306,15 +338,25 @@ def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:
     return (*model.model_fields, "profiles") if model is Suite else model.model_fields
 
 
-def _check_names(suite: Suite, path: Path) -> None:
+def check_names(suite: Suite, path: Path) -> None:
     """Names are unique, and what is compared is there."""
     for kind, choices in (("data set", suite.datasets), ("model", suite.models)):
         names = [choice.name for choice in choices]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise BenchmarkError(f"{path}: two {kind}s are called '{min(twice)}'. Give each its own `name:`.")
-    if len(set(suite.seeds)) != len(suite.seeds):
-        raise BenchmarkError(f"{path}: seeds {suite.seeds} hold the same seed twice.")
+    pairs = [(entry.model, baseline) for entry in suite.compare for baseline in entry.against]
+    lists: dict[str, Sequence[Any]] = {
+        "seeds": suite.seeds, "metrics": suite.metrics, "slices": suite.slices, "analyses": suite.analyses,
+        "compare": pairs,
+    }  # fmt: skip
+    for key, values in lists.items():
+        again = [value for i, value in enumerate(values) if value in values[:i]]
+        if again:
+            raise BenchmarkError(f"{path}: {key} holds {again[0]!r} twice. Take one of them out.")
+    for model, baseline in pairs:
+        if model == baseline:
+            raise BenchmarkError(f"{path}: compare tests '{model}' against itself.")
     models = [choice.name for choice in suite.models]
     for comparison in suite.compare:
         for name in (comparison.model, *comparison.against):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,12 +112,23 @@ def test_a_results_folder_that_cannot_be_written_is_refused(command: Command, su
     assert "--results" in done.stderr
 
 
-def test_a_full_disk_is_an_error_of_the_user(command: Command, suite: Path) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full here")
-    done = command("run", suite, "--results", "/dev/full/out", "--tracking", "off")
-    assert done.returncode == 2
-    assert "cannot be written" in done.stderr
+def test_a_full_disk_is_an_error_of_the_user(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmark import cli, results
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    suite.write_text(SUITE.replace("checkerboard", "movielens").replace("faulty", "bm25"))
+    words = ["run", str(suite), "--results", str(tmp_path / "out"), "--tracking", "off", "--executor", "inline"]
+    monkeypatch.setattr(results, "write_reports", full)
+    monkeypatch.setattr("benchmark.report.files.write_reports", full)
+    assert cli.main(words) == 2
+    assert "Free some space" in capsys.readouterr().err
+    monkeypatch.setattr(results.os, "fsync", full)
+    assert cli.main([*words, "--fresh"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_a_dry_run_lists_the_cells_and_runs_nothing(command: Command, suite: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -31,6 +32,7 @@ FAULTS = {
     "memory": "out of memory: no room for 1 TB",
     "killed": "killed by SIGKILL",
     "exit": "exit code 7",
+    "quit": "SystemExit",
     "seen": "second time",
 }
 
@@ -55,7 +57,7 @@ def test_a_fault_ends_its_cell_alone(command: Command, tmp_path: Path, fault: st
     assert "1 failed" in done.stdout
 
 
-@pytest.mark.parametrize("fault", ["raise", "nan", "memory", "seen"])
+@pytest.mark.parametrize("fault", ["raise", "nan", "memory", "quit", "seen"])
 def test_inline_gives_the_same_answer_to_a_fault(command: Command, tmp_path: Path, fault: str) -> None:
     (tmp_path / "s.yaml").write_text(SUITE % (fault, ""))
     done = command("run", "s.yaml", "--results", "out", "--tracking", "off", "--executor", "inline")
@@ -85,8 +87,10 @@ def test_what_changes_a_cell_computes_it_again_and_what_does_not_does_not(comman
     assert "3 cells computed, 0 reused" in command(*words, "--set", "protocol.max_history=3").stdout
     assert "3 cells computed, 3 reused" in command(*words, "--seeds", "2").stdout
     assert "1 cells computed, 0 reused" in command(*words, "--only", "Pop", "--fresh").stdout
+    whole = (tmp_path / "out" / "faults" / "leaderboard.csv").read_bytes()
     assert "3 cells computed" in command(*words, "--limit", "7").stdout
-    rows = leaderboard(tmp_path / "out" / "faults")["rows"]
+    assert (tmp_path / "out" / "faults" / "leaderboard.csv").read_bytes() == whole
+    rows = leaderboard(tmp_path / "out" / "faults-limit-7")["rows"]
     assert {row["n"] for row in rows if row["task"] == "recommendation"} == {7}
     assert all("partial: --limit 7" in str(row["marks"]) for row in rows)
 
@@ -121,7 +125,7 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_bytes(
     (tmp_path / "s.yaml").write_text(SLOW)
     assert command("run", "s.yaml", "--results", "whole", "--tracking", "off").returncode == 0
     words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "killed", "--tracking", "off"]
-    moments = random.Random(20)
+    moments, met = random.Random(20), 0
     for _ in range(5):
         process = subprocess.Popen(
             words,
@@ -131,10 +135,16 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_bytes(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(moments.uniform(0.3, 2.5))
+        # From the start of the first worker on: before that there is nothing to lose.
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not list((tmp_path / "killed").rglob("log.txt")):
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 1.5))
+        met += process.poll() is None
         # The runner alone, as `kill -9` would; its workers must notice and stop.
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+    assert met >= 2, "the run had ended before it was killed"
     done = command("run", "s.yaml", "--results", "killed", "--tracking", "off")
     assert done.returncode == 0, done.stderr
     assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
@@ -176,6 +186,33 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
     assert process.returncode == 130
     assert "stopped" in errors
     assert "Traceback" not in errors
+    assert len(list(cells.glob("[AP]*/*/cell.json"))) == 4
+    assert not list(cells.glob("B/*/cell.json"))
+    alive = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = path.read_text().rsplit(")", 1)[1].split()[:4]
+            alive += [path] if session == str(process.pid) and state != "Z" else []
+    assert not alive, "a worker lives on"
+
+
+def test_a_metric_that_fails_fails_the_cells_and_not_the_run(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % ("none", ""))
+    words = ("run", "s.yaml", "--results", "out", "--tracking", "off")
+    done = command(*words, "--set", "metrics=[R@5, Faulty]")
+    assert done.returncode == 1, done.stderr
+    assert "metric 'Faulty' failed: ZeroDivisionError" in done.stderr
+    assert "0 cells computed, 3 reused" in command(*words).stdout
+
+
+def test_a_report_keeps_what_the_run_was(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % ("none", ""))
+    options = ("--results", "out", "--tracking", "off")
+    assert command("run", "s.yaml", *options, "--set", "mask_seen=true", "--seeds", "2").returncode == 0
+    before = (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes()
+    assert b"seen items masked" in before
+    assert command("report", "s.yaml", *options).returncode == 0
+    assert (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes() == before
 
 
 def test_a_worker_is_a_command(command: Command, faulty_environment: dict[str, str], tmp_path: Path) -> None:

@@ -149,7 +149,10 @@ def test_a_failed_model_is_listed_and_its_comparisons_are_not_tested() -> None:
     )
     board = build(suite(claims=[claim]), [evaluated("Joint", [1, 0])], [failure])
     assert board.comparisons == ()
-    assert [(u.model, u.baseline, u.reason) for u in board.untested] == [("Joint", "Gen_R", "Gen_R failed")]
+    assert [(u.model, u.baseline, u.reason) for u in board.untested] == [
+        ("Joint", "Gen_R", "Gen_R failed"),
+        ("Joint", "Gen_S", "Gen_S has not run"),
+    ]
     assert [(v.verdict, v.reason) for v in board.claims] == [("undecided", "Gen_R failed on ML")]
     assert board.failures == (failure,)
 

@@ -47,7 +47,8 @@ def excerpt(board: dict[str, Any]) -> str:
                 for part in ("all", "head", "torso")
             ]
             published = rows[task, model, "all"]["published"]
-            lines.append(f"| {model} | {' | '.join(cells)} | {f"{published['value']:.3f}" if published else ''} |")
+            said = format(published["value"], ".3f") if published else ""
+            lines.append(f"| {model} | {' | '.join(cells)} | {said} |")
         lines.append("")
     return "\n".join(lines).rstrip()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -73,8 +73,9 @@ def parse_expectation(text: str) -> tuple[str, Literal[1, -1], str]:
 
 
 def check_claims(suite: Suite) -> None:
-    """Raises BenchmarkError for a claim that cannot be understood, is stated twice, or names an unknown model."""
+    """Raises BenchmarkError for a claim that cannot be understood, is stated twice, or names what the suite has not."""
     models = [model.name for model in suite.models]
+    datasets = [dataset.name for dataset in suite.datasets]
     ids: set[str] = set()
     for claim in suite.claims:
         place = f"claim '{claim.id}'"
@@ -82,9 +83,13 @@ def check_claims(suite: Suite) -> None:
             raise BenchmarkError(f"{place} is stated twice. Give each claim an id of its own.")
         ids.add(claim.id)
         a, _, b = parse_expectation(claim.expect)
-        for name in (a, b):
-            if name not in models:
-                raise unknown("model", name, models, place)
+        where = claim.where
+        named: list[tuple[str, str, Sequence[str]]] = [("model", a, models), ("model", b, models)]
+        named += [("data set", where.dataset, datasets), ("metric", where.metric, suite.metrics)]
+        named += [("slice", where.slice, suite.slices)]
+        for kind, name, known in named:
+            if name not in known:
+                raise unknown(kind, name, known, place)
 
 
 def evaluate_claims(suite: Suite, find: Find) -> tuple[Verdict, ...]:

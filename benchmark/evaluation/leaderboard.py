@@ -264,13 +264,14 @@ def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
 
 def _untested(suite: Suite, pools: Mapping[Place, Pool], failures: Sequence[Failure]) -> Iterator[Untested]:
     finished = {(place[0], place[3]) for place in pools}
-    failed = {(f.dataset, f.model) for f in failures} - finished
+    failed = {(f.dataset, f.model) for f in failures}
     for dataset in _names(suite.datasets):
         for entry in suite.compare:
             for baseline in entry.against:
-                lost = [m for m in (entry.model, baseline) if (dataset, m) in failed]
+                lost = [m for m in (entry.model, baseline) if (dataset, m) not in finished]
                 if lost:
-                    yield Untested(dataset, entry.model, baseline, f"{' and '.join(lost)} failed")
+                    reasons = [f"{m} {'failed' if (dataset, m) in failed else 'has not run'}" for m in lost]
+                    yield Untested(dataset, entry.model, baseline, " and ".join(reasons))
 
 
 def _find(

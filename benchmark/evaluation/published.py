@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError
-from benchmark.suite import SliceName, Strict
+from benchmark.suite import Part, SliceName
 from benchmark.types import Task
 
 
@@ -20,7 +20,7 @@ class PublishedValue:
     source: str
 
 
-class PublishedTable(Strict):
+class PublishedTable(Part):
     """One column of a printed table: `values` maps a row's name to its number."""
 
     table: str
@@ -34,7 +34,7 @@ class PublishedTable(Strict):
     note: str = ""
 
 
-class Published(Strict):
+class Published(Part):
     """The file under `published/`: a paper and its tables."""
 
     paper: str

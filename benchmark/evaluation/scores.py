@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmark.errors import ContractError
 from benchmark.evaluation.slices import restrict
@@ -20,22 +19,18 @@ def score(
     ranking: Ranking,
     relevant: Ragged,
     popularity: Longs,
-    keys: NDArray[np.uint64],
     metrics: Mapping[str, BoundMetric],
     slice_name: SliceName,
     head_share: float,
 ) -> Scores:
     """The scores of the requests that have a relevant item in the slice.
 
-    `keys` (R,) are those of the requests, `popularity` (N,) the training counts of the task. A request without a
-    ranking scores 0. Where no request is in the slice, every metric has no values. Raises ContractError if the ranking
-    does not have one row per request, or if a metric does not give one finite number per request, or one in all.
+    `popularity` (N,) are the training counts of the task. A request without a ranking scores 0. Where no request is in
+    the slice, every metric has no values. Raises ContractError if the ranking does not have one row per request, or if
+    a metric fails, or does not give one finite number per request or one in all.
     """
-    if not len(ranking) == len(relevant) == len(keys):
-        raise ContractError(
-            f"the ranking has {len(ranking)} rows, and {len(relevant)} requests have relevant items; "
-            f"each of the {len(keys)} requests needs one row"
-        )
+    if len(ranking) != len(relevant):
+        raise ContractError(f"the ranking has {len(ranking)} rows; each of the {len(relevant)} requests needs one")
     rows, answers = restrict(relevant, popularity, slice_name, head_share)
     if not len(rows):
         return Scores(rows, {name: np.empty(0) for name in metrics}, {}, 1.0)
@@ -44,7 +39,10 @@ def score(
     values: dict[str, Floats] = {}
     totals: dict[str, float] = {}
     for name, metric in metrics.items():
-        result = np.asarray(metric(lists, answers, popularity), dtype=np.float64)
+        try:
+            result = np.asarray(metric(lists, answers, popularity), dtype=np.float64)
+        except Exception as error:
+            raise ContractError(f"metric '{name}' failed: {type(error).__name__}: {error}") from error
         if result.shape not in ((), rows.shape):
             raise ContractError(
                 f"metric '{name}' returned an array of shape {result.shape} for {len(rows)} requests; "

@@ -58,8 +58,9 @@ def paired_test(a: Floats, b: Floats, *, alpha: float, permutations: int, seed: 
     if not d.any() or n < 2:
         p, detectable = 1.0, np.inf
     elif d.min() == d.max():
-        # The variance is zero but for rounding: the t statistic is infinite, as scipy has it.
-        return Difference(n, mean, mean, mean, 0.0, sign_flip(d, permutations, seed), np.inf)
+        # The variance is zero but for rounding, so the t statistic is infinite at any n > 1. That a few requests agree
+        # is weaker evidence: the exact sign-flip probability of it.
+        return Difference(n, mean, mean, mean, 2.0 ** (1 - n), sign_flip(d, permutations, seed), np.inf)
     else:
         p = float(2 * stdtr(n - 1, -abs(mean) / error))
         detectable = detectable_difference(error, n, alpha)

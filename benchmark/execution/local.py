@@ -79,10 +79,9 @@ def _receive(pipe: Any, folder: Path, on_progress: OnProgress) -> None:
 
 
 def _outcome(folder: Path, exit_code: int | None) -> str:
-    if exit_code == 0:
-        return ""
-    if exit_code == 1:
-        return results.read_failure(folder) or "the worker failed without a word; see its log"
+    failure = results.read_failure(folder)
+    if exit_code == 0 or (exit_code == 1 and failure):
+        return failure
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         error = f"the worker was killed by {name}" + (
@@ -90,7 +89,9 @@ def _outcome(folder: Path, exit_code: int | None) -> str:
         )
     else:
         error = f"the worker ended with exit code {exit_code}"
-    results.fail_cell(folder, error)
+    # On a full disk the failure is still told, though not kept.
+    with contextlib.suppress(OSError):
+        results.fail_cell(folder, error)
     return error
 
 

@@ -47,10 +47,13 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
         if results.read_cell(folder, cell) is not None:
             return
         results.sweep_temporary(folder)
+        results.forget_failure(folder)
         registry = plugins.load()
         model: Model = plugins.build(registry.offer("model", cell.model_use), cell.model_params)
         dataset = results.load_dataset(spec.dataset)
         workdir = folder / "work"
+        # What an interrupted fit left there may shorten this one, so its seconds would mislead.
+        resumed = workdir.is_dir() and any(workdir.iterdir())
         workdir.mkdir(exist_ok=True)
         context = Context(
             seed=cell.seed,
@@ -80,7 +83,7 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
                 "facts": context.facts,
                 "curve": context.curve,
                 "costs": {
-                    "fit_seconds": fit_seconds,
+                    "fit_seconds": None if resumed else fit_seconds,
                     "rank_seconds": rank_seconds,
                     "milliseconds_per_request": 1000 * rank_seconds / max(answered, 1),
                     "peak_memory_bytes": _peak_memory(spec.device),
@@ -146,7 +149,7 @@ def run_and_record(folder: Path, progress: Progress | None = None) -> str:
     none."""
     try:
         run_cell(folder, progress)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         text = describe(error)
         try:

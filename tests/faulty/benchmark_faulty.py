@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from benchmark import Context, Log, Ranking, Requests, Split, Task, Train, hookimpl, top_k
+from benchmark import Context, Log, Ragged, Ranking, Requests, Split, Task, Train, hookimpl, top_k
 from benchmark.testing import checkerboard_log
 
 
@@ -22,8 +23,18 @@ def benchmark_datasets() -> dict[str, str]:
 
 
 @hookimpl
+def benchmark_metrics() -> dict[str, str]:
+    return {"Faulty": "benchmark_faulty:faulty_metric"}
+
+
+@hookimpl
 def benchmark_models() -> dict[str, str]:
     return {"faulty": "benchmark_faulty:Faulty", "needy": "benchmark_faulty:Needy"}
+
+
+def faulty_metric(ranking: Ranking, relevant: Ragged, k: int) -> float:
+    """Works on the one request it is tried on, and on no more."""
+    return 1 / (len(ranking) == 1)
 
 
 def checkerboard(users: int = 120) -> Log:
@@ -40,7 +51,7 @@ def search_only() -> Log:
 class Faulty:
     """Ranks items by a seeded random score after `seconds` of training; `fault` says how it fails."""
 
-    fault: Literal["none", "raise", "nan", "memory", "killed", "exit", "seen"] = "none"
+    fault: Literal["none", "raise", "nan", "memory", "killed", "exit", "quit", "seen"] = "none"
     seconds: float = 0.0
     once: str = ""
     """A file that is made at the first failure; where it lies, the model works."""
@@ -63,6 +74,8 @@ class Faulty:
             raise MemoryError("no room for 1 TB")
         if self.fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "quit":
+            sys.exit()
         if self.fault == "exit":
             os._exit(7)
 
