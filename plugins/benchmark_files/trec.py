@@ -69,7 +69,7 @@ def _documents(file: Path) -> Iterator[tuple[str, str]]:
                 raise BenchmarkError(f"{file.name}: a document has no <DOCNO>; it begins with {body.strip()[:60]!r}.")
             yield number[1], _plain(body[: number.start()] + " " + body[number.end() :])
     elif text.lstrip().startswith("{"):
-        for line, row in enumerate(text.splitlines(), 1):
+        for line, row in enumerate(text.split("\n"), 1):  # splitlines would cut at U+2028, which may stand in a string
             if row.strip():
                 yield _json_document(file.name, line, row)
     else:
@@ -115,7 +115,7 @@ def _tabbed(file: str, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _qrels(file: Path) -> pd.DataFrame:
-    rows = [row.split() for row in _text(file).splitlines() if row.strip()]
+    rows = [row.split() for row in _text(file).split("\n") if row.strip()]
     for line, row in enumerate(rows, 1):
         if len(row) != 4:
             raise BenchmarkError(f"{file.name}, line {line}: a judgement has four columns (query, 0, document, grade), "

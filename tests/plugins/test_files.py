@@ -266,6 +266,15 @@ def test_trec(tmp_path: Path, documents: str, name: str) -> None:
     assert judged(log) == [("Fruit to eat", "d1", 2.0), ("agents", "d2", 1.0), ("agents", "d1", -1.0)]
 
 
+def test_trec_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
+    documents = '{"id": "d1", "text": "red\u2028apples\x85"}\r\n\r\n{"id": "d2", "text": "spies"}\r\n'
+    qrels = "1 0 d1 2\r\n1 0 d2 1\r\n"
+    path = write(tmp_path, {"docs.jsonl": documents, "topics.txt": "1\tfruit\r\n", "qrels.txt": qrels})
+    log = files(path, format="trec")
+    assert log.catalog.texts.tolist() == ["red apples", "spies"]
+    assert judged(log) == [("fruit", "d1", 2.0), ("fruit", "d2", 1.0)]
+
+
 def test_trec_documents_in_a_folder_and_topics_in_lines(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     write(tmp_path / "docs", {"1.gz": DOCS, "2.gz": "d3\tlatin"})
