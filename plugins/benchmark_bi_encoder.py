@@ -71,7 +71,7 @@ class BiEncoder:
         context.record("checkpoint", self.checkpoint or "all-MiniLM-L6-v2")
         context.record("parameters", sum(p.numel() for p in self.encoder_.parameters()))
         # Equal texts share a vector, so that they tie exactly whichever batch they would have been in.
-        texts, self.text_of_ = np.unique(train.catalog.texts.astype(str), return_inverse=True)
+        texts, self.text_of_ = np.unique(train.catalog.texts.astype(object), return_inverse=True)
         order = np.argsort([-len(text) for text in texts], kind="stable")
         vectors = []
         for start in range(0, len(order), TEXTS_PER_STEP):
