@@ -126,7 +126,7 @@ def test_a_full_disk_is_an_error_of_the_user(
     monkeypatch.setattr("benchmark.report.files.write_reports", full)
     assert cli.main(words) == 2
     assert "Free some space" in capsys.readouterr().err
-    monkeypatch.setattr(results.os, "fsync", full)
+    monkeypatch.setattr("benchmark.results.os.fsync", full)
     assert cli.main([*words, "--fresh"]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
