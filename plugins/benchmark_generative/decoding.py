@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import PAD, Ranking, Requests, tie_break
+from benchmark import PAD, ContractError, Ranking, Requests, tie_break
 
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
@@ -30,8 +30,11 @@ def exact(scores: Tensor, requests: Requests, k: int) -> Ranking:
     """The k best items by scores (B, N): what a beam search of any width at least k finds when an item is one token.
 
     Honours `exclude` and `candidates`; equal scores are ordered by a hash of (request, item). `benchmark.top_k` with
-    the search for the border on the model's device, so that only the few items above it leave it.
+    the search for the border on the model's device, so that only the few items above it leave it. Raises ContractError
+    on NaN.
     """
+    if scores.isnan().any():  # it is above no border, so the list would be short or empty
+        raise ContractError("the scores hold NaN")
     if requests.candidates is not None:
         allowed = torch.zeros_like(scores, dtype=torch.bool)
         allowed[_index(requests.candidates.rows, scores), _index(requests.candidates.values, scores)] = True

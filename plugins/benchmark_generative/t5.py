@@ -35,7 +35,8 @@ def from_scratch(
 
 
 def from_checkpoint(name: str) -> tuple[T5ForConditionalGeneration, tokenizers.Tokenizer]:
-    """A pretrained T5 and its tokenizer, by name on the Hugging Face hub or by folder.
+    """A pretrained T5, in full precision however it was saved, and its tokenizer, by name on the Hugging Face hub or by
+    folder.
 
     Raises BenchmarkError when it cannot be had, or is no T5.
     """
@@ -47,7 +48,7 @@ def from_checkpoint(name: str) -> tuple[T5ForConditionalGeneration, tokenizers.T
             raise BenchmarkError(
                 f"checkpoint '{name}' is a {config.model_type} model; gen needs a T5, such as google/flan-t5-base."
             )
-        model = T5ForConditionalGeneration.from_pretrained(name)
+        model = T5ForConditionalGeneration.from_pretrained(name, dtype=torch.float32)
         words = AutoTokenizer.from_pretrained(name).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -7,6 +7,7 @@ requests, L tokens.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,11 @@ def train_words(texts: Sequence[str]) -> tokenizers.Tokenizer:
     )
     pattern = tokenizers.Regex(r"\w+(?:[-']\w+)*")  # sci-fi and children's are one word; other signs are dropped
     words.pre_tokenizer = tokenizers.pre_tokenizers.Split(pattern, behavior="removed", invert=True)
-    trainer = tokenizers.trainers.WordLevelTrainer(special_tokens=list(SPECIALS), show_progress=False)
+    trainer = tokenizers.trainers.WordLevelTrainer(
+        vocab_size=sys.maxsize,  # all words; the default keeps the 30,000 most frequent ones
+        special_tokens=list(SPECIALS),
+        show_progress=False,
+    )
     words.train_from_iterator(texts, trainer)
     return words
 

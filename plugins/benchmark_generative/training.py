@@ -25,7 +25,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.nn import Module
 
-from benchmark import BenchmarkError, Context
+from benchmark import BenchmarkError, Context, ContractError
 from benchmark_generative.tokens import Sequences, concat
 
 WINDOW = 50
@@ -87,7 +87,7 @@ def train(
     `model` is called with input_ids, attention_mask and labels, and answers with a loss. `validate` is called after
     every epoch; the first of its values decides, higher is better; without one the last epoch is kept. An interrupted
     call with the same arguments continues from the last whole epoch in `context.workdir`. Raises BenchmarkError when
-    the loss is NaN.
+    the loss or a weight is no number.
     """
     # accelerate keeps one state per process, which an earlier model of another precision may have left
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -105,7 +105,7 @@ def train(
         concat([source.inputs for source in sources]).to(accelerator.device),
         torch.cat([source.targets for source in sources]).to(accelerator.device),
     )
-    store = _Checkpoints(context.workdir / "training", accelerator, _signature(pairs, settings, context.seed))
+    store = _Checkpoints(context.workdir / "training", accelerator, _signature(model, pairs, settings, context.seed))
     progress = store.load()
     for step, values in progress.curve:
         context.progress(step, progress.steps, **values)
@@ -116,7 +116,13 @@ def train(
         loss = _epoch(wrapped, optimizer, accelerator, pairs, order, pad, eos, progress.epoch, settings, context)
         progress.epoch += 1
         model.eval()
-        values = dict(validate())
+        try:
+            values = dict(validate())
+            finite = all(bool(weight.isfinite().all()) for weight in model.parameters())
+        except ContractError:  # scores that are not numbers
+            finite = False
+        if not finite:  # from the last update of the epoch, whose loss nobody has seen
+            raise _diverged("a weight", len(order), progress.epoch, settings)
         score = next(iter(values.values()), float(progress.epoch))
         if score > progress.best:
             progress.best, progress.best_epoch = score, progress.epoch
@@ -134,7 +140,8 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     """Row numbers of one epoch's batches, in the order they are trained: the same for the same seed and epoch.
 
     `length` (P,) are the input lengths; the rows of the first source come first, then those of the next, `sizes` of
-    each.
+    each. The batches are of equal size, as near to `batch_size` as it gets: a little more or less than it, and at most
+    half as much again where there is but one.
     """
     rng = np.random.default_rng([seed, epoch])
     take = [max(sizes)] * len(sizes) if settings.mixing == "balanced" else sizes
@@ -184,12 +191,16 @@ def _epoch(
         if step % 20 == 19 or step == len(order) - 1:
             mean = float(total) / (step + 1)  # waits for the device, hence not at every step
             if not math.isfinite(mean):
-                raise BenchmarkError(
-                    f"the loss is not a number after {step + 1} steps of epoch {epoch + 1}. Lower `learning_rate` "
-                    f"(now {settings.learning_rate}), or set `precision: fp32` (now {settings.precision})."
-                )
+                raise _diverged("the loss", step + 1, epoch + 1, settings)
             context.progress(len(order) * epoch + step + 1, len(order) * settings.epochs)
     return mean
+
+
+def _diverged(what: str, steps: int, epoch: int, settings: Settings) -> BenchmarkError:
+    return BenchmarkError(
+        f"{what} is not a number after {steps} steps of epoch {epoch}. Lower `learning_rate` "
+        f"(now {settings.learning_rate}), or set `precision: fp32` (now {settings.precision})."
+    )
 
 
 def _schedule(done: float, warmup: float) -> float:
@@ -241,9 +252,12 @@ class _Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _signature(pairs: Pairs, settings: Settings, seed: int) -> str:
-    """Says whether a checkpoint is of this very training."""
-    digest = hashlib.sha256(json.dumps([asdict(settings), seed]).encode())
+def _signature(model: Module, pairs: Pairs, settings: Settings, seed: int) -> str:
+    """Says whether a checkpoint is of this very training: of the model as it is before the first step, as well."""
+    digest = hashlib.sha256(json.dumps([asdict(settings), seed, repr(model)]).encode())
+    for name, weight in model.state_dict().items():
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
     for part in (pairs.inputs.tokens, pairs.inputs.start, pairs.inputs.length, pairs.targets):
         digest.update(part.cpu().numpy().tobytes())
     return digest.hexdigest()
