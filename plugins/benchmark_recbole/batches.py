@@ -185,16 +185,18 @@ class Seen:
 
     keys: Longs
     n_items: int
+    everything: NDArray[np.bool_]
+    """(users,) whether a history holds all items."""
 
     @classmethod
     def of(cls, histories: Ragged, n_items: int) -> Seen:
-        return cls(np.unique(histories.rows * n_items + histories.values), n_items)
+        keys = np.unique(histories.rows * n_items + histories.values)
+        return cls(keys, n_items, np.bincount(keys // n_items, minlength=len(histories)) == n_items)
 
     def negatives(self, users: Longs, rng: np.random.Generator) -> Longs:
         """One RecBole item per user, uniform over those not in the history (over all, for a user who has them all)."""
         items = rng.integers(self.n_items, size=len(users))
-        everything = np.bincount(self.keys // self.n_items, minlength=int(users.max()) + 1)[users] == self.n_items
-        open_ = np.flatnonzero(self.holds(users, items) & ~everything)
+        open_ = np.flatnonzero(self.holds(users, items) & ~self.everything[users])
         while len(open_):
             items[open_] = rng.integers(self.n_items, size=len(open_))
             open_ = open_[self.holds(users[open_], items[open_])]

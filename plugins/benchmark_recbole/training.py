@@ -99,7 +99,6 @@ def train(
         _tell(context, plan, epoch, loss, value)
     module.load_state_dict(best)
     module.eval()
-    _save(context.workdir / "weights.pt", best)
     context.record("best_epoch", progress.best_epoch)
     context.record("epochs", progress.epoch)
 
