@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from benchmark import BenchmarkError
@@ -106,15 +106,19 @@ def _held(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     give_up = time.monotonic() + LOCK_SECONDS
     with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    raise TimeoutError(f"another process has held {path} for {LOCK_SECONDS:.0f} seconds") from None
-                time.sleep(0.02)
+        while not _lock(file):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"another run is logging to it and has held {path} for {LOCK_SECONDS:.0f} seconds")
+            time.sleep(0.02)
         yield
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -265,5 +264,7 @@ class Tracker:
 def _plan_key(plan: Plan) -> str:
     """The same for runs that may continue each other: one suite, one set of cells, one results folder."""
     cells = [[cell.name, cell.fingerprint] for cell in plan.cells]
-    place = [socket.gethostname(), str(plan.results.resolve())]
-    return entries.short_hash([plan.suite.model_dump(mode="json"), cells, list(plan.marks), place])
+    # Not the host: a container that is started again has another name, and its parent run is to be found.
+    return entries.short_hash(
+        [plan.suite.model_dump(mode="json"), cells, list(plan.marks), str(plan.results.resolve())]
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -478,6 +479,26 @@ def test_a_store_that_cannot_be_used_is_refused_before_training(home: Path, trac
     assert "--tracking off" in text
     assert "secret" not in text
     assert len(text.splitlines()) == 1
+
+
+def test_a_store_that_another_run_holds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_in(home)
+    run(plan, {})
+    monkeypatch.setattr("benchmark_mlflow.store.LOCK_SECONDS", 0.1)
+    with next(home.rglob("mlflow.db.lock")).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BenchmarkError, match="another run is logging to it"):
+            benchmark_mlflow.benchmark_suite_started(plan)
+
+
+def test_a_container_that_is_started_again_finds_its_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_in(home)
+    benchmark_mlflow.benchmark_suite_started(plan)
+    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[0], result(plan, CELLS[0]))
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    run(plan, {CELLS[1]: result(plan, CELLS[1])})
+    parents, children = runs_of(plan)
+    assert (len(parents), len(children)) == (1, 2)
 
 
 def test_a_deleted_experiment_is_named_with_the_way_back(home: Path) -> None:
