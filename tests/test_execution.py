@@ -172,7 +172,14 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
     (tmp_path / "s.yaml").write_text(SLOW.replace("0.3", "0.1").replace("0.5", "60"))
     words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "out", "--tracking", "off"]
     process = subprocess.Popen(
-        words, cwd=tmp_path, env=faulty_environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        words,
+        cwd=tmp_path,
+        env=faulty_environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and so would everything that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     cells = tmp_path / "out" / "slow" / "cells" / "Board"
     deadline = time.monotonic() + 60
