@@ -21,6 +21,7 @@ ORDER = [
     "hashing",
     "types",
     "ranking",
+    "normal_form",
     "protocol",
     "hookspecs",
     "parameters",
