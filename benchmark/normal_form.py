@@ -45,6 +45,11 @@ def check_log(name: str, log: Log) -> None:
         if values.dtype.kind not in kinds:
             wanted = {"iu": "integers", "f": "floats", "O": "str objects"}[kinds]
             raise ContractError(f"{where}: '{column}' must hold {wanted}, not {values.dtype}.")
+        if (
+            kinds == "O"
+            and (odd := next((i for i, v in enumerate(values) if not isinstance(v, str)), None)) is not None
+        ):
+            raise BenchmarkError(f"{where}: '{column}' is {values[odd]!r} in row {odd}, which is no text; give it one.")
         if len(values) != len(like):
             raise ContractError(f"{where}: '{column}' has {len(values)} rows where {len(like)} belong together.")
     if len(log.catalog.attributes) != len(log.catalog):

@@ -190,6 +190,7 @@ def test_leak_share_is_the_training_that_is_later_than_the_request() -> None:
         ({"item": np.array([0, 9, 2], dtype=np.int32)}, r"'item' is 9 in row 1; known: 0 to 2"),
         ({"user": np.array([0, 0, -1], dtype=np.int32)}, r"'user' is -1 in row 2"),
         ({"users": strings(["u0", "u0"])}, r"'users' has 1 ids twice, the first is 'u0'"),
+        ({"users": np.array([np.nan, "u1"], dtype=object)}, r"'users' is nan in row 0, which is no text"),
         ({"interaction_part": np.array([0, 1, 3], dtype=np.int8)}, r"'interaction_part' is 3 in row 2"),
         ({"interaction_part": np.array([0, 1, 0], dtype=np.int8)}, r"the test part of recommendation is empty"),
         ({"user": np.array([0, 0, 1], dtype=np.int32), "users": strings(["a", "b"])}, r"validation part .* is empty"),
