@@ -56,6 +56,11 @@ def test_every_module_says_what_it_holds() -> None:
         assert first_sentence(path), f"{path} opens without a sentence"
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert "BENCH_" not in README
+    assert "<!-- end of leaderboard -->" in README
+
+
 def test_every_suite_is_described() -> None:
     for path in (ROOT / "suites").glob("*.yaml"):
         assert f"| `{path.stem}` |" in README
