@@ -109,31 +109,45 @@ def make_plan(
         datasets[choice.name] = split_log(choice.name, log, protocol_settings(suite))
         if limit is not None:
             datasets[choice.name] = limit_requests(datasets[choice.name], limit)
+    versions = {choice.name: _versions(registry.offer("model", choice.use)) for choice in suite.models}
+    files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
     cells = []
     for data in suite.datasets:
         dataset = datasets[data.name]
         for choice in suite.models:
-            offer = registry.offer("model", choice.use)
             answers = tuple(task for task in dataset.tasks if task in tasks[choice.name])
             if not answers:
                 raise BenchmarkError(
                     f"model '{choice.name}' does {' and '.join(sorted(tasks[choice.name]))}, but data set "
                     f"'{data.name}' has only {' and '.join(dataset.tasks)}. Take one of them out of the suite."
                 )
-            for seed in suite.seeds:
-                cells.append(
-                    _cell(
-                        data,
-                        choice,
-                        seed,
-                        answers,
-                        dataset,
-                        params,
-                        _versions(offer),
-                        suite,
-                        chosen_device,
-                    )
+            identity = {
+                "data": dataset.digest,
+                "model": choice.use,
+                "params": params["model", choice.name],
+                "tasks": answers,
+                "versions": versions[choice.name],
+                "files": files[choice.name],
+                "depth": suite.depth,
+                "threads": suite.threads,
+                "device": chosen_device.partition(":")[0],
+            }
+            cells += [
+                Cell(
+                    dataset=data.name,
+                    model=choice.name,
+                    seed=seed,
+                    tasks=answers,
+                    fingerprint=_fingerprint({**identity, "seed": seed}),
+                    digest=dataset.digest,
+                    dataset_use=data.use,
+                    dataset_params=params["dataset", data.name],
+                    model_use=choice.use,
+                    model_params=params["model", choice.name],
+                    versions=versions[choice.name],
                 )
+                for seed in suite.seeds
+            ]
     marks = ([f"partial: --limit {limit}"] if limit is not None else []) + (["reduced scale"] if suite.reduced else [])
     return Plan(
         suite=suite,
@@ -249,46 +263,14 @@ def _versions(offer: Offer) -> dict[str, str]:
 
 
 def _files(params: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Name, size and time of every file that a parameter points to: a checkpoint trained again is another one."""
-    paths = [Path(value) for value in params.values() if isinstance(value, str) and value and Path(value).exists()]
+    """Name, size and time of every file that a parameter points to: a checkpoint trained again is another one.
+
+    A path is what holds a slash: a word such as `search` must not change its meaning with the folder one stands in.
+    """
+    paths = [Path(value) for value in params.values() if isinstance(value, str) and "/" in value]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
 
-def _cell(
-    data: Choice,
-    choice: Choice,
-    seed: int,
-    tasks: tuple[Task, ...],
-    dataset: Dataset,
-    params: Mapping[tuple[Kind, str], dict[str, Any]],
-    versions: Mapping[str, str],
-    suite: Suite,
-    device: str,
-) -> Cell:
-    identity = {
-        "data": dataset.digest,
-        "model": choice.use,
-        "params": params["model", choice.name],
-        "seed": seed,
-        "tasks": tasks,
-        "versions": versions,
-        "files": _files(params["model", choice.name]),
-        "depth": suite.depth,
-        "threads": suite.threads,
-        "device": device.partition(":")[0],
-    }
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return Cell(
-        dataset=data.name,
-        model=choice.name,
-        seed=seed,
-        tasks=tasks,
-        fingerprint=fingerprint,
-        digest=dataset.digest,
-        dataset_use=data.use,
-        dataset_params=params["dataset", data.name],
-        model_use=choice.use,
-        model_params=params["model", choice.name],
-        versions=versions,
-    )
+def _fingerprint(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

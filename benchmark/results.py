@@ -128,17 +128,12 @@ def _read_table(path: Path) -> pa.Table:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a folder's lock; gives False where another process has it and `wait` is off. A dead holder's lock is
-    free."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, waiting for another process that has it. A dead holder's lock is free."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sweep_temporary(folder: Path) -> None:
