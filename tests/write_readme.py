@@ -50,7 +50,19 @@ def excerpt(board: dict[str, Any]) -> str:
             said = format(published["value"], ".3f") if published else ""
             lines.append(f"| {model} | {' | '.join(cells)} | {said} |")
         lines.append("")
-    return "\n".join(lines).rstrip()
+    return "\n".join([*lines, decided(board["claims"])])
+
+
+def decided(claims: list[dict[str, Any]]) -> str:
+    """The claims of the paper by verdict, undecided ones about the joint model with what was seen and could be seen."""
+    verdicts = {v: [c for c in claims if c["verdict"] == v] for v in ("holds", "fails", "undecided")}
+    texts = [f"Of {len(claims)} claims of Table 5, {len(verdicts['holds'])} hold, {len(verdicts['fails'])} fail:"]
+    texts += [f"- fails: {c['text']} ({c['expect']}, {c['measured']['difference']:+.3f})" for c in verdicts["fails"]]
+    for claim in verdicts["undecided"]:
+        if claim["id"] in ("joint-helps-rec", "joint-helps-search"):
+            seen = f"{claim['measured']['difference']:+.3f}; {claim['resolvable']:.3f} could be seen"
+            texts.append(f"- undecided: {claim['text']} ({claim['expect']}, {seen})")
+    return "\n".join(texts)
 
 
 def rendered(readme: str, board: dict[str, Any] | None = None) -> str:

@@ -98,7 +98,7 @@ def _outcome(folder: Path, exit_code: int | None) -> str:
 def _work(folder: str, pipe: Connection) -> None:
     """The life of a worker. Its output goes to the cell's log, at the level of file descriptors: libraries print
     too."""
-    from benchmark.execution.worker import finite, run_and_record
+    from benchmark.execution.worker import numbers, run_and_record
 
     # Ctrl-C reaches the whole group; the runner decides what happens to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -109,7 +109,7 @@ def _work(folder: str, pipe: Connection) -> None:
 
     def tell(phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
         with contextlib.suppress(OSError, ValueError):
-            pipe.send((phase, int(step), int(total), finite(values)))
+            pipe.send((phase, int(step), int(total), numbers(values)))
 
     error = run_and_record(Path(folder), tell)
     sys.stdout.flush()

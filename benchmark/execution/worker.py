@@ -160,7 +160,7 @@ def run_and_record(folder: Path, progress: Progress | None = None) -> str:
     return ""
 
 
-def finite(values: Mapping[str, Any]) -> dict[str, float]:
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """The values that are numbers; a progress message crosses a pipe and must be plain."""
     return {k: float(v) for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
 
