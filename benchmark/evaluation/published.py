@@ -21,7 +21,11 @@ class PublishedValue:
 
 
 class PublishedTable(Part):
-    """One column of a printed table: `values` maps a row's name to its number."""
+    """One column of a printed table: `values` maps a row's name to its number.
+
+    `source` says who measured it where that is not the paper itself: a reproduction, shown apart, whose `table` says
+    where it stands. `page` is 0 where there are none.
+    """
 
     table: str
     page: int
@@ -32,6 +36,7 @@ class PublishedTable(Part):
     data: str
     values: dict[str, float]
     note: str = ""
+    source: str = ""
 
 
 class Published(Part):
@@ -41,10 +46,13 @@ class Published(Part):
     tables: list[PublishedTable]
 
     def find(self, dataset: str, task: Task, slice_name: str, metric: str, name: str) -> PublishedValue | None:
-        """The printed number of a row, or None where the paper has none."""
+        """The number that the paper prints for a row, or None where it has none; reproductions are not looked at."""
         for t in self.tables:
+            if t.source:
+                continue
             if (t.dataset, t.task, t.slice, t.metric) == (dataset, task, slice_name, metric) and name in t.values:
-                return PublishedValue(t.values[name], f"{self.paper}, {t.table}, page {t.page}; measured on {t.data}")
+                page = f", page {t.page}" if t.page else ""
+                return PublishedValue(t.values[name], f"{self.paper}, {t.table}{page}; measured on {t.data}")
         return None
 
 
