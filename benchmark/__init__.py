@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.errors import BenchmarkError, ContractError, NotFittedError
+    from benchmark.errors import BenchmarkError, ContractError, MissingDataError, NotFittedError
     from benchmark.evaluation.leaderboard import Leaderboard
     from benchmark.hashing import tie_break
     from benchmark.hookspecs import hookimpl
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "benchmark.errors": ("BenchmarkError", "ContractError", "NotFittedError"),
+    "benchmark.errors": ("BenchmarkError", "ContractError", "MissingDataError", "NotFittedError"),
     "benchmark.evaluation.leaderboard": ("Leaderboard",),
     "benchmark.hashing": ("tie_break",),
     "benchmark.hookspecs": ("hookimpl",),
@@ -84,6 +84,7 @@ __all__ = [
     "Leaderboard",
     "Log",
     "Metric",
+    "MissingDataError",
     "Model",
     "NotFittedError",
     "Plan",

@@ -62,7 +62,8 @@ def lint(plan: Plan) -> Iterator[str]:
             )
         tied = dataset.facts.get("tied_target_share")
         if tied:
-            yield f"{name}: for {tied:.0%} of the users the target shares its time with another item; a hash decides."
+            by = "the file's order" if dataset.facts.get("ties") == "file" else "a hash"
+            yield f"{name}: for {tied:.0%} of the users the target shares its time with another item; {by} decides."
         for task in dataset.test:
             new = dataset.facts.get(f"test_items_not_in_training_{task}")
             if new:
@@ -89,7 +90,7 @@ def print_data(suite: Suite, registry: Registry) -> int:
         try:
             plugins.check_requirements(offer)
             log = plugins.build(offer, params)
-            dataset = split_log(choice.name, log, protocol_settings(suite))
+            dataset = split_log(choice.name, log, protocol_settings(suite, choice))
         except BenchmarkError as error:
             missing += 1
             sys.stdout.write(f"  missing: {error}\n")

@@ -14,6 +14,10 @@ class NotFittedError(BenchmarkError):
     """`rank` was called before `fit`."""
 
 
+class MissingDataError(BenchmarkError):
+    """The files of a data set are not here. A suite can go on without a data set that it calls optional."""
+
+
 class ContractError(BenchmarkError):
     """A plugin broke the contract it signed: a wrong shape, an unknown item, a score that is not a number."""
 

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from benchmark import __version__, plugins
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, MissingDataError
 from benchmark.evaluation.claims import check_claims
 from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.suite import Choice, Suite, results_name
+from benchmark.suite import Choice, DataChoice, Suite, results_name
 from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task
 
 
@@ -77,7 +77,7 @@ def make_plan(
     metrics = check_scoring(suite, source, registry)
     mistakes: list[str] = []
     params = {}
-    kinds: tuple[tuple[Kind, list[Choice]], ...] = (("dataset", suite.datasets), ("model", suite.models))
+    kinds: tuple[tuple[Kind, Sequence[Choice]], ...] = (("dataset", suite.datasets), ("model", suite.models))
     for kind, choices in kinds:
         for choice in choices:
             try:
@@ -88,7 +88,7 @@ def make_plan(
         raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
     tasks = {choice.name: _tasks(choice, registry, params["model", choice.name]) for choice in suite.models}
     chosen_device = pick_device(device)
-    wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds}
+    wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds if d.wants(m.name)}
     for pattern in only:
         if not any(_matches([pattern], *key) for key in wanted):
             raise BenchmarkError(
@@ -101,20 +101,31 @@ def make_plan(
             offer = registry.offer("model", choice.use)
             plugins.check_requirements(offer)
             requires.update(getattr(plugins.resolve(offer), "requires", ()))
-    datasets = {}
-    for choice in suite.datasets:
-        offer = registry.offer("dataset", choice.use)
+    datasets: dict[str, Dataset] = {}
+    missing: dict[str, BenchmarkError] = {}
+    for data in suite.datasets:
+        offer = registry.offer("dataset", data.use)
         plugins.check_requirements(offer)
-        log = plugins.build(offer, params["dataset", choice.name])
-        datasets[choice.name] = split_log(choice.name, log, protocol_settings(suite))
+        try:
+            log = plugins.build(offer, params["dataset", data.name])
+        except MissingDataError as error:
+            if not data.optional:
+                raise
+            missing[data.name] = error
+            continue
+        datasets[data.name] = split_log(data.name, log, protocol_settings(suite, data))
         if limit is not None:
-            datasets[choice.name] = limit_requests(datasets[choice.name], limit)
+            datasets[data.name] = limit_requests(datasets[data.name], limit)
+    if not datasets:
+        raise BenchmarkError("\n".join(str(error) for error in missing.values()))
     versions = {choice.name: _versions(registry.offer("model", choice.use)) for choice in suite.models}
     files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
     cells = []
     for data in suite.datasets:
-        dataset = datasets[data.name]
+        dataset = datasets.get(data.name)
         for choice in suite.models:
+            if dataset is None or not data.wants(choice.name):
+                continue
             answers = tuple(task for task in dataset.tasks if task in tasks[choice.name])
             if not answers:
                 raise BenchmarkError(
@@ -148,7 +159,10 @@ def make_plan(
                 )
                 for seed in suite.seeds
             ]
-    marks = ([f"partial: --limit {limit}"] if limit is not None else []) + (["reduced scale"] if suite.reduced else [])
+    marks = [f"partial: --limit {limit}"] if limit is not None else []
+    marks += ["reduced scale"] if suite.reduced else []
+    marks += [f"without {name}: its files are not here" for name in missing]
+    marks += [f"{name}: {d.facts['remark']}" for name, d in datasets.items() if d.facts.get("remark")]
     return Plan(
         suite=suite,
         source=source,
@@ -214,9 +228,9 @@ def limit_requests(dataset: Dataset, n: int) -> Dataset:
     return replace(dataset, test={task: first(split) for task, split in dataset.test.items()}, digest=digest)
 
 
-def protocol_settings(suite: Suite) -> ProtocolSettings:
-    """The protocol as the suite has it."""
-    return ProtocolSettings(**suite.protocol.model_dump(), mask_seen=suite.mask_seen)
+def protocol_settings(suite: Suite, data: DataChoice) -> ProtocolSettings:
+    """The protocol of this data set."""
+    return ProtocolSettings(**(data.protocol or suite.protocol).model_dump(), mask_seen=suite.mask_seen)
 
 
 def _checked_metric(spec: str, registry: Registry, depth: int) -> BoundMetric:

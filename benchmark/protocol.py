@@ -26,7 +26,8 @@ class ProtocolSettings:
 
     `split` divides the interactions: leave-one-out by time (Penha 2024, section 5: test = a user's last, validation =
     the one before), `ratio` of each user's interactions, or `global-time` (what happened before one moment trains, for
-    everybody). `valid_share` and `test_share` are shares of interactions (ratio, global-time) and, for search, of the
+    everybody). `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1:
+    0.05). `valid_share` and `test_share` are shares of interactions (ratio, global-time) and, for search, of the
     queries, whose training, validation and test sets are disjoint. `seed` orders items and partitions queries.
     """
 
@@ -35,6 +36,7 @@ class ProtocolSettings:
     max_prefixes_per_user: int | None = None
     valid_share: float = 0.1
     test_share: float = 0.1
+    unseen_share: float = 0.0
     mask_seen: bool = False
     seed: int = 0
 
@@ -52,6 +54,8 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     given = len(log.user), len(log.queries)
     log = in_normal_order(log, settings.seed)
     part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
+    if settings.unseen_share:
+        log, part = _hide_items(log, part, settings)
 
     trains = part == TRAIN
     lengths = np.bincount(log.user[trains], minlength=len(log.users))
@@ -81,6 +85,7 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         **log.facts,
         **dataclasses.asdict(settings),
         "items": len(log.catalog),
+        "ties": log.ties,
         **(_interaction_facts(log, part, test["recommendation"], given[0]) if len(log.user) else {}),
         **(_query_facts(train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
     }
@@ -98,6 +103,8 @@ def _check_settings(settings: ProtocolSettings) -> None:
             f"protocol valid_share {settings.valid_share} and test_share {settings.test_share} leave nothing to train "
             "on; their sum must be below 1."
         )
+    if not 0 <= settings.unseen_share < 1:
+        raise BenchmarkError(f"protocol unseen_share is {settings.unseen_share}; give a share from 0 to below 1.")
     for key in ("max_history", "max_prefixes_per_user"):
         value = getattr(settings, key)
         if value is not None and value < 1:
@@ -128,6 +135,23 @@ def _interaction_parts(log: Log, settings: ProtocolSettings) -> Parts:
     part[(from_end <= (tests + valids)[log.user]) & enough[log.user]] = VALID
     part[(from_end <= tests[log.user]) & enough[log.user]] = TEST
     return part
+
+
+def _hide_items(log: Log, part: Parts, settings: ProtocolSettings) -> tuple[Log, Parts]:
+    """The log without every interaction with some of the test items that is not itself a test target."""
+    tested = np.unique(log.item[part == TEST])
+    rng = np.random.default_rng(settings.seed)
+    hidden = rng.choice(tested, size=round(settings.unseen_share * len(tested)), replace=False)
+    keep = (part == TEST) | ~np.isin(log.item, hidden)
+    given = log.interaction_part
+    log = replace(
+        log,
+        user=log.user[keep],
+        item=log.item[keep],
+        time=log.time[keep],
+        interaction_part=None if given is None else given[keep],
+    )
+    return log, part[keep]
 
 
 def _query_parts(name: str, log: Log, settings: ProtocolSettings) -> Parts:

@@ -272,7 +272,11 @@ def _ragged(column: Any, grades: Any = None) -> Ragged:
 # ---------------------------------------------------------------- cells
 
 
-def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking) -> None:
+def _ranking_path(folder: Path, task: Task, variant: str = "") -> Path:
+    return folder / f"ranking-{task}{'@' * bool(variant)}{_safe(variant)}.parquet"
+
+
+def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking, variant: str = "") -> None:
     """Items are row numbers of the data set's items.parquet, best first, -1 behind the last one."""
     import pyarrow as pa
 
@@ -282,13 +286,13 @@ def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking)
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), depth)
 
     _write_table(
-        folder / f"ranking-{task}.parquet",
+        _ranking_path(folder, task, variant),
         {"request": requests.ids, "items": fixed(ranking.items), "scores": fixed(ranking.scores)},
     )
 
 
-def load_ranking(folder: Path, task: Task) -> Ranking:
-    table = _read_table(folder / f"ranking-{task}.parquet")
+def load_ranking(folder: Path, task: Task, variant: str = "") -> Ranking:
+    table = _read_table(_ranking_path(folder, task, variant))
     n = table.num_rows
     return Ranking(_flat(table["items"], np.int32).reshape(n, -1), _flat(table["scores"], np.float32).reshape(n, -1))
 
@@ -338,7 +342,8 @@ def save_scores(folder: Path, task: Task, requests: Strings, values: Mapping[str
 def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:
     """Say that the cell is finished. Every other file is on the disk already; read back as a last check."""
     for task in cell.tasks:
-        load_ranking(folder, task)
+        for variant in ("", *content.get("variants", ())):
+            load_ranking(folder, task, variant)
     forget_failure(folder)
     write_json(folder / "cell.json", {**asdict(cell), **content})
 
@@ -355,7 +360,8 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or content.get("fingerprint") != cell.fingerprint:
         return None
-    whole = all((folder / f"ranking-{task}.parquet").is_file() for task in cell.tasks)
+    variants = ("", *content.get("variants", ()))
+    whole = all(_ranking_path(folder, task, variant).is_file() for task in cell.tasks for variant in variants)
     return content if whole else None
 
 

@@ -24,7 +24,7 @@ from benchmark.plan import Plan, check_scoring, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
 from benchmark.suite import Suite, check_names
-from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Ranking, Task
+from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Task
 
 
 class Watcher(Protocol):
@@ -257,11 +257,16 @@ def default_jobs(plan: Plan) -> int:
 
 
 def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: Watcher) -> Iterator[Analysis]:
+    def folder(cell: Cell) -> Path:
+        return results.cell_folder(plan.results, cell)
+
     given = AnalysisInput(
         datasets=list(plan.datasets),
         cells=finished,
         dataset=lambda name: plan.datasets[name],
-        ranking=lambda cell, task: _ranking(plan, cell, task),
+        ranking=lambda cell, task, variant="": results.load_ranking(folder(cell), task, variant),
+        variants=lambda cell: _left(folder(cell), cell, "variants"),
+        facts=lambda cell: _left(folder(cell), cell, "facts"),
     )
     for name in plan.suite.analyses:
         try:
@@ -270,8 +275,9 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
             watcher.warned(f"analysis '{name}' failed: {type(error).__name__}: {error}")
 
 
-def _ranking(plan: Plan, cell: Cell, task: Task) -> Ranking:
-    return results.load_ranking(results.cell_folder(plan.results, cell), task)
+def _left(folder: Path, cell: Cell, what: str) -> Any:
+    """What a finished cell left under this name; a cell of an older version may have left nothing."""
+    return (results.read_cell(folder, cell) or {}).get(what, {})
 
 
 def _warn(watcher: Watcher, failed: Sequence[tuple[Any, Exception]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import fnmatch
 import itertools
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,6 +44,34 @@ class Choice(Part):
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
 
 
+class ProtocolModel(Part):
+    """`benchmark.protocol.ProtocolSettings`, as it is written in a suite."""
+
+    split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
+    max_history: int | None = Field(50, ge=1)
+    max_prefixes_per_user: int | None = Field(None, ge=1)
+    valid_share: float = Field(0.1, gt=0, lt=1)
+    test_share: float = Field(0.1, gt=0, lt=1)
+    unseen_share: float = Field(0.0, ge=0, lt=1)
+    seed: int = 0
+
+
+class DataChoice(Choice):
+    """A data set, which models run on it, and what it has of its own in the protocol."""
+
+    models: list[str] = []
+    """Names or patterns (`TIGER*`) of the models that run on it; empty: all."""
+    protocol: ProtocolModel | None = None
+    """As written, what differs from the suite's protocol; as resolved, all of it. None: the suite's."""
+    optional: bool = False
+    """True: where its files are not here, the suite runs without it, and the report says so."""
+
+    def wants(self, model: str) -> bool:
+        """Whether this model runs on it."""
+        # A name such as SASRec[CE] is itself a pattern to fnmatch, so an exact name always matches.
+        return not self.models or any(p == model or fnmatch.fnmatchcase(model, p) for p in self.models)
+
+
 class Comparison(Part):
     """One model tested against each of several baselines."""
 
@@ -74,17 +103,6 @@ class Claim(Part):
     expect: str
 
 
-class ProtocolModel(Part):
-    """`benchmark.protocol.ProtocolSettings`, as it is written in a suite."""
-
-    split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
-    max_history: int | None = Field(50, ge=1)
-    max_prefixes_per_user: int | None = Field(None, ge=1)
-    valid_share: float = Field(0.1, gt=0, lt=1)
-    test_share: float = Field(0.1, gt=0, lt=1)
-    seed: int = 0
-
-
 class Suite(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = ""
@@ -92,7 +110,7 @@ class Suite(Part):
     """The profile these settings are of; in the file, the one that runs by default."""
     reduced: bool = False
     """True where a profile runs on less data or smaller models than the paper; its verdicts say so."""
-    datasets: list[Choice] = Field(min_length=1)
+    datasets: list[DataChoice] = Field(min_length=1)
     models: list[Choice] = Field(min_length=1)
     metrics: list[str] = Field(min_length=1)
     slices: list[SliceName] = Field(default=["all"], min_length=1)
@@ -217,11 +235,20 @@ def load_suite(
         for kind in NAMED:
             if isinstance(raw.get(kind), list):
                 raw[kind] = [e for entry in raw[kind] for e in _sweep(entry)]
+        _whole_protocols(raw)
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         raise BenchmarkError("\n".join(_explain(file, e) for e in error.errors())) from error
     check_names(suite, file.path)
     return suite, file.path
+
+
+def _whole_protocols(raw: dict[str, Any]) -> None:
+    """Lay what a data set has of its own in the protocol over the suite's, so that a resolved suite says it all."""
+    common = raw.get("protocol") or {}
+    for entry in raw["datasets"] if isinstance(raw.get("datasets"), list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("protocol"), dict) and isinstance(common, dict):
+            entry["protocol"] = {**common, **entry["protocol"]}
 
 
 def _name_entries(raw: dict[str, Any]) -> None:
@@ -358,6 +385,10 @@ def check_names(suite: Suite, path: Path) -> None:
         if model == baseline:
             raise BenchmarkError(f"{path}: compare tests '{model}' against itself.")
     models = [choice.name for choice in suite.models]
+    for data in suite.datasets:
+        for pattern in data.models:
+            if pattern not in models and not fnmatch.filter(models, pattern):
+                raise unknown("model", pattern, models, f"data set '{data.name}' of {path}")
     for comparison in suite.compare:
         for name in (comparison.model, *comparison.against):
             if name not in models:

@@ -6,8 +6,9 @@ import copy
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,9 @@ def check_model(
         reached[task] = _check_success(first, split, wanted, len(data.train.catalog))
         _check_requests(first, data, task, wanted)
         _check_batches(first, split.requests, len(data.train.catalog))
+        for variant in variants(first):
+            rank = partial(first.rank_variant, variant)  # type: ignore[attr-defined]
+            _rank(rank, split.requests, 10, len(data.train.catalog), f"variant '{variant}'")
     _check_refit(first, make, tasks, device, seed)
     return reached
 
@@ -243,6 +247,19 @@ def _is_in(items: NDArray[np.int32], rows: Ragged, n_items: int) -> NDArray[np.b
     return np.asarray(keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted)
 
 
+def variants(model: Model) -> tuple[str, ...]:
+    """The names of a model's further rankings; none for a model that has no such thing. Raises ContractError."""
+    names = getattr(model, "variants", ())
+    _require(
+        isinstance(names, Sequence)
+        and all(isinstance(name, str) and name for name in names)
+        and len(set(names)) == len(names),
+        f"variants is {names!r}; it must be a list of different names",
+    )
+    _require(not names or hasattr(model, "rank_variant"), "a model with variants needs rank_variant")
+    return tuple(names)
+
+
 def _maker(model: Model | Callable[[], Model]) -> Callable[[], Model]:
     if not inspect.isclass(model) and isinstance(model, Model):
         return lambda: copy.deepcopy(model)
@@ -278,10 +295,12 @@ def _check_not_fitted(model: Model, requests: Requests) -> None:
     raise ContractError("rank before fit must raise NotFittedError; it returned a ranking")
 
 
-def _rank(model: Model, requests: Requests, k: int, n_items: int, case: str) -> Ranking:
+def _rank(
+    model: Model | Callable[[Requests, int], Ranking], requests: Requests, k: int, n_items: int, case: str
+) -> Ranking:
     before = copy.deepcopy(requests)
     try:
-        ranking = model.rank(requests, k)
+        ranking = model.rank(requests, k) if isinstance(model, Model) else model(requests, k)
     except Exception as error:
         raise ContractError(f"{requests.task}, {case}: rank raised {type(error).__name__}: {error}") from error
     check_ranking(ranking, requests, k, n_items, f"{requests.task}, {case}")

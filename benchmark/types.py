@@ -352,6 +352,9 @@ class Model(Protocol):
 
     `tasks` is a class attribute, or an attribute of the instance where a parameter decides it. A class may also state
     `requires`, the names of the modules it imports when it works (checked before anything trains).
+
+    A model may offer further rankings of the same requests, other ways to ask what was trained once: `variants`, their
+    names, and `rank_variant(variant, requests, k)`. They are stored for analyses and are not on the leaderboard.
     """
 
     @property
@@ -434,21 +437,25 @@ class Scores:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A table for the report; `note` stands below it."""
+    """A table for the report, `note` below it, and a `figure` above it: the text of an SVG file, empty for none."""
 
     title: str
     table: pd.DataFrame
     note: str = ""
+    figure: str = ""
 
 
 @dataclass(frozen=True)
 class AnalysisInput:
-    """What an analysis may look at: the data sets by name, and the ranking of every finished cell by (cell, task).
+    """What an analysis may look at: the data sets by name, and what every finished cell left.
 
-    `dataset(name)` and `ranking(cell, task)` read from disk when they are called.
+    `dataset(name)` and `ranking(cell, task)` read from disk when they are called; `ranking(cell, task, variant)` is one
+    of the cell's further rankings, whose names `variants(cell)` gives. `facts(cell)` is what the model recorded.
     """
 
     datasets: Sequence[str]
     cells: Sequence[Cell]
     dataset: Callable[[str], Dataset]
-    ranking: Callable[[Cell, Task], Ranking]
+    ranking: Callable[..., Ranking]
+    variants: Callable[[Cell], Sequence[str]] = lambda cell: ()
+    facts: Callable[[Cell], Mapping[str, Any]] = lambda cell: {}

@@ -8,7 +8,7 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import check_claims, evaluate_claims, parse_expectation
 from benchmark.evaluation.published import load_published
-from benchmark.suite import Choice, Claim, Significance, Suite, Where, load_suite, shipped_suites
+from benchmark.suite import Choice, Claim, DataChoice, Significance, Suite, Where, load_suite, shipped_suites
 from benchmark.types import Floats
 
 GOOD = np.tile([1.0, 1.0, 0.0, 1.0], 25)
@@ -20,7 +20,7 @@ def suite(*expectations: str, correction: str = "holm", reduced: bool = False) -
     return Suite(
         name="s",
         reduced=reduced,
-        datasets=[Choice(use="movielens", name="ML")],
+        datasets=[DataChoice(use="movielens", name="ML")],
         models=[Choice(use="x", name=name) for name in ("Gen_R+S", "Gen_R", "SASRec[CE]", "Gone")],
         metrics=["R@30"],
         significance=Significance.model_validate({"correction": correction}),

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.published import Published, load_published
-from benchmark.suite import Choice, Claim, Comparison, Suite, Where
+from benchmark.suite import Choice, Claim, Comparison, DataChoice, Suite, Where
 from benchmark.types import Cell, Scores, Task
 
 SHIPPED = Path(__file__).parent.parent / "suites" / "published"
@@ -23,7 +23,7 @@ SHIPPED = Path(__file__).parent.parent / "suites" / "published"
 def suite(**changes: Any) -> Suite:
     fields: dict[str, Any] = {
         "name": "tiny",
-        "datasets": [Choice(use="movielens", name="ML")],
+        "datasets": [DataChoice(use="movielens", name="ML")],
         "models": [
             Choice(use="popular", name="Pop"),
             Choice(use="gen", name="Gen_R"),

@@ -16,7 +16,7 @@ from benchmark.evaluation.published import Published
 from benchmark.report import console, html, latex, markdown, tables
 from benchmark.report.files import report_files, write_report
 from benchmark.report.layout import number, probability
-from benchmark.suite import Choice, Claim, Comparison, Suite, Where
+from benchmark.suite import Choice, Claim, Comparison, DataChoice, Suite, Where
 from benchmark.types import Analysis, Cell, Scores
 
 METRICS = ("R@30", "nDCG@10", "ARP@10")
@@ -49,7 +49,7 @@ def board(seeds: int = 1, coverage: float = 1.0) -> Leaderboard:
         name="tiny",
         title="One task & the other",
         reduced=True,
-        datasets=[Choice(use="movielens", name="ML")],
+        datasets=[DataChoice(use="movielens", name="ML")],
         models=[Choice(use="x", name=name) for name in (NASTY, "Gen_R", "Joint", "Lost")],
         metrics=list(METRICS),
         slices=["all", "torso"],

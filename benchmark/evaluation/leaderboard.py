@@ -265,9 +265,15 @@ def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
 def _untested(suite: Suite, pools: Mapping[Place, Pool], failures: Sequence[Failure]) -> Iterator[Untested]:
     finished = {(place[0], place[3]) for place in pools}
     failed = {(f.dataset, f.model) for f in failures}
-    for dataset in _names(suite.datasets):
+    ran = {place[0] for place in finished | failed}
+    for data in suite.datasets:
+        dataset = data.name
+        if data.optional and dataset not in ran:
+            continue
         for entry in suite.compare:
             for baseline in entry.against:
+                if not (data.wants(entry.model) and data.wants(baseline)):
+                    continue
                 lost = [m for m in (entry.model, baseline) if (dataset, m) not in finished]
                 if lost:
                     reasons = [f"{m} {'failed' if (dataset, m) in failed else 'has not run'}" for m in lost]

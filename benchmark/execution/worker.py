@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
-from benchmark.testing import check_ranking
+from benchmark.testing import check_ranking, variants
 from benchmark.types import Context, Model, Ranking, Requests
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -69,10 +70,14 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
         for task in cell.tasks:
             requests = dataset.test[task].requests
             started = time.perf_counter()
-            ranking = _rank(model, requests, spec.depth, len(dataset.train.catalog), tell)
+            ranking = _rank(model.rank, requests, spec.depth, len(dataset.train.catalog), tell)
             rank_seconds += time.perf_counter() - started
             answered += len(requests)
             results.save_ranking(folder, task, requests, ranking)
+            for variant in variants(model):
+                rank = partial(model.rank_variant, variant)  # type: ignore[attr-defined]
+                ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell)
+                results.save_ranking(folder, task, requests, ranking, variant)
         results.write_text(folder / "curve.csv", _curve(context.curve))
         results.write_json(folder / "facts.json", context.facts)
         parameters = context.facts.get("parameters")
@@ -82,6 +87,7 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             {
                 "facts": context.facts,
                 "curve": context.curve,
+                "variants": list(variants(model)),
                 "costs": {
                     "fit_seconds": None if resumed else fit_seconds,
                     "rank_seconds": rank_seconds,
@@ -94,12 +100,14 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
         shutil.rmtree(workdir, ignore_errors=True)
 
 
-def _rank(model: Model, requests: Requests, depth: int, n_items: int, tell: Progress) -> Ranking:
+def _rank(
+    rank: Callable[[Requests, int], Ranking], requests: Requests, depth: int, n_items: int, tell: Progress
+) -> Ranking:
     """Rank in batches; each is checked, so that a broken model ends here and names the request."""
     parts = []
     for start in range(0, len(requests), BATCH):
         batch = requests.take(np.arange(start, min(start + BATCH, len(requests))))
-        part = model.rank(batch, depth)
+        part = rank(batch, depth)
         check_ranking(part, batch, depth, n_items)
         parts.append(_widened(part, depth))
         tell("rank", start + len(batch), len(requests), {})
