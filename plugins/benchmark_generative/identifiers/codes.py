@@ -1,0 +1,226 @@
+"""What identifiers are: one sequence of codes per item, no two alike, with their facts; saved, loaded and read.
+
+Axis letters: N items, L levels, D the width of a vector.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError, ContractError
+from benchmark_generative.identifiers.collisions import group_numbers, number_extra
+
+Codes = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Identifiers:
+    """`codes` int32 (N, L), code l of an item in 0 … sizes[l]-1; every row occurs once.
+
+    The first `learned` levels say what an item is like; a level behind them is the extra token, which only tells items
+    with equal codes apart and is 0 for the first of them. `facts` (JSON values) say how they were made and what they
+    are like. Raises ContractError on codes out of range and on rows that occur twice.
+    """
+
+    codes: Codes
+    sizes: tuple[int, ...]
+    learned: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        codes = self.codes
+        if codes.ndim != 2 or codes.dtype != np.int32 or codes.shape[1] != len(self.sizes) or not codes.shape[1]:
+            raise ContractError(
+                f"identifiers need int32 codes (items, levels) and a size per level; the codes are {codes.dtype} "
+                f"{codes.shape}, and the sizes {self.sizes}"
+            )
+        if not 1 <= self.learned <= len(self.sizes):
+            raise ContractError(f"{self.learned} learned levels of {len(self.sizes)}")
+        if len(codes) and ((codes < 0).any() or (codes.max(axis=0) >= np.array(self.sizes)).any()):
+            raise ContractError(f"there are codes outside 0 … size-1; the sizes are {self.sizes}")
+        if len(np.unique(codes, axis=0)) != len(codes):
+            raise ContractError("two items have the same codes; Identifiers.unique tells them apart by one more token")
+        codes.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def semantic(self) -> Codes:
+        """(N, learned): without the extra token, so items may share a row."""
+        return self.codes[:, : self.learned]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the codes, their sizes and which are learned; not of the facts."""
+        head = json.dumps([list(self.codes.shape), list(self.sizes), self.learned])
+        return hashlib.sha256(head.encode() + np.ascontiguousarray(self.codes, dtype="<i4").tobytes()).hexdigest()
+
+    @classmethod
+    def unique(
+        cls,
+        codes: NDArray[Any],
+        sizes: Sequence[int],
+        *,
+        facts: Mapping[str, Any] | None = None,
+        first: NDArray[np.bool_] | None = None,
+        learned: int | None = None,
+        always: bool = True,
+    ) -> Identifiers:
+        """Identifiers from codes (N, L) that may collide: a last level is added that numbers items with equal codes.
+
+        It counts 0, 1, … in the order of the rows, those of `first` (N,) before all others, so that what is numbered
+        there does not depend on the rest. The protocol shuffles the rows of a catalogue, so their order says nothing
+        about the items. With `always` the level is there even if no codes are equal (Rajput 2023, 4.1.3). `facts` get
+        the facts about the codes beside them.
+        """
+        codes = np.ascontiguousarray(codes, dtype=np.int32)
+        learned = codes.shape[1] if learned is None else learned
+        said = {**(facts or {}), **describe(codes[:, :learned], tuple(sizes)[:learned])}
+        extra = number_extra(codes, first)
+        added = always or bool(extra.any())
+        size = int(extra.max(initial=0)) + 1 if added else 0
+        if added:
+            codes, sizes = np.concatenate([codes, extra[:, None]], axis=1), (*sizes, size)
+        after = describe(codes, tuple(sizes))
+        said |= {
+            "extra_size": size,
+            "collision_rate": after["collision_rate_before"],
+            "in_collision": after["in_collision_before"],
+        }
+        return cls(codes, tuple(int(s) for s in sizes), learned, said)
+
+    def save(self, path: str | Path) -> None:
+        """Write an .npz, beside and then in place, so that it is whole or not there."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        facts = json.dumps(dict(self.facts), sort_keys=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with beside.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    codes=self.codes,
+                    sizes=np.array(self.sizes),
+                    learned=np.array(self.learned),
+                    facts=np.array(facts),
+                    seal=np.array(_seal(self.digest, facts)),
+                )
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Identifiers:
+        """Raises BenchmarkError where the file is missing, incomplete, or was changed after it was saved."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                facts = str(file["facts"])
+                found = cls(
+                    file["codes"], tuple(int(s) for s in file["sizes"]), int(file["learned"]), json.loads(facts)
+                )
+                seal = str(file["seal"])
+        except FileNotFoundError:
+            raise BenchmarkError(f"there are no identifiers at {path}.") from None
+        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, ContractError) as error:
+            raise BenchmarkError(f"{path} is not whole ({error}). Delete it and make the identifiers again.") from error
+        if seal != _seal(found.digest, facts):
+            raise BenchmarkError(f"{path} was changed after it was saved. Delete it and make the identifiers again.")
+        return found
+
+    @classmethod
+    def read(cls, path: str | Path, ids: Sequence[str] | NDArray[Any], *, learned: int | None = None) -> Identifiers:
+        """The codes of a published index, in the order of `ids` (N,), the catalogue's item ids.
+
+        The file is a table with tabs, gzipped or not: a line of column names, then a line per item with its id and its
+        codes, integers from 0 on in a column each or in one with spaces between. `learned` says how many of them come
+        from a quantiser (all by default). Items of the file that the catalogue lacks are left out. Items with equal
+        codes get an extra token. Raises BenchmarkError where an item is missing or a line is wrong.
+        """
+        path = Path(path)
+        rows, table = _read_table(path)
+        wanted = [str(i) for i in ids]
+        missing = [i for i in wanted if i not in rows]
+        if missing:
+            raise BenchmarkError(
+                f"{path} has no codes for {len(missing)} of {len(wanted)} items of the catalogue, "
+                f"{', '.join(missing[:3])} … Its first column must have the catalogue's item ids, like {wanted[0]!r}."
+            )
+        if learned is not None and not 1 <= learned <= table.shape[1]:
+            raise BenchmarkError(f"{path} has {table.shape[1]} codes per item; {learned} of them cannot be learned.")
+        sizes = [int(s) for s in table.max(axis=0) + 1]
+        facts = {"method": "read", "file": path.name, "items_left_out": len(rows) - len(set(wanted))}
+        codes = table[[rows[i] for i in wanted]]
+        return cls.unique(codes, sizes, facts=facts, learned=learned, always=False)
+
+
+def describe(codes: Codes, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """What codes (N, L) that may collide are like; per level where a list.
+
+    `perplexity` is 2 to the entropy of a level's codes: how many would be in use if all were used alike.
+    """
+    n, levels = codes.shape
+    counts = [np.bincount(codes[:, level], minlength=sizes[level]) for level in range(levels)]
+    prefixes = [group_numbers(codes[:, : level + 1]) for level in range(levels)]
+    groups = np.bincount(prefixes[-1])
+    return {
+        "items": n,
+        "sizes": list(sizes),
+        "codes_used": [int((c > 0).sum()) for c in counts],
+        "use": [round(float((c > 0).mean()), 6) for c in counts],
+        "perplexity": [round(_perplexity(c), 4) for c in counts],
+        "prefixes": [int(p.max(initial=-1)) + 1 for p in prefixes],
+        "largest_group": int(groups.max(initial=0)),
+        "collision_rate_before": round(1 - len(groups) / max(n, 1), 6),
+        "in_collision_before": round(float(groups[groups > 1].sum()) / max(n, 1), 6),
+    }
+
+
+def _perplexity(counts: NDArray[np.int64]) -> float:
+    share = counts[counts > 0] / max(counts.sum(), 1)
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def _seal(digest: str, facts: str) -> str:
+    return hashlib.sha256(f"{digest}\n{facts}".encode()).hexdigest()
+
+
+def _read_table(path: Path) -> tuple[dict[str, int], Codes]:
+    """The row of every item, and codes (rows, L)."""
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"the identifiers {path} cannot be read: {error}") from error
+    rows: dict[str, int] = {}
+    table: list[list[int]] = []
+    for number, line in enumerate(text.splitlines()[1:], start=2):
+        item, *words = line.split("\t")
+        codes = " ".join(words).split()
+        if not all(c.isascii() and c.isdigit() for c in codes) or not codes:
+            raise BenchmarkError(f"{path}, line {number}: not an item id, a tab and codes from 0 on: {line!r}.")
+        if table and len(codes) != len(table[0]):
+            raise BenchmarkError(f"{path}, line {number}: {len(codes)} codes, but {len(table[0])} in the lines before.")
+        if max(map(len, codes)) > 9:
+            raise BenchmarkError(f"{path}, line {number}: the code {max(codes, key=len)} is too large.")
+        if item in rows:
+            raise BenchmarkError(
+                f"{path}, line {number}: the item {item!r} has codes in line {rows[item] + 2} already."
+            )
+        rows[item] = len(table)
+        table.append([int(c) for c in codes])
+    if not table:
+        raise BenchmarkError(f"{path} has no items: a line of column names and a line per item belong there.")
+    return rows, np.array(table, dtype=np.int32)

@@ -1,0 +1,89 @@
+"""Items with equal codes: finding them, numbering them, and moving them to other codes.
+
+Axis letters: N items, M of them in collision, L levels, K codes of the last level, D the width of a residual.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def group_numbers(codes: NDArray[Any]) -> NDArray[np.int64]:
+    """(N,) the same number from 0 on for equal rows of codes (N, L)."""
+    if not len(codes):
+        return np.zeros(0, dtype=np.int64)
+    return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def number_extra(codes: NDArray[Any], first: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
+    """(N,) the extra token of Rajput 2023, 3.1.3: 0, 1, … among the items with equal codes (N, L), otherwise 0.
+
+    Numbers follow the order of the rows, all of `first` (N,) before the others.
+    """
+    group = group_numbers(codes)
+    later = np.zeros(len(codes), dtype=bool) if first is None else ~first
+    order = np.lexsort((np.arange(len(codes)), later, group))
+    ordered = group[order]
+    start = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(codes) else order
+    place = np.arange(len(codes)) - np.repeat(start, np.diff(np.append(start, len(codes))))
+    out = np.empty(len(codes), dtype=np.int32)
+    out[order] = place
+    return out
+
+
+def sinkhorn(
+    codes: NDArray[np.int32],
+    residuals: Tensor,
+    codebook: Tensor,
+    *,
+    rounds: int = 20,
+    epsilon: float = 0.003,
+    iterations: int = 50,
+) -> NDArray[np.int32]:
+    """The codes (N, L) with other last ones where items collide, as LC-Rec does (Zheng 2024, 3.1.2).
+
+    In each of at most `rounds`, the items of every group with equal codes are spread over the codes of the last level
+    by an optimal transport in which all of these get as much: `residuals` (N, D) is what the level must say of each
+    item, `codebook` (K, D) what it can. Items that are alike cannot be told apart so; they still collide afterwards.
+    """
+    import torch
+
+    codes = codes.copy()
+    for _ in range(rounds):
+        group = group_numbers(codes)
+        shared = np.flatnonzero(np.bincount(group)[group] > 1)
+        if not len(shared):
+            break
+        groups = torch.from_numpy(np.unique(group[shared], return_inverse=True)[1].reshape(-1)).to(residuals.device)
+        some = residuals[torch.from_numpy(shared).to(residuals.device)].double()
+        distances = torch.cdist(some, codebook.double()).square()  # (M, K)
+        codes[shared, -1] = _transport(distances, groups, epsilon, iterations).cpu().numpy()
+    return codes
+
+
+def _transport(distances: Tensor, groups: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """(M,) the code that each row is given most of, when each group is spread evenly over all codes.
+
+    Distances are centred to [-1, 1] before `epsilon` divides them, and all is float64: epsilon is that small.
+    """
+    import torch
+
+    low, high = distances.min(), distances.max()
+    middle = (high + low) / 2
+    log = -(distances - middle) / (high - middle).clamp(min=1e-12) / epsilon
+    n_groups, width = int(groups.max()) + 1, distances.shape[1]
+    sizes = torch.bincount(groups, minlength=n_groups).to(log)
+    spread = groups[:, None].expand(-1, width)
+    for _ in range(iterations):
+        top = torch.full((n_groups, width), -torch.inf).to(log).scatter_reduce(0, spread, log, "amax")
+        total = torch.zeros((n_groups, width)).to(log).scatter_add(0, spread, (log - top[groups]).exp())
+        # Every code takes the same share of its group, then every item gives 1.
+        log = log - (top + total.log())[groups] + (sizes[groups] / width).log()[:, None]
+        log = log - log.logsumexp(dim=1, keepdim=True)
+    return log.argmax(dim=1)

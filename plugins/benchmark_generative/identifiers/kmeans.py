@@ -1,0 +1,146 @@
+"""k-means as matrix products, and identifiers made by it: residual (GRID's RK-means) and hierarchical (DSI).
+
+Axis letters: N points, D their width, K centroids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+ROWS = 1 << 16
+"""Points whose distances to all centroids are held at once."""
+ENOUGH = 1e-4
+"""k-means ends when a round lowers the squared error by less than this share."""
+
+
+def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) the number of the nearest centroid (K, D) of each point (N, D), and (N,) the squared distance to it."""
+    squares = centroids.square().sum(dim=1)
+    found = [
+        torch.addmm(squares, some, centroids.T, alpha=-2).min(dim=1) for some in torch.split(points, ROWS)
+    ]  # |c|² - 2 x·c
+    index = torch.cat([f.indices for f in found])
+    value = torch.cat([f.values for f in found]) + points.square().sum(dim=1)
+    return index, value.clamp(min=0)
+
+
+def kmeans(points: Tensor, k: int, generator: torch.Generator, iterations: int = 25) -> Tensor:
+    """(K', D) centroids of points (N, D), K' at most `k`: fewer only where there are not as many different points.
+
+    Starts from random points, which gives clusters of more even size than k-means++ does, and so fewer collisions of
+    codes. A centroid that loses all its points moves to a random point of a cluster that has several.
+    """
+    if len(points) <= k:
+        distinct: Tensor = torch.unique(points, dim=0)
+        return distinct
+    centroids = points[torch.randperm(len(points), generator=generator)[:k].to(points.device)]
+    last = torch.inf
+    for _ in range(iterations):
+        index, distance = nearest(points, centroids)
+        counts = torch.bincount(index, minlength=k)
+        centroids = _sums(points, index, k) / counts.clamp(min=1)[:, None]
+        empty = (counts == 0).nonzero().squeeze(1)
+        if len(empty):
+            movable = ((counts[index] > 1) & (distance > 0)).nonzero().squeeze(1)
+            chosen = movable[torch.randperm(len(movable), generator=generator)[: len(empty)].to(points.device)]
+            centroids[empty[: len(chosen)]] = points[chosen]
+        error = float(distance.sum(dtype=torch.float64))
+        if not len(empty) and error > last * (1 - ENOUGH):
+            break
+        last = error
+    return centroids
+
+
+def _sums(points: Tensor, index: Tensor, k: int) -> Tensor:
+    """(K, D) the sum of the points of each cluster."""
+    if points.device.type == "cpu":
+        return points.new_zeros(k, points.shape[1]).index_add_(0, index, points)
+    # A product is the same every time there; adding by index is not.
+    parts = zip(torch.split(points, ROWS), torch.split(index, ROWS), strict=True)
+    total = points.new_zeros(k, points.shape[1])
+    for some, at in parts:
+        total += torch.nn.functional.one_hot(at, k).to(points).T @ some
+    return total
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Codes int32 (N, L) that may collide, and what is known of them.
+
+    `error` is the sum of squares that the reconstructions miss, divided by the sum of squares around the mean; None
+    where nothing is reconstructed. `residuals` (N, D) and `codebook` (K, D) are the last level's, where it has one.
+    """
+
+    codes: NDArray[np.int32]
+    error: float | None = None
+    residuals: Tensor | None = None
+    codebook: Tensor | None = None
+    epochs: int = 0
+
+
+def relative(missed: Tensor, points: Tensor) -> float:
+    """The squares of what was missed (N, D) as a share of those of the points around their mean."""
+    around = (points - points.mean(dim=0)).square().sum(dtype=torch.float64)
+    return float(missed.square().sum(dtype=torch.float64) / around.clamp(min=1e-30))
+
+
+def residual_kmeans(
+    points: Tensor,
+    seen: Tensor,
+    sizes: tuple[int, ...],
+    generator: torch.Generator,
+    *,
+    iterations: int = 25,
+    normalize: bool = False,
+) -> Quantised:
+    """k-means, then k-means of what it leaves over, and so on; learned from the points (N, D) of `seen` (N,) alone.
+
+    With `normalize` what is left over is scaled to length 1 before each level; then there is no reconstruction.
+    """
+    residuals, codes = points, []
+    for size in sizes:
+        if normalize:
+            residuals = torch.nn.functional.normalize(residuals, dim=1)
+        codebook = kmeans(residuals[seen], size, generator, iterations)
+        before, index = residuals, nearest(residuals, codebook)[0]
+        residuals = residuals - codebook[index]
+        codes.append(index)
+    return Quantised(
+        torch.stack(codes, dim=1).to(torch.int32).cpu().numpy(),
+        None if normalize else relative(residuals, points),
+        before,
+        codebook,
+    )
+
+
+def hierarchical_kmeans(
+    points: Tensor, seen: Tensor, sizes: tuple[int, ...], generator: torch.Generator, *, iterations: int = 25
+) -> Quantised:
+    """k-means, then k-means within every cluster, and so on (DSI, Tay 2022, 3.2); learned from `seen` (N,) alone.
+
+    Different points of a cluster that are no more than a level has codes get a code each, and 0 on all levels below.
+    Identifiers have the same length all the same; a point that was not seen goes to the nearest centroid at every step.
+    """
+    n = len(points)
+    codes = torch.zeros((n, len(sizes)), dtype=torch.int64, device=points.device)
+    missed = points.clone()
+    clusters = [torch.arange(n, device=points.device)]
+    for level, size in enumerate(sizes):
+        below = []
+        for rows in clusters:
+            learned = rows[seen[rows]]
+            centroids = kmeans(points[learned], size, generator, iterations)
+            index = nearest(points[rows], centroids)[0]
+            codes[rows, level] = index
+            missed[rows] = points[rows] - centroids[index]
+            if len(learned) > size:
+                order = index.argsort(stable=True)
+                parts = torch.split(rows[order], torch.bincount(index).tolist())
+                below += [part for part in parts if seen[part].sum() > 1]
+        clusters = below
+    return Quantised(codes.to(torch.int32).cpu().numpy(), relative(missed, points))

@@ -1,0 +1,202 @@
+"""Identifiers from vectors, by any method: codes, then what makes them unique, then what they are like.
+
+Axis letters: N items, D the width of a vector, L levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError
+from benchmark_generative.identifiers.codes import Identifiers
+from benchmark_generative.identifiers.collisions import group_numbers, sinkhorn
+from benchmark_generative.identifiers.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmark_generative.identifiers.kmeans import Quantised
+
+Progress = Callable[..., None]
+"""Called with a step, how many there are at most, and named numbers: `Context.progress` fits."""
+
+
+def make(
+    vectors: NDArray[Any],
+    settings: Settings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    threads: int = 1,
+    trained_on: NDArray[np.bool_] | None = None,
+    progress: Progress | None = None,
+) -> Identifiers:
+    """Identifiers of the items with these vectors (N, D); the same seed gives the same.
+
+    `trained_on` (N,) says which items the quantiser may learn from (all by default); the others are coded by what was
+    learned, and no code of a trained item depends on them (Rajput 2023, 4.4.1). The extra token is always there with
+    `collisions: extra`, 0 where nothing collides; with `sinkhorn` only where some items cannot be told apart
+    otherwise; never with `random`, whose rows are drawn again until all differ. Raises BenchmarkError on vectors that
+    are no finite numbers.
+    """
+    vectors, seen = _checked(vectors, trained_on)
+    facts: dict[str, Any] = {"method": settings.method, "levels": settings.levels, "seed": seed}
+    if trained_on is not None:
+        facts["items_trained_on"] = int(seen.sum())
+    if settings.method == "random":
+        codes = random_codes(len(vectors), settings.sizes, seed, seen)
+        facts |= {"reconstruction_error": None, "prefix_error": _prefix_errors(vectors, codes)}
+        return Identifiers.unique(codes, settings.sizes, facts=facts, always=False)
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = _quantise(vectors, seen, settings, seed, device, progress)
+        facts |= {
+            "reconstruction_error": None if found.error is None else round(found.error, 6),
+            "prefix_error": _prefix_errors(vectors, found.codes),
+        }
+        if found.epochs:
+            facts["epochs"] = found.epochs
+        if settings.collisions == "extra":
+            return Identifiers.unique(found.codes, settings.sizes, facts=facts, first=seen)
+        return _moved(found, settings, facts, seen)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _checked(
+    vectors: NDArray[Any], trained_on: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or not vectors.size:
+        raise BenchmarkError(f"identifiers need a vector per item; an array of shape {vectors.shape} has none.")
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(wrong):
+        raise BenchmarkError(f"the vectors of {len(wrong)} items, first in row {wrong[0]}, hold NaN or infinity.")
+    seen = np.ones(len(vectors), dtype=bool) if trained_on is None else np.asarray(trained_on)
+    if seen.dtype != np.bool_ or seen.shape != (len(vectors),) or not seen.any():
+        raise BenchmarkError(
+            f"trained_on must be a boolean per item, true for one at least; it is {seen.dtype} of shape {seen.shape}."
+        )
+    return vectors, seen
+
+
+def _quantise(
+    vectors: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    settings: Settings,
+    seed: int,
+    device: str,
+    progress: Progress | None,
+) -> Quantised:
+    import torch
+
+    from benchmark_generative.identifiers import kmeans, rqvae
+
+    points = torch.from_numpy(vectors).to(device)
+    learned = torch.from_numpy(seen).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    if settings.method == "lsh":
+        return kmeans.Quantised(lsh_codes(points, settings.sizes, generator))
+    if settings.method == "rkmeans":
+        return kmeans.residual_kmeans(
+            points, learned, settings.sizes, generator, iterations=settings.iterations, normalize=settings.normalize
+        )
+    if settings.method == "hkmeans":
+        return kmeans.hierarchical_kmeans(points, learned, settings.sizes, generator, iterations=settings.iterations)
+    return rqvae.quantise(points, learned, settings, generator, progress)
+
+
+def lsh_codes(points: torch.Tensor, sizes: tuple[int, ...], generator: torch.Generator) -> NDArray[np.int32]:
+    """SimHash (Rajput 2023, 4.3.2): bit i of a code says on which side of the level's hyperplane i a point (N, D) lies.
+
+    Hyperplanes are standard normal and go through the origin; the vectors are not centred, as in the paper.
+    """
+    import torch
+
+    codes = []
+    for size in sizes:
+        planes = torch.randn((size.bit_length() - 1, points.shape[1]), generator=generator).to(points)
+        bits = points @ planes.T > 0  # (N, h)
+        codes.append((bits * 2 ** torch.arange(len(planes), device=points.device)).sum(dim=1))
+    return torch.stack(codes, dim=1).to(torch.int32).cpu().numpy()
+
+
+def random_codes(
+    n: int, sizes: tuple[int, ...], seed: int, first: NDArray[np.bool_] | None = None
+) -> NDArray[np.int32]:
+    """(n, L) codes drawn evenly from 1 … size-1 (Rajput 2023, 4.3.3: K = 255 of a level's 256), all rows different.
+
+    Rows that an earlier one has already are drawn again; those of `first` count as earlier than all others. Raises
+    BenchmarkError where there are not as many sequences.
+    """
+    spans = [size - 1 for size in sizes]
+    space = 1
+    for span in spans:
+        space *= span
+    if space < n:
+        raise BenchmarkError(
+            f"{n:,} items need as many random identifiers, and {len(sizes)} levels of {spans} codes make {space:,}. "
+            "Raise `levels` or `size`."
+        )
+    rng = np.random.default_rng(seed)
+    order = np.arange(n) if first is None else np.argsort(~first, kind="stable")
+    if space < 2 * n:
+        drawn = rng.permutation(space)[:n]
+        codes = np.stack(np.unravel_index(drawn, spans), axis=1)
+    else:
+        codes = rng.integers(0, spans, (n, len(spans)))
+        while True:
+            again = np.ones(n, dtype=bool)
+            again[np.unique(codes, axis=0, return_index=True)[1]] = False
+            if not again.any():
+                break
+            codes[again] = rng.integers(0, spans, (int(again.sum()), len(spans)))
+    out = np.empty((n, len(spans)), dtype=np.int32)
+    out[order] = codes + 1
+    return out
+
+
+def _moved(found: Quantised, settings: Settings, facts: dict[str, Any], seen: NDArray[np.bool_]) -> Identifiers:
+    """Seen items in collision get another last code; what still collides, and unseen items, the extra token."""
+    import torch
+
+    if found.residuals is None or found.codebook is None:
+        raise BenchmarkError(f"{settings.method} has no codebook to choose other codes from; use collisions='extra'.")
+    codes = found.codes.copy()
+    rows = torch.from_numpy(np.flatnonzero(seen)).to(found.residuals.device)
+    codes[seen] = sinkhorn(codes[seen], found.residuals[rows], found.codebook)
+    made = Identifiers.unique(codes, settings.sizes, first=seen, always=False)
+    before = Identifiers.unique(found.codes, settings.sizes, facts=facts, first=seen).facts
+    said = {
+        **before,
+        "items_moved": int((codes != found.codes).any(axis=1).sum()),
+        "in_collision_after_moving": made.facts["in_collision_before"],
+        "extra_size": made.facts["extra_size"],
+    }
+    return Identifiers(made.codes, made.sizes, made.learned, said)
+
+
+def _prefix_errors(vectors: NDArray[np.float32], codes: NDArray[np.int32]) -> list[float]:
+    """Per level, the share of the vectors' variance that remains within items of the same prefix: 1 where a prefix says
+    nothing.
+
+    It compares methods of any kind, unlike the reconstruction error, which some do not have.
+    """
+    total = float(np.square(vectors - vectors.mean(axis=0)).sum(dtype=np.float64))
+    squares = float(np.square(vectors).sum(dtype=np.float64))
+    out = []
+    for level in range(codes.shape[1]):
+        group = group_numbers(codes[:, : level + 1])
+        order = np.argsort(group, kind="stable")
+        start = np.flatnonzero(np.diff(group[order], prepend=-1))
+        sums = np.add.reduceat(vectors[order], start, axis=0, dtype=np.float64)
+        explained = float((np.square(sums).sum(axis=1) / np.bincount(group)).sum())
+        out.append(round(max(0.0, (squares - explained) / max(total, 1e-30)), 6))
+    return out
