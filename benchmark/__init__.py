@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.errors import BenchmarkError, ContractError, MissingDataError, NotFittedError
     from benchmark.evaluation.leaderboard import Leaderboard
-    from benchmark.hashing import tie_break
+    from benchmark.hashing import stable_hash, tie_break
     from benchmark.hookspecs import hookimpl
     from benchmark.plan import Plan
     from benchmark.ranking import top_k
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "benchmark.errors": ("BenchmarkError", "ContractError", "MissingDataError", "NotFittedError"),
     "benchmark.evaluation.leaderboard": ("Leaderboard",),
-    "benchmark.hashing": ("tie_break",),
+    "benchmark.hashing": ("stable_hash", "tie_break"),
     "benchmark.hookspecs": ("hookimpl",),
     "benchmark.plan": ("Plan",),
     "benchmark.ranking": ("top_k",),
@@ -97,6 +97,7 @@ __all__ = [
     "Task",
     "Train",
     "hookimpl",
+    "stable_hash",
     "tie_break",
     "top_k",
 ]

@@ -46,35 +46,43 @@ def train_words(texts: Sequence[str]) -> tokenizers.Tokenizer:
 @dataclass(frozen=True)
 class Sequences:
     """P token sequences: number p is `tokens[start[p] : start[p] + length[p]]`. All int64; start and length are
-    (P,)."""
+    (P,). `leading` (P,), where given, is a token before each of them, none where it is negative."""
 
     tokens: Tensor
     start: Tensor
     length: Tensor
+    leading: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.start)
 
     def to(self, device: str | torch.device) -> Sequences:
-        return Sequences(self.tokens.to(device), self.start.to(device), self.length.to(device))
+        leading = None if self.leading is None else self.leading.to(device)
+        return Sequences(self.tokens.to(device), self.start.to(device), self.length.to(device), leading)
 
     def batch(self, rows: Tensor, pad: int, eos: int) -> tuple[Tensor, Tensor]:
         """Token ids (B, L) of these sequences with `eos` behind each, as T5 was trained, and their mask (B, L)."""
-        length = self.length[rows][:, None]  # (B, 1)
+        length, start = self.length[rows][:, None], self.start[rows][:, None]  # (B, 1)
+        leading = None if self.leading is None else self.leading[rows][:, None]
+        if leading is not None:  # its place is in front of the first token
+            length, start = length + (leading >= 0), start - (leading >= 0).long()
         column = torch.arange(int(length.max()) + 1, device=length.device)  # (L,)
-        at = (self.start[rows][:, None] + column).clamp(max=max(len(self.tokens) - 1, 0))
+        at = (start + column).clamp(min=0, max=max(len(self.tokens) - 1, 0))
         tokens = self.tokens[at] if len(self.tokens) else torch.full_like(at, pad)
+        if leading is not None:
+            tokens = torch.where((column == 0) & (leading >= 0), leading, tokens)
         tokens = torch.where(column < length, tokens, torch.where(column == length, eos, pad))
         return tokens, (column <= length).long()
 
 
 def concat(parts: Sequence[Sequences]) -> Sequences:
-    """All the sequences, one part's behind the other's."""
+    """All the sequences, one part's behind the other's. All of them have leading tokens, or none."""
     shifts = np.cumsum([0] + [len(part.tokens) for part in parts[:-1]])
     return Sequences(
         torch.cat([part.tokens for part in parts]),
         torch.cat([part.start + int(shift) for part, shift in zip(parts, shifts, strict=True)]),
         torch.cat([part.length for part in parts]),
+        None if parts[0].leading is None else torch.cat([part.leading for part in parts if part.leading is not None]),
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 
@@ -52,8 +53,16 @@ class Settings:
     patience: int
     """Stop after this many epochs without a better validation score."""
     warmup: float
-    """Share of all steps in which the learning rate rises from 0; it falls linearly to 0 in the rest."""
+    """Share of all steps before the learning rate falls; see `schedule`."""
     precision: Literal["fp32", "bf16"]
+    schedule: Literal["linear", "cosine", "inverse_sqrt", "constant"] = "linear"
+    """linear, cosine: rises in the warm-up and falls to 0; inverse_sqrt: constant in the warm-up and falls with
+    1/sqrt(step) (Rajput 2023, 4.1.3); constant: rises in the warm-up and stays."""
+    pairs_per_epoch: int | None = None
+    """How many pairs an epoch trains, taken in turn from one shuffled pass over all of them after the other; None: all
+    of them. Epochs are what validation and checkpoints go by."""
+    compile: bool = False
+    """Compile the model with torch.compile: worth its minute on a GPU, not on a CPU."""
     mixing: Literal["concat", "balanced"] = "concat"
     """Several sources of pairs: all of each, or each repeated up to the size of the largest."""
 
@@ -110,10 +119,11 @@ def train(
     for step, values in progress.curve:
         context.progress(step, progress.steps, **values)
 
+    trained: Module = torch.compile(wrapped, dynamic=True) if settings.compile else wrapped  # type: ignore[assignment]
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         order = batches(pairs.inputs.length, sizes, settings, context.seed, progress.epoch)
         progress.steps = len(order) * settings.epochs
-        loss = _epoch(wrapped, optimizer, accelerator, pairs, order, pad, eos, progress.epoch, settings, context)
+        loss = _epoch(trained, optimizer, accelerator, pairs, order, pad, eos, progress.epoch, settings, context)
         progress.epoch += 1
         model.eval()
         try:
@@ -143,20 +153,28 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     each. The batches are of equal size, as near to `batch_size` as it gets: a little more or less than it, and at most
     half as much again where there is but one.
     """
-    rng = np.random.default_rng([seed, epoch])
     take = [max(sizes)] * len(sizes) if settings.mixing == "balanced" else sizes
-    first = np.cumsum([0, *sizes])
-    rows = np.concatenate(
-        [
-            start + np.concatenate([rng.permutation(size) for _ in range(math.ceil(count / size))])[:count]
-            for start, size, count in zip(first, sizes, take, strict=False)
-        ]
-    )
-    rows = rng.permutation(rows)
+    total = sum(take)
+    count = settings.pairs_per_epoch or total
+    begin = epoch * count
+    passes = range(begin // total, (begin + count - 1) // total + 1)
+    rows = np.concatenate([_shuffled(sizes, take, np.random.default_rng([seed, number])) for number in passes])
+    rows = rows[begin - passes.start * total :][:count]
+    rng = np.random.default_rng([seed, epoch, 1])
     window = np.arange(len(rows)) // (WINDOW * settings.batch_size)
     rows = rows[np.lexsort((length.cpu().numpy()[rows], window))]
     parts = np.array_split(rows, max(1, round(len(rows) / settings.batch_size)))
     return [torch.as_tensor(parts[i], device=length.device) for i in rng.permutation(len(parts))]
+
+
+def _shuffled(sizes: Sequence[int], take: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
+    """The rows of one pass in random order: `take` of each source, its rows repeated where it has fewer."""
+    first = np.cumsum([0, *sizes])
+    rows = [
+        start + np.concatenate([rng.permutation(size) for _ in range(math.ceil(count / size))])[:count]
+        for start, size, count in zip(first, sizes, take, strict=False)
+    ]
+    return rng.permutation(np.concatenate(rows))
 
 
 def _epoch(
@@ -179,7 +197,8 @@ def _epoch(
     for step, rows in enumerate(order):
         mine = rows[accelerator.process_index :: accelerator.num_processes]
         tokens, mask = pairs.inputs.batch(mine, pad, eos)
-        rate = settings.learning_rate * _schedule((epoch + step / len(order)) / settings.epochs, settings.warmup)
+        done = (epoch + step / len(order)) / settings.epochs
+        rate = settings.learning_rate * _schedule(done, settings.warmup, settings.schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = model(input_ids=tokens, attention_mask=mask, labels=pairs.targets[mine], use_cache=False).loss
@@ -203,9 +222,15 @@ def _diverged(what: str, steps: int, epoch: int, settings: Settings) -> Benchmar
     )
 
 
-def _schedule(done: float, warmup: float) -> float:
-    """The share of the learning rate when this share of training is done: up linearly, then down linearly."""
-    return min(done / warmup if warmup else 1.0, (1 - done) / (1 - warmup))
+def _schedule(done: float, warmup: float, kind: str = "linear") -> float:
+    """The share of the learning rate when this share of training is done."""
+    rising = done / warmup if warmup else 1.0
+    if kind == "inverse_sqrt":
+        return min(1.0, math.sqrt(warmup / done)) if done and warmup else 1.0
+    if rising < 1 or kind == "constant":
+        return min(rising, 1.0)
+    left = (1 - done) / (1 - warmup)
+    return left if kind == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
 class _Checkpoints:
