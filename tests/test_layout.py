@@ -31,7 +31,10 @@ def test_one_word_names_a_plugin_everywhere() -> None:
     assert stems(ROOT / "plugins", "benchmark_") == words
     assert set(PROJECT["optional-dependencies"]) - {"all", "dev"} == words
     assert PROJECT["optional-dependencies"]["all"] == [f"{PROJECT['name']}[{','.join(sorted(words))}]"]
-    assert stems(ROOT / "tests" / "plugins", "test_") == words
+    tests = stems(ROOT / "tests" / "plugins", "test_")
+    assert words <= tests
+    # A large plugin may have further files: test_<word>_<part>.py.
+    assert {stem for stem in tests - words if not any(stem.startswith(f"{word}_") for word in words)} == set()
 
 
 def test_every_built_in_plugin_works() -> None:
