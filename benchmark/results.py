@@ -431,7 +431,13 @@ def read_suite(results: Path) -> dict[str, Any]:
 
 
 def write_reports(results: Path, files: Mapping[str, str]) -> None:
-    """All of them together: another run of the suite at the same time writes its own before or after."""
+    """All of them together: another run of the suite at the same time writes its own before or after.
+
+    Figures of an earlier report that this one lacks are removed.
+    """
     with locked(results):
         for name, text in files.items():
             write_text(results / name, text)
+        for path in (results / "figures").glob("*.svg"):
+            if f"figures/{path.name}" not in files:
+                path.unlink()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,6 +18,7 @@ from typing import Any, Literal, Protocol
 from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.published import Published
 from benchmark.evaluation.scores import score
 from benchmark.execution import inline, local
 from benchmark.execution.worker import describe
@@ -267,12 +269,26 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
         ranking=lambda cell, task, variant="": results.load_ranking(folder(cell), task, variant),
         variants=lambda cell: _left(folder(cell), cell, "variants"),
         facts=lambda cell: _left(folder(cell), cell, "facts"),
+        published=partial(_published, plan.suite, published_values(plan.suite, plan.source)),
     )
     for name in plan.suite.analyses:
         try:
             yield plugins.resolve(registry.offer("analysis", name))(given)
         except Exception as error:
             watcher.warned(f"analysis '{name}' failed: {type(error).__name__}: {error}")
+
+
+def _published(
+    suite: Suite, published: Published | None, cell: Cell, task: Task, metric: str, row: str = ""
+) -> float | None:
+    """What the paper prints for a cell's model, or for the row of that name with more words behind it."""
+    if published is None:
+        return None
+    (data,) = (choice for choice in suite.datasets if choice.name == cell.dataset)
+    (model,) = (choice for choice in suite.models if choice.name == cell.model)
+    name = f"{model.published_as or model.name} {row}".strip()
+    found = published.find(data.published_as or data.name, task, "all", metric, name)
+    return found.value if found else None
 
 
 def _left(folder: Path, cell: Cell, what: str) -> Any:

@@ -8,7 +8,7 @@ K the depth of a ranking.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -269,6 +269,10 @@ class Requests:
             None if self.candidates is None else self.candidates.take(rows),
         )
 
+    def unlimited(self) -> Requests:
+        """The same requests, with nothing excluded and every item a candidate."""
+        return replace(self, exclude=Ragged.empty(len(self)), candidates=None)
+
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
         """(R,) a stable hash of every request's id, for breaking ties."""
@@ -354,7 +358,8 @@ class Model(Protocol):
     `requires`, the names of the modules it imports when it works (checked before anything trains).
 
     A model may offer further rankings of the same requests, other ways to ask what was trained once: `variants`, their
-    names, and `rank_variant(variant, requests, k)`. They are stored for analyses and are not on the leaderboard.
+    names, and `rank_variant(variant, requests, k)`, which may show what it would return without `exclude` and
+    `candidates`. They are stored for analyses and are not on the leaderboard.
     """
 
     @property
@@ -451,6 +456,8 @@ class AnalysisInput:
 
     `dataset(name)` and `ranking(cell, task)` read from disk when they are called; `ranking(cell, task, variant)` is one
     of the cell's further rankings, whose names `variants(cell)` gives. `facts(cell)` is what the model recorded.
+    `published(cell, task, metric)` is the paper's number for the model over all requests, None where it prints none;
+    `published(cell, task, metric, "T=1.5")` that of the row of the model's name with these words behind it.
     """
 
     datasets: Sequence[str]
@@ -459,3 +466,4 @@ class AnalysisInput:
     ranking: Callable[..., Ranking]
     variants: Callable[[Cell], Sequence[str]] = lambda cell: ()
     facts: Callable[[Cell], Mapping[str, Any]] = lambda cell: {}
+    published: Callable[..., float | None] = lambda cell, task, metric, row="": None

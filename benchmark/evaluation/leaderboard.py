@@ -96,7 +96,9 @@ class Leaderboard:
     """All that the report shows. Everything but `costs` depends only on the rankings and the suite.
 
     `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
-    know: title, alpha, correction, permutations, head_share, split, mask_seen, seeds, reduced.
+    know: title, alpha, correction, permutations, head_share, split, mask_seen, seeds, reduced. `published` is all that
+    the suite's file of published values has, `aliases` the names that its data sets and models have there, by
+    ("dataset" or "model", own name).
     """
 
     suite: str
@@ -109,6 +111,8 @@ class Leaderboard:
     untested: tuple[Untested, ...] = ()
     marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    published: Published | None = None
+    aliases: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def remarks(self) -> Sequence[str]:
@@ -185,6 +189,12 @@ def build_leaderboard(
             "mask_seen": suite.mask_seen,
             "seeds": list(suite.seeds),
             "reduced": suite.reduced,
+        },
+        published,
+        {
+            (kind, choice.name): choice.published_as or choice.name
+            for kind, choices in (("dataset", suite.datasets), ("model", suite.models))
+            for choice in choices
         },
     )
 

@@ -23,7 +23,8 @@ def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = (), width: i
     """Tables of at most `width` columns where their metrics can be put one below the other."""
     parts = [f"{title(leaderboard)} — profile {leaderboard.profile or 'default'}", fill(settings(leaderboard), width)]
     parts += [f"! {mark}" for mark in leaderboard.remarks]
-    for section in sections(leaderboard, analyses):
+    # What others measured is for the files: it would push this run's numbers out of the window.
+    for section in (s for s in sections(leaderboard, analyses) if s.kind != "published"):
         parts.append(f"\n{section.heading.upper()}")
         for table in section.tables:
             pieces = "\n\n".join(_text(piece) for piece in _narrow(table, width)) if table.rows else ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from benchmark.evaluation.claims import Verdict
 from benchmark.evaluation.leaderboard import Leaderboard, PairedTest
-from benchmark.report.layout import Column, Entry, Section, Table, interval, number, probability
+from benchmark.report.layout import Column, Entry, Figure, Section, Table, interval, number, probability
+from benchmark.report.published import published
 from benchmark.report.scoreboard import results
 from benchmark.types import Analysis
 
@@ -36,7 +39,8 @@ def sections(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> lis
         Section("comparisons", "Comparisons", list(_comparisons(leaderboard))),
         Section("claims", "Claims", list(_claims(leaderboard))),
         Section("failures", "Failures", list(_failures(leaderboard))),
-        Section("analyses", "Analyses", [_analysis(analysis) for analysis in analyses]),
+        Section("analyses", "Analyses", list(_analyses(analyses))),
+        Section("published", "Published", list(published(leaderboard))),
         Section("cost", "Cost", list(_costs(leaderboard))),
     ]
     return [section for section in found if section.tables]
@@ -147,7 +151,29 @@ def _failures(lb: Leaderboard) -> Iterator[Table]:
         yield Table("", columns, rows)
 
 
-def _analysis(analysis: Analysis) -> Table:
+def _analyses(analyses: Sequence[Analysis]) -> Iterator[Table]:
+    paths: set[str] = set()
+    for analysis in analyses:
+        figure = _figure(analysis, paths) if analysis.figure else None
+        paths |= {figure.path} if figure else set()
+        yield _analysis(analysis, figure)
+
+
+def _figure(analysis: Analysis, taken: Collection[str]) -> Figure:
+    """The figure with a path of its own: two analyses may have one title."""
+    slug = re.sub(r"[^a-z0-9]+", "-", analysis.title.lower()).strip("-") or "figure"
+    names = (f"figures/{slug}{f'-{i}' if i > 1 else ''}.svg" for i in itertools.count(1))
+    path = next(name for name in names if name not in taken)
+    also = "; the table below has its numbers" if len(analysis.table) else ""
+    return Figure(analysis.figure, f"Figure: {analysis.title}{also}", path)
+
+
+def figures(analyses: Sequence[Analysis]) -> dict[str, str]:
+    """The text of every figure by its path beside the report."""
+    return {table.figure.path: table.figure.svg for table in _analyses(analyses) if table.figure}
+
+
+def _analysis(analysis: Analysis, figure: Figure | None) -> Table:
     frame = analysis.table
     named = frame.index.name is not None or frame.index.nlevels > 1 or frame.index.inferred_type == "string"
     frame = frame.reset_index() if named else frame
@@ -156,7 +182,7 @@ def _analysis(analysis: Analysis) -> Table:
         words = any(isinstance(value, str) for value in frame.iloc[:, i])
         columns.append(Column("" if name == "index" else str(name), words=words))
     rows = [[Entry(_plain(value)) for value in row] for row in frame.itertuples(index=False)]
-    return Table(analysis.title, columns, rows, [analysis.note] if analysis.note else [])
+    return Table(analysis.title, columns, rows, [analysis.note] if analysis.note else [], figure)
 
 
 def _costs(lb: Leaderboard) -> Iterator[Table]:

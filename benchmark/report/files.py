@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report import html, latex, markdown, tables
+from benchmark.report.contents import figures
 from benchmark.results import write_reports
 from benchmark.types import Analysis
 
@@ -23,6 +24,7 @@ def report_files(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) ->
         "leaderboard.html": html.render(leaderboard, analyses),
         "significance.csv": tables.significance_csv(leaderboard),
         "claims.json": _json([verdict.to_json() for verdict in leaderboard.claims]),
+        **figures(analyses),
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
-from benchmark.report.layout import Column, Entry, Section, Table
+from benchmark.report.layout import Column, Entry, Figure, Section, Table
 from benchmark.types import Analysis
 
 STYLE = """
@@ -32,6 +33,8 @@ a:hover { text-decoration: underline; }
 figure { margin: 0 0 22px; background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
   overflow: hidden; }
 figcaption { padding: 13px 18px 0; font-weight: 600; }
+.drawing { margin: 12px 18px 6px; overflow-x: auto; }
+.drawing img { display: block; max-width: 100%; height: auto; padding: 10px; border-radius: 8px; background: #fff; }
 .wide { overflow-x: auto; padding: 8px 6px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px; text-align: right; white-space: nowrap; }
@@ -84,12 +87,20 @@ def _section(section: Section) -> Iterator[str]:
         yield "<figure>"
         if table.title:
             yield f"<figcaption>{escape(table.title)}</figcaption>"
+        if table.figure:
+            yield _image(table.figure)
         if table.rows:
             yield from _table(table)
         if table.notes:
             yield '<div class="notes">' + "".join(f"<p>{escape(note)}</p>" for note in table.notes) + "</div>"
         yield "</figure>"
     yield "</section>"
+
+
+def _image(figure: Figure) -> str:
+    """The drawing as an image inside the page: a browser runs no script of an image, and fetches nothing for it."""
+    data = base64.b64encode(figure.svg.encode()).decode()
+    return f'<div class="drawing"><img alt="{escape(figure.alt)}" src="data:image/svg+xml;base64,{data}"></div>'
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -34,18 +34,28 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """The text of an SVG file, what it shows in words, and its path beside the report."""
+
+    svg: str
+    alt: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Table:
-    """Rows of entries under columns; `notes` stand below."""
+    """Rows of entries under columns; `notes` stand below, a `figure` above."""
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Entry]]
     notes: Sequence[str] = ()
+    figure: Figure | None = None
 
 
 @dataclass(frozen=True)
 class Section:
-    """Tables under a heading; `kind` is results, comparisons, claims, failures, analyses or cost."""
+    """Tables under a heading; `kind` is results, published, comparisons, claims, failures, analyses or cost."""
 
     kind: str
     heading: str
@@ -57,6 +67,11 @@ def number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ""
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def decimals(printed: Iterable[float]) -> int:
+    """How many decimals these printed numbers have, three or four: papers differ."""
+    return 3 if all(abs(value - round(value, 3)) < 1e-9 for value in printed) else 4
 
 
 def probability(p: float | None) -> str:

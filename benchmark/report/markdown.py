@@ -27,6 +27,8 @@ def _section(section: Section) -> Iterator[str]:
         yield ""
         if table.title:
             yield f"### {_plain(table.title)}\n"
+        if table.figure:
+            yield f"![{_plain(table.figure.alt)}]({table.figure.path})\n"
         yield from _table(table)
         for note in table.notes:
             yield f"\n{_plain(note)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmark.evaluation.leaderboard import Leaderboard, Row
-from benchmark.report.layout import Column, Entry, Table, number
+from benchmark.report.layout import Column, Entry, Table, decimals, number
 
 
 def results(lb: Leaderboard) -> Iterator[Table]:
@@ -35,9 +35,10 @@ def _result(lb: Leaderboard, heading: str, rows: Sequence[Row]) -> Table:
             cells = [at.get((metric, slice_name, model)) for model in models]
             if any(row and row.published for row in cells):
                 columns.append(Column(slice_name, f"{metric} in the paper", grey=True))
+                digits = decimals(row.published.value for row in cells if row and row.published)
                 for line, row in zip(lines, cells, strict=True):
                     printed = row.published if row else None
-                    line.append(Entry(f"{printed.value:.3f}", hint=printed.source) if printed else Entry(""))
+                    line.append(Entry(f"{printed.value:.{digits}f}", hint=printed.source) if printed else Entry(""))
     return Table(heading, columns, lines, list(_result_notes(lb, rows, bool(higher))))
 
 

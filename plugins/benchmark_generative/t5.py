@@ -15,13 +15,23 @@ if TYPE_CHECKING:
 
 
 def from_scratch(
-    vocabulary: int, d_model: int, d_ff: int, heads: int, layers: int, decoder_layers: int, dropout: float
+    vocabulary: int,
+    d_model: int,
+    d_ff: int,
+    heads: int,
+    layers: int,
+    decoder_layers: int,
+    dropout: float,
+    d_kv: int | None = None,
 ) -> T5ForConditionalGeneration:
-    """A T5 (version 1.0: ReLU, one table for input and output) with random weights from torch's generator."""
+    """A T5 (version 1.0: ReLU, one table for input and output) with random weights from torch's generator.
+
+    `d_kv` is a head's width, by default the heads share `d_model`.
+    """
     config = T5Config(
         vocab_size=vocabulary,
         d_model=d_model,
-        d_kv=d_model // heads,
+        d_kv=d_kv or d_model // heads,
         d_ff=d_ff,
         num_heads=heads,
         num_layers=layers,

@@ -1,0 +1,383 @@
+"""TIGER: T5 that writes the semantic ID of the next item, code by code (Rajput 2023, sections 3.2 and 4.1.3).
+
+A history becomes its items' codes, oldest first, behind a token of the user; a search over the tree of the items' IDs
+finds the likeliest ones, so that every answer is an item. Differences from the paper: AdamW instead of T5X's Adafactor,
+a learning rate that does not diverge under it, and training that stops by nDCG@10 on validation. Axis letters: N items,
+L levels of a code, B requests, M beams, K depth of a ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import (
+    PAD,
+    BenchmarkError,
+    Context,
+    NotFittedError,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+    top_k,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import T5ForConditionalGeneration
+
+    from benchmark_generative.identifiers import Identifiers, Settings
+    from benchmark_generative.semantic_tokens import SemanticVocabulary
+    from benchmark_generative.trie import Trie
+    from benchmark_generative.unseen import UnseenItems
+
+VALIDATION_DEPTH = 10
+REQUESTS_AT_ONCE = {"cpu": 32, "cuda": 256}
+"""Requests searched together: what is fastest on a CPU (its cache), and enough to fill a GPU."""
+
+
+@dataclass
+class Tiger:
+    """T5 over semantic IDs (Rajput 2023). The defaults are the paper's but for what the module's docstring says."""
+
+    identifiers: dict[str, Any] = field(default_factory=dict)
+    """How IDs are made: `method` (rqvae, rkmeans, lsh, random, hkmeans, vqvae), `levels`, `size`, `collisions` and the
+    other fields of `benchmark_generative.identifiers.Settings`; the paper's RQ-VAE of 3 levels of 256 codes by default,
+    trained shorter."""
+    codes: str = ""
+    """A published index instead: a table with item ids and their codes."""
+    encoder: str = ""
+    """What turns an item's text into a vector: a sentence-transformers model by name or folder, or a file with ready
+    vectors; empty is the bundled all-MiniLM-L6-v2. The paper: sentence-transformers/sentence-t5-base."""
+    d_model: int = 128
+    """The paper's text; with 384 the network has the 13 million parameters that it also states."""
+    d_ff: int = 1024
+    heads: int = 6
+    d_kv: int = 64
+    layers: int = 4
+    decoder_layers: int = 4
+    dropout: float = 0.1
+    user_tokens: int = 2000
+    """Users are hashed to so many tokens; 0: no user token. A user who is unknown has none."""
+    max_history: int = 20
+    """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
+    steps: int = 200_000
+    evaluate_every: int = 2000
+    """Steps between two validations, each of which also leaves a checkpoint."""
+    patience: int = 10
+    """Stop after so many validations without a better nDCG@10."""
+    validation_requests: int = 3000
+    """At most so many requests, chosen by a hash, are validated on."""
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    """The paper's 0.01 is Adafactor's."""
+    schedule: Literal["inverse_sqrt", "cosine", "linear", "constant"] = "inverse_sqrt"
+    warmup_steps: int = 10_000
+    """inverse_sqrt: steps of constant learning rate before it falls; otherwise steps in which it rises."""
+    weight_decay: float = 0.01
+    beams: int = 30
+    normalise: bool = False
+    """Scores of the search: log-likelihoods over the whole vocabulary, or over the codes that can follow."""
+    unseen_share: float | None = None
+    """Items without any training interaction: None: IDs like all others. Otherwise they have none of their own; one is
+    retrieved where its learned codes are those of a retrieved item, and at most this share (the paper's epsilon, 4.4.1)
+    of any top K is made of them."""
+    temperatures: list[float] = field(default_factory=list)
+    """Variants `temperature-<T>`: items sampled level by level at these temperatures instead of searched (4.4.2)."""
+    unconstrained: list[int] = field(default_factory=list)
+    """Variants `unconstrained-<K>`: K beams without the tree of IDs, those that are no item's left out (section 5)."""
+    unseen_shares: list[float] = field(default_factory=list)
+    """Variants `unseen-<epsilon>`: other shares of unseen items; they need `unseen_share`."""
+    record_codes: bool = False
+    """Keep every item's learned codes among the facts, for analyses of small catalogues."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. Answers are given in fp32."""
+    compile: bool = False
+    """Train with torch.compile: for long training on a GPU."""
+
+    tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
+    requires: ClassVar[tuple[str, ...]] = ("torch", "transformers", "accelerate", "sentence_transformers")
+
+    network_: T5ForConditionalGeneration = field(init=False, repr=False, compare=False)
+    identifiers_: Identifiers = field(init=False, repr=False, compare=False)
+    vocabulary_: SemanticVocabulary = field(init=False, repr=False, compare=False)
+    trie_: Trie = field(init=False, repr=False, compare=False)
+    """Over the items that have IDs of their own, in the order of `own_`."""
+    own_: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    unseen_: UnseenItems | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "d_ff", "heads", "d_kv", "layers", "decoder_layers", "max_history", "steps",
+                     "evaluate_every", "patience", "validation_requests", "batch_size", "beams"):  # fmt: skip
+            self._require(getattr(self, name) >= 1, name, "it must be at least 1")
+        for name in ("user_tokens", "warmup_steps", "weight_decay"):
+            self._require(getattr(self, name) >= 0, name, "it must not be negative")
+        self._require(0 <= self.dropout < 1, "dropout", "it must be at least 0 and below 1")
+        self._require(self.learning_rate > 0, "learning_rate", "it must be above 0")
+        self._require(all(t > 0 for t in self.temperatures), "temperatures", "each must be above 0")
+        self._require(all(k >= 1 for k in self.unconstrained), "unconstrained", "each must be at least 1")
+        shares = [*self.unseen_shares, *(() if self.unseen_share is None else (self.unseen_share,))]
+        self._require(all(0 <= s <= 1 for s in shares), "unseen_share", "a share is from 0 to 1")
+        self._require(not self.unseen_shares or self.unseen_share is not None, "unseen_shares",
+                      "set `unseen_share` too, so that unseen items are told from seen ones")  # fmt: skip
+        self._require(not (self.codes and self.identifiers), "identifiers",
+                      "`codes` names a file with ready ones; give one of the two")  # fmt: skip
+        self._settings()
+
+    def _require(self, holds: bool, name: str, wanted: str) -> None:
+        if not holds:
+            raise BenchmarkError(f"tiger: `{name}` is {getattr(self, name)}; {wanted}.")
+
+    def _settings(self) -> Settings:
+        """The settings of the identifiers. Raises BenchmarkError on one that is unknown or wrong."""
+        from benchmark_generative.identifiers import Settings
+
+        known = {f.name: f for f in fields(Settings)}
+        for name in self.identifiers:
+            if name not in known:
+                raise BenchmarkError(f"tiger: `identifiers` has no setting '{name}'. Known: {', '.join(known)}.")
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in self.identifiers.items()}
+        try:
+            return Settings(**given)
+        except TypeError as error:
+            raise BenchmarkError(f"tiger: `identifiers` holds a value of a wrong type: {error}.") from error
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        names = [f"temperature-{t:g}" for t in self.temperatures]
+        names += [f"unconstrained-{k}" for k in self.unconstrained]
+        return (*names, *(f"unseen-{share:g}" for share in self.unseen_shares))
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Make the IDs, train on every prefix, keep the checkpoint with the best nDCG@10 on `valid`.
+
+        Raises BenchmarkError when there is nothing to train on, or item texts cannot be turned into vectors.
+        """
+        import torch
+
+        from benchmark_generative import training
+        from benchmark_generative.semantic_tokens import END, PADDING
+
+        torch.set_num_threads(context.threads)
+        prefixes = train.prefixes()
+        if not len(prefixes):
+            raise BenchmarkError("tiger: no user has two training interactions, so there is no next item to learn.")
+        self._index(train, context)
+        cuda = torch.device(context.device).type == "cuda"
+        with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
+            torch.manual_seed(context.seed)
+            self.network_ = self._network().to(context.device)
+            context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
+            split = self._validation(valid)
+            progress = training.train(
+                self.network_,
+                [
+                    training.Pairs(
+                        self.vocabulary_.prefixes(train, prefixes, self.max_history),
+                        torch.from_numpy(self.vocabulary_.items[prefixes.targets]),
+                    )
+                ],
+                PADDING,
+                END,
+                lambda: {} if split is None else {f"nDCG@{VALIDATION_DEPTH}": self._ndcg(split)},
+                training.Settings(
+                    epochs=max(1, round(self.steps / self.evaluate_every)),
+                    batch_size=self.batch_size,
+                    learning_rate=self.learning_rate,
+                    weight_decay=self.weight_decay,
+                    patience=self.patience,
+                    warmup=min(self.warmup_steps / self.steps, 0.99),
+                    precision=("bf16" if cuda else "fp32") if self.precision == "auto" else self.precision,
+                    schedule=self.schedule,
+                    pairs_per_epoch=self.evaluate_every * self.batch_size,
+                    compile=self.compile,
+                ),
+                context,
+            )
+        context.record("best_step", progress.best_epoch * self.evaluate_every)
+        context.record("steps", progress.epoch * self.evaluate_every)
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        """The likeliest items that the search finds, at most `beams`, with their log-likelihoods as scores.
+
+        With `candidates` every one of them is scored exactly, so no beam is lost on others.
+        """
+        found = self._retrieved(requests, k, self._candidates if requests.candidates is not None else self._search)
+        return self._with_unseen(found, requests, k, self.unseen_share)
+
+    def rank_variant(self, variant: str, requests: Requests, k: int) -> Ranking:
+        """The items of one of `variants`. `unconstrained-<K>` returns what the model writes, whatever `exclude` and
+        `candidates` say."""
+        kind, _, value = variant.partition("-")
+        if kind == "unseen":
+            found = self._retrieved(requests, k, self._search)
+            return self._with_unseen(found, requests, k, float(value))
+        if kind == "temperature":
+            found = self._retrieved(requests, k, partial(self._sample, float(value)))
+            return self._with_unseen(found, requests, k, self.unseen_share)
+        return self._retrieved(requests, k, partial(self._unconstrained, int(value)))
+
+    def _index(self, train: Train, context: Context) -> None:
+        """IDs, their tokens, and the trie of those that can be retrieved."""
+        from benchmark_generative.semantic_tokens import SemanticVocabulary
+        from benchmark_generative.trie import Trie
+        from benchmark_generative.unseen import UnseenItems
+
+        seen = train.popularity("recommendation") > 0  # (N,)
+        self.identifiers_ = self._identify(train, seen, context)
+        context.record("identifiers", {**self.identifiers_.facts, "digest": self.identifiers_.digest})
+        if self.record_codes:
+            context.record("codes", self.identifiers_.semantic.tolist())
+        self.vocabulary_ = SemanticVocabulary.of(self.identifiers_, train.users, self.user_tokens)
+        self.unseen_ = None
+        self.own_ = np.arange(len(seen))
+        if self.unseen_share is not None:
+            self.unseen_ = UnseenItems.of(self.identifiers_.semantic, seen)
+            self.own_ = np.flatnonzero(seen)
+            context.record("unseen_items", int((~seen).sum()))
+            context.record("unseen_items_beside_a_seen_one", len(np.unique(self.unseen_.beside.values)))
+        self.trie_ = Trie.build(self.vocabulary_.items[self.own_]).to(context.device)
+
+    def _identify(self, train: Train, seen: NDArray[np.bool_], context: Context) -> Identifiers:
+        from benchmark_generative import identifiers
+        from benchmark_generative.vectors import item_vectors
+
+        if self.codes:
+            return identifiers.Identifiers.read(self.codes, train.catalog.ids)
+        settings = self._settings()
+        if settings.method == "random":
+            vectors = np.zeros((len(train.catalog), 1), dtype=np.float32)
+        else:
+            vectors = item_vectors(train.catalog, self.encoder, device=context.device)
+        return identifiers.make(
+            vectors, settings, seed=context.seed, device=context.device, threads=context.threads,
+            trained_on=seen if self.unseen_share is not None else None,
+        )  # fmt: skip
+
+    def _network(self) -> T5ForConditionalGeneration:
+        from benchmark_generative import t5
+
+        return t5.from_scratch(
+            self.vocabulary_.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
+            d_kv=self.d_kv,
+        )  # fmt: skip
+
+    def _validation(self, valid: Mapping[Task, Split]) -> Split | None:
+        split = valid.get("recommendation")
+        if split is None or not len(split.requests):
+            return None
+        rows = np.sort(np.argsort(split.requests.keys, kind="stable")[: self.validation_requests])
+        return Split(split.requests.take(rows), split.relevant.take(rows))
+
+    def _ndcg(self, split: Split) -> float:
+        """nDCG@10 with binary relevance."""
+        items, relevant = self.rank(split.requests, VALIDATION_DEPTH).items, split.relevant
+        discount = 1 / np.log2(np.arange(2, VALIDATION_DEPTH + 2))
+        hit = np.isin(
+            np.arange(len(items))[:, None] * np.int64(len(self.identifiers_)) + items,
+            relevant.rows * len(self.identifiers_) + relevant.values,
+        ) & (items != PAD)
+        ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, VALIDATION_DEPTH)]
+        return float(((hit @ discount)[ideal > 0] / ideal[ideal > 0]).mean())
+
+    def _retrieved(self, requests: Requests, k: int, ask: Ask) -> Ranking:
+        """What `ask` finds for the requests, asked in groups of similar length; -1 behind."""
+        if not hasattr(self, "network_"):
+            raise NotFittedError("tiger: rank was called before fit.")
+        if requests.task != "recommendation":
+            raise BenchmarkError(f"tiger does recommendation, and was asked for {requests.task}.")
+        import torch
+
+        from benchmark_generative.semantic_tokens import END, PADDING
+
+        device = self.network_.device
+        inputs = self.vocabulary_.histories(requests.histories, requests.users, self.max_history).to(device)
+        items = np.full((len(requests), k), PAD, dtype=np.int32)
+        scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
+        self.network_.eval()
+        order = inputs.length.argsort(stable=True)  # requests of similar length pad each other little
+        size = REQUESTS_AT_ONCE[device.type]
+        with torch.inference_mode():
+            for at in range(0, len(order), size):
+                chosen = order[at : at + size]
+                rows = chosen.cpu().numpy()
+                found, score = ask(requests.take(rows), k, *inputs.batch(chosen, PADDING, END))
+                width = min(k, found.shape[1])
+                items[rows, :width] = found[:, :width]
+                scores[rows, :width] = score[:, :width]
+        return Ranking(items, scores)
+
+    def _search(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+        from benchmark_generative.beam_search import beam_search
+
+        found, scores = beam_search(
+            self.network_, tokens, mask, self.trie_, beams=self.beams, exclude=self._own(requests.exclude),
+            candidates=None if requests.candidates is None else self._own(requests.candidates),
+            normalise=self.normalise, keys=requests.keys,
+        )  # fmt: skip
+        return self._rows(found), scores.cpu().numpy()
+
+    def _sample(
+        self, temperature: float, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor
+    ) -> Found:
+        from benchmark_generative.beam_search import sample
+
+        found, scores = sample(
+            self.network_, tokens, mask, self.trie_, k=k, temperature=temperature, seed=0, keys=requests.keys,
+            exclude=self._own(requests.exclude),
+            candidates=None if requests.candidates is None else self._own(requests.candidates),
+        )  # fmt: skip
+        return self._rows(found), scores.cpu().numpy()
+
+    def _unconstrained(self, beams: int, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+        from benchmark_generative.beam_search import unconstrained
+
+        found, scores = unconstrained(self.network_, tokens, mask, self.trie_, beams=beams)
+        items = self._rows(found)
+        order = np.argsort(items == PAD, axis=1, kind="stable")  # IDs that are no item's go behind
+        items, values = (np.take_along_axis(a, order, 1) for a in (items, scores.cpu().numpy()))
+        return items, np.where(items == PAD, -np.inf, values).astype(np.float32)
+
+    def _candidates(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+        """All candidates by their exact likelihood; unseen ones too, by the ID that they were given."""
+        from benchmark_generative.beam_search import score_candidates
+
+        assert requests.candidates is not None
+        candidates = requests.candidates
+        scores = score_candidates(self.network_, tokens, mask, self.vocabulary_.items, candidates).cpu().numpy()
+        dense = np.full((len(requests), len(self.identifiers_)), -np.inf, dtype=np.float32)
+        dense[candidates.rows, candidates.values] = scores
+        best = top_k(dense, requests, k)
+        return best.items, best.scores
+
+    def _own(self, rows: Ragged) -> Ragged:
+        """The same rows in the trie's numbers, without items that it has not."""
+        if self.unseen_ is None or not len(rows.values):
+            return rows
+        number = np.full(len(self.identifiers_), -1, dtype=np.int32)
+        number[self.own_] = np.arange(len(self.own_))
+        here = rows.keep(number[rows.values] >= 0)
+        return Ragged(here.offsets, number[here.values])
+
+    def _rows(self, found: torch.Tensor) -> NDArray[np.int32]:
+        """From the trie's numbers to the catalogue's rows."""
+        numbers = found.cpu().numpy()
+        return np.where(numbers >= 0, self.own_[numbers], PAD).astype(np.int32)
+
+    def _with_unseen(self, found: Ranking, requests: Requests, k: int, share: float | None) -> Ranking:
+        if self.unseen_ is None or share is None or requests.candidates is not None:
+            return found
+        return self.unseen_.merged(found, requests, k, share)
+
+
+Found = tuple[NDArray[np.int32], NDArray[np.float32]]
+Ask = Callable[..., Found]
+"""(requests, k, tokens, mask) -> items and scores (B, M), best first, padded."""

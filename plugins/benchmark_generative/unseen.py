@@ -1,0 +1,73 @@
+"""Items without any training interaction among retrieved ones (Rajput 2023, section 4.4.1).
+
+An unseen item has no ID of its own that was ever trained; it is retrieved where its learned codes are those of a
+retrieved item. Axis letters: N items, B requests, M retrieved items, K depth of a ranking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import PAD, Ragged, Ranking, Requests
+
+
+@dataclass(frozen=True)
+class UnseenItems:
+    """`beside`: a row per item (N), the unseen items with the same learned codes; empty for items that are unseen."""
+
+    beside: Ragged
+    group: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, semantic: NDArray[np.int32], seen: NDArray[np.bool_]) -> UnseenItems:
+        """From every item's learned codes (N, L) and whether it was seen in training (N,)."""
+        group = np.unique(semantic, axis=0, return_inverse=True)[1].reshape(-1)
+        unseen = np.flatnonzero(~seen)
+        by_group = Ragged.from_pairs(group[unseen], unseen, int(group.max(initial=-1)) + 1)
+        beside = by_group.take(group)
+        return cls(beside.keep(np.repeat(seen, beside.lengths)), group)
+
+    def merged(self, retrieved: Ranking, requests: Requests, k: int, share: float) -> Ranking:
+        """The retrieved items (B, M), all of them seen, with unseen ones behind those whose codes they share.
+
+        At most `share` of the first 1, 2, … k items are unseen, whichever K is looked at: where the natural order
+        would have more, they wait. Unseen items have the score of what stands before them. Honours `exclude` and
+        `candidates`.
+        """
+        unseen, after = self._beside(retrieved, requests)
+        n, seen_left = len(retrieved), (retrieved.items != PAD).sum(axis=1)
+        out = Ranking(np.full((n, k), PAD, dtype=np.int32), np.full((n, k), -np.inf, dtype=np.float32))
+        taken, added = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        rows, score = np.arange(n), np.full(n, np.inf, dtype=np.float32)
+        for position in range(k):  # each step for all requests at once
+            more = added < unseen.lengths
+            place = np.minimum(unseen.offsets[:-1] + added, max(len(unseen.values) - 1, 0))
+            waits = after[place] < taken if len(after) else np.zeros(n, dtype=bool)
+            new = more & waits & (added + 1 <= share * (position + 1) + 1e-9)
+            old = ~new & (taken < seen_left)
+            column = np.minimum(taken, retrieved.items.shape[1] - 1)
+            score = np.where(old, retrieved.scores[rows, column], score).astype(np.float32)
+            out.items[old, position] = retrieved.items[rows, column][old]
+            if len(unseen.values):
+                out.items[new, position] = unseen.values[place[new]]
+            out.scores[new | old, position] = score[new | old]
+            taken, added = taken + old, added + new
+        return out
+
+    def _beside(self, retrieved: Ranking, requests: Requests) -> tuple[Ragged, NDArray[np.int64]]:
+        """Per request, the unseen items that what was retrieved brings along, each once, in order; and behind which
+        retrieved item (its column) each comes."""
+        row, column = np.nonzero(retrieved.items != PAD)
+        found = self.beside.take(retrieved.items[row, column])
+        row, column, item = row[found.rows], column[found.rows], found.values.astype(np.int64)
+        n = np.int64(len(self.group))
+        key = row * n + item
+        keep = np.zeros(len(key), dtype=bool)
+        keep[np.unique(key, return_index=True)[1]] = True  # the first of each
+        keep &= ~np.isin(key, requests.exclude.rows * n + requests.exclude.values)
+        if requests.candidates is not None:
+            keep &= np.isin(key, requests.candidates.rows * n + requests.candidates.values)
+        return Ragged.from_pairs(row[keep], item[keep], len(retrieved)), column[keep]
