@@ -1,0 +1,324 @@
+"""Decoding items from a T5 along a trie: beam search, exact scores of candidates, free decoding, sampling.
+
+Beams are rows of tensors: nothing loops over requests or beams. A score is the exact log-likelihood of an item's
+tokens over the whole vocabulary; the trie only decides which tokens are looked at. A result for a request does not
+depend on the others in its batch but for rounding. Requests of similar length in a batch are faster, since attention is
+over the longest. Axis letters: B requests, M beams, C possible next tokens, V vocabulary, L tokens of an item, K depth
+of a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark import BenchmarkError, ContractError, Ragged
+from benchmark_generative.limits import Limits
+from benchmark_generative.noise import conditioned, gumbel, tie
+from benchmark_generative.t5_steps import Cache, Memory, Precision, T5Steps
+from benchmark_generative.trie import Level, Trie
+
+if TYPE_CHECKING:
+    from transformers import T5ForConditionalGeneration
+
+Keys = NDArray[np.uint64]
+
+
+@torch.inference_mode()
+def beam_search(
+    model: T5ForConditionalGeneration,
+    tokens: Tensor,
+    mask: Tensor,
+    trie: Trie,
+    *,
+    beams: int,
+    exclude: Ragged | None = None,
+    candidates: Ragged | None = None,
+    normalise: bool = False,
+    keys: Keys | None = None,
+    precision: Precision = "fp32",
+) -> tuple[Tensor, Tensor]:
+    """The likeliest items int32 (B, M), best first, and their log-likelihoods float32 (B, M), never rising.
+
+    Rows with fewer than M reachable items end in -1 and -inf; no item comes twice. At every depth the M best prefixes
+    go on, and the M best items that end are kept. `tokens` and `mask` (B, S) are the encoder's input. `exclude` and
+    `candidates` have a row of items per request: prefixes that lead to no item left are not followed. `normalise`
+    divides each step's probabilities by their sum over the tokens that this request may write. `keys` (B,) hash the
+    requests: equal scores are ordered by `benchmark.tie_break(keys, item)`. Raises ContractError on NaN.
+    """
+
+    def extend(logits: Tensor, options: Tensor, front: _Front) -> tuple[Tensor, Tensor]:
+        total = (options if normalise else logits).logsumexp(-1, keepdim=True)
+        score = front.score[..., None] + (options - total)
+        return score, score
+
+    search = _Search.of(trie, tokens, beams, exclude, candidates, keys)
+    return search.run(T5Steps(model, precision), tokens, mask, extend)
+
+
+@torch.inference_mode()
+def sample(
+    model: T5ForConditionalGeneration,
+    tokens: Tensor,
+    mask: Tensor,
+    trie: Trie,
+    *,
+    k: int,
+    temperature: float,
+    seed: int,
+    keys: Keys,
+    exclude: Ragged | None = None,
+    candidates: Ragged | None = None,
+    precision: Precision = "fp32",
+) -> tuple[Tensor, Tensor]:
+    """K distinct items int32 (B, K) in the order in which they are drawn, and their perturbed log-probabilities.
+
+    Drawn without replacement from the model that divides the logits by `temperature` at every level and writes only
+    tokens that the request may write (TIGER 4.4.2 samples at the levels of the hierarchy): the first item of a row is
+    one such draw, the second another given that it differs, and so on. By stochastic beam search (Kool 2019): the K
+    items with the largest sum of log-probability and Gumbel noise, found along the trie with the noise of a node
+    conditioned on its parent's. The scores are these sums, float32, never rising. Noise is a hash of `seed`, the
+    request's key and the node: a request's sample does not depend on its batch. Raises ContractError on NaN.
+    """
+    if temperature <= 0:
+        raise BenchmarkError(f"`temperature` is {temperature}; it must be above 0 (close to 0 is almost no noise).")
+    search = _Search.of(trie, tokens, k, exclude, candidates, keys)
+
+    def extend(logits: Tensor, options: Tensor, front: _Front) -> tuple[Tensor, Tensor]:
+        score = front.score[..., None].double() + (options.double() / temperature).log_softmax(-1)
+        node = front.child + sum(len(level.slot) for level in trie.levels[: front.depth])
+        return score, conditioned(score + gumbel(search.keys, node, seed), front.rank[..., None].double())
+
+    return search.run(T5Steps(model, precision), tokens, mask, extend)
+
+
+@torch.inference_mode()
+def unconstrained(
+    model: T5ForConditionalGeneration,
+    tokens: Tensor,
+    mask: Tensor,
+    trie: Trie,
+    *,
+    beams: int,
+    length: int | None = None,
+    precision: Precision = "fp32",
+) -> tuple[Tensor, Tensor]:
+    """What beam search over the whole vocabulary writes: items int32 (B, M), -1 where the `length` tokens (by default
+    the trie's depth) are no item's, and log-likelihoods float32 (B, M), never rising (TIGER 4.5, Figure 6).
+
+    No token ends a sequence. Equal scores are in no particular order. Raises ContractError on NaN.
+    """
+    steps, n = T5Steps(model, precision), len(tokens)
+    memory, cache = steps.encode(tokens, mask), Cache()
+    written = tokens.new_empty(n, 1, 0)  # (B, M, tokens so far)
+    score, parents = torch.zeros(n, 1, device=tokens.device), None
+    token = torch.full_like(score, steps.start, dtype=torch.int64)
+    for _ in range(trie.depth if length is None else length):
+        logits = steps.step(memory, cache, token, parents)
+        pool = (score[..., None] + logits.log_softmax(-1)).flatten(1)  # (B, M*V)
+        score, place = pool.topk(min(beams, pool.shape[1]))
+        parents, token = place // logits.shape[-1], place % logits.shape[-1]
+        written = torch.cat(
+            [written.gather(1, parents[..., None].expand(-1, -1, written.shape[2])), token[..., None]], 2
+        )
+    _refuse_nan(score)
+    return trie.to(tokens.device).lookup(written), score
+
+
+@torch.inference_mode()
+def score_candidates(
+    model: T5ForConditionalGeneration,
+    tokens: Tensor,
+    mask: Tensor,
+    sequences: NDArray[np.integer] | Ragged,
+    candidates: Ragged,
+    *,
+    precision: Precision = "fp32",
+    pairs: int = 4096,
+) -> Tensor:
+    """The exact log-likelihood float32 of every candidate, aligned with `candidates.values`; a row per request.
+
+    `sequences` are the items' token ids, (N, L) or of several lengths. Teacher-forced: a prefix that candidates of one
+    request share is decoded once. About `pairs` candidates are in memory at a time. Raises ContractError on NaN.
+    """
+    if not isinstance(sequences, Ragged):
+        sequences = Ragged.from_lengths(np.full(len(sequences), sequences.shape[1]), sequences.reshape(-1))
+    steps = T5Steps(model, precision)
+    scores = torch.zeros(len(candidates.values), device=tokens.device)
+    places = Ragged(candidates.offsets, np.arange(len(scores), dtype=np.int32))
+    order = np.argsort(candidates.lengths, kind="stable")[::-1]
+    order = order[: np.count_nonzero(candidates.lengths)]
+    at = 0
+    while at < len(order):
+        rows = order[at : at + max(1, pairs // int(candidates.lengths[order[at]]))]
+        at += len(rows)
+        chosen = torch.as_tensor(rows.copy(), device=tokens.device)
+        part = candidates.take(rows)
+        place = places.take(rows).values
+        scores[torch.as_tensor(place, device=tokens.device)] = _forced(
+            steps, steps.encode(tokens[chosen], mask[chosen]), part.rows, len(rows), sequences.take(part.values)
+        )
+    _refuse_nan(scores)
+    return scores
+
+
+def _forced(steps: T5Steps, memory: Memory, rows: NDArray[np.int64], n: int, sequences: Ragged) -> Tensor:
+    """Log-likelihoods of `sequences` given requests `rows` (rising, of n)."""
+    device = memory.mask.device
+    width = int(sequences.lengths.max())
+    tokens, lengths = sequences.padded(width).astype(np.int64), sequences.lengths
+    score = torch.zeros(len(rows), device=device)
+    cache, parents = Cache(), None
+    token = torch.full((n, 1), steps.start, device=device)
+    prefix, beam = rows, np.zeros_like(rows)  # the sequence's prefix among all, and among those of its request
+    for depth in range(width):
+        logits = steps.step(memory, cache, token, parents)
+        total = logits.logsumexp(-1)
+        live = np.flatnonzero(lengths > depth)
+        row, place, here = (torch.as_tensor(x[live], device=device) for x in (rows, beam, tokens[:, depth]))
+        score[torch.as_tensor(live, device=device)] += logits[row, place, here] - total[row, place]
+        on = np.flatnonzero(lengths > depth + 1)
+        if not len(on):
+            break
+        _, first, group = np.unique(
+            prefix[on] * logits.shape[-1] + tokens[on, depth], return_index=True, return_inverse=True
+        )
+        owner = rows[on][first]  # of every prefix, rising
+        number = np.arange(len(first)) - np.searchsorted(owner, owner)
+        shape = (n, int(number.max()) + 1)
+        grid, above = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        grid[owner, number], above[owner, number] = tokens[on, depth][first], beam[on][first]
+        token, parents = torch.as_tensor(grid, device=device), torch.as_tensor(above, device=device)
+        prefix, beam = prefix.copy(), beam.copy()
+        prefix[on], beam[on] = group, number[group]
+    return score
+
+
+@dataclass(frozen=True)
+class _Front:
+    """The prefixes (B, M) at one depth: trie nodes, scores, and what they are chosen by; and their children
+    (B, M, C), -1 where none may follow."""
+
+    depth: int
+    state: Tensor
+    score: Tensor
+    rank: Tensor
+    child: Tensor
+
+
+Extend = Callable[[Tensor, Tensor, _Front], tuple[Tensor, Tensor]]
+"""Logits (B, M, V) and those of the children (B, M, C), -inf where none -> the children's score and rank."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The way down the trie that beam search and sampling share."""
+
+    trie: Trie
+    beams: int
+    limits: Limits | None
+    keys: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        trie: Trie,
+        tokens: Tensor,
+        beams: int,
+        exclude: Ragged | None,
+        candidates: Ragged | None,
+        keys: Keys | None,
+    ) -> _Search:
+        n = len(tokens)
+        for name, given in (("exclude", exclude), ("candidates", candidates), ("keys", keys)):
+            if given is not None and len(given) != n:
+                raise BenchmarkError(f"`{name}` has {len(given)} rows for {n} requests; give one row per request.")
+        if beams < 1:
+            raise BenchmarkError(f"{beams} beams were asked for; at least 1 is needed.")
+        keys = np.zeros(n, dtype=np.uint64) if keys is None else keys
+        return cls(
+            trie.to(tokens.device),
+            beams,
+            Limits.of(trie, exclude, candidates, tokens.device),
+            torch.as_tensor(keys.view(np.int64), device=tokens.device),
+        )
+
+    def run(self, steps: T5Steps, tokens: Tensor, mask: Tensor, extend: Extend) -> tuple[Tensor, Tensor]:
+        """The best items (B, M) by rank, and their ranks, padded with -1 and -inf."""
+        if self.trie.tokens > len(steps.head):
+            raise BenchmarkError(
+                f"the trie has token {self.trie.tokens - 1}, but the model's vocabulary ends at {len(steps.head) - 1}; "
+                "widen the model or number the tokens from 0 on."
+            )
+        memory, cache, parents = steps.encode(tokens, mask), Cache(), None
+        state = torch.zeros(len(tokens), 1, dtype=torch.int64, device=tokens.device)
+        score = rank = torch.zeros(state.shape, device=tokens.device)
+        token = torch.full_like(state, steps.start)
+        items, ranks = [], []
+        for depth, level in enumerate(self.trie.levels):
+            logits = steps.step(memory, cache, token, parents)
+            child, follow = level.children(state)  # (B, M, C)
+            if self.limits is not None:
+                child = self.limits.apply(depth, state, rank > -torch.inf, child)
+            options = logits[..., level.low : level.low + level.width] if follow is None else logits.gather(-1, follow)
+            none = child < 0
+            options = options.masked_fill(none, -torch.inf)
+            score, rank = extend(logits, options, _Front(depth, state, score, rank, child))
+            rank = rank.masked_fill(none, -torch.inf)
+            width, child, rank, score = child.shape[-1], child.flatten(1), rank.flatten(1), score.flatten(1)
+            if level.inner < len(level.slot):
+                place = self.best(
+                    rank.masked_fill(child < level.inner, -torch.inf) if level.inner else rank, level, child
+                )
+                leaf = child.gather(1, place)
+                items.append(level.item[leaf.clamp(min=0).long()])
+                ranks.append(rank.gather(1, place).masked_fill(leaf < level.inner, -torch.inf))
+            if level.inner:
+                rank = rank.masked_fill(child >= level.inner, -torch.inf) if level.inner < len(level.slot) else rank
+                place = self.best(rank, level, child)
+                state = child.gather(1, place).long()
+                rank, score = rank.gather(1, place), score.gather(1, place)
+                state = state.masked_fill(rank == -torch.inf, 0)
+                token, parents = level.token[state], place // width
+        return self.ordered(torch.cat(items, 1), torch.cat(ranks, 1))
+
+    def best(self, rank: Tensor, level: Level, child: Tensor) -> Tensor:
+        """Where the M best of `rank` (B, M*C) are; at the border equal ones by the hash of an item below."""
+        k = min(self.beams, rank.shape[1])
+        top = rank.topk(min(k + 1, rank.shape[1]))
+        place = top.indices[:, :k]
+        if rank.shape[1] > k:
+            border = top.values[:, k - 1]
+            tied = (border == top.values[:, k]) & (border > -torch.inf)
+            if tied.any():
+                rows = tied.nonzero().squeeze(1)
+                rank, border = rank[rows], border[rows, None]
+                word = tie(self.keys[rows, None], level.item[child[rows].clamp(min=0).long()])
+                ends = torch.iinfo(torch.int64)
+                word = word.masked_fill(rank > border, ends.min).masked_fill(~(rank >= border), ends.max)
+                place[rows] = word.topk(k, largest=False).indices
+        return place
+
+    def ordered(self, items: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+        _refuse_nan(ranks)
+        ranks = ranks.float()
+        order = tie(self.keys[:, None], items).argsort(1)
+        ranks, second = ranks.gather(1, order).sort(dim=1, descending=True, stable=True)
+        items = items.gather(1, order.gather(1, second)).masked_fill(ranks == -torch.inf, -1)
+        short = max(self.beams - items.shape[1], 0)
+        cut = slice(None, self.beams)
+        return (
+            torch.nn.functional.pad(items[:, cut], (0, short), value=-1),
+            torch.nn.functional.pad(ranks[:, cut], (0, short), value=-torch.inf),
+        )
+
+
+def _refuse_nan(scores: Tensor) -> None:
+    if scores.isnan().any():
+        raise ContractError("the model's scores hold NaN")
