@@ -104,12 +104,31 @@ def prefix_batches(train: Train, length: int, size: int, rng: np.random.Generato
         yield prefix_batch(prefixes, order[begin : begin + size], train.histories, length)
 
 
+def newest_batches(
+    train: Train, length: int, size: int, rng: np.random.Generator
+) -> Iterator[tuple[Longs, Longs, Longs]]:
+    """Every prefix's newest `length` items, the newest in the last column, 0 before the first: inputs (B, `length`),
+    targets (B,), users (B,)."""
+    prefixes = train.prefixes()
+    order = rng.permutation(len(prefixes))
+    for begin in range(0, len(order), size):
+        rows = order[begin : begin + size]
+        at = prefixes.end[rows, None] - length + np.arange(length)
+        known = at >= prefixes.start[rows, None]
+        inputs = np.where(known, prefixes.values[np.maximum(at, 0)].astype(np.int64) + 1, 0)
+        yield inputs, prefixes.targets[rows].astype(np.int64) + 1, prefix_users(prefixes, rows, train.histories)
+
+
+def prefix_users(prefixes: Prefixes, rows: Longs, histories: Ragged) -> Longs:
+    """(B,) the rows of `histories` that these prefixes are of."""
+    return np.searchsorted(histories.offsets, prefixes.end[rows], side="right") - 1
+
+
 def prefix_batch(prefixes: Prefixes, rows: Longs, histories: Ragged, length: int) -> Batch:
     inputs, lengths = item_rows(prefixes.histories(rows), length)
     trained = np.zeros(inputs.shape, dtype=bool)
     trained[np.arange(len(rows)), lengths - 1] = True
-    users = np.searchsorted(histories.offsets, prefixes.end[rows], side="right") - 1
-    return Batch(inputs, trained, prefixes.targets[rows].astype(np.int64) + 1, users)
+    return Batch(inputs, trained, prefixes.targets[rows].astype(np.int64) + 1, prefix_users(prefixes, rows, histories))
 
 
 def cloze_batches(
@@ -122,13 +141,7 @@ def cloze_batches(
     padding of the masked columns.
     """
     n, first = train.histories.lengths, train.histories.offsets[:-1]
-    stride = max(width // 2, 1)
-    count = np.where(n < 2, 0, 1 + np.maximum(0, -(-(n - width) // stride)))
-    user = np.repeat(np.arange(len(n)), count)
-    j = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
-    shift = np.where(j == 0, 0, rng.integers(-(stride // 2), stride - stride // 2, size=len(user)))
-    end = np.clip(n[user] - j * stride + shift, np.minimum(n[user], width), n[user])
-    begin = np.maximum(end - width, 0)
+    user, begin, end = shifted_rows(n, width, max(width // 2, 1), rng)
     target = begin + 1  # the first item of the row that may be masked
     if train.max_prefixes_per_user is not None:
         target = np.maximum(target, n[user] - train.max_prefixes_per_user)
@@ -140,6 +153,19 @@ def cloze_batches(
         items = train.histories.values[np.where(known, first[user[chosen], None] + place, 0)].astype(np.int64) + 1
         from_column = (target - end)[chosen] + width
         yield mask_items(np.where(known, items, 0), from_column, mask_ratio, last_ratio, mask, rng)
+
+
+def shifted_rows(n: Longs, width: int, stride: int, rng: np.random.Generator) -> tuple[Longs, Longs, Longs]:
+    """Rows of at most `width` items of histories of `n` items (two at least), `stride` apart: user, begin and end.
+
+    A history's newest row is its last items; the others are shifted at random.
+    """
+    count = np.where(n < 2, 0, 1 + np.maximum(0, -(-(n - width) // stride)))
+    user = np.repeat(np.arange(len(n)), count)
+    j = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    shift = np.where(j == 0, 0, rng.integers(-(stride // 2), stride - stride // 2, size=len(user)))
+    end = np.clip(n[user] - j * stride + shift, np.minimum(n[user], width), n[user])
+    return user, np.maximum(end - width, 0), end
 
 
 def mask_items(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -36,7 +36,7 @@ class Recommender(ABC):
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool | str):
+            if not isinstance(value, int | float) or isinstance(value, bool):
                 continue
             rate = "dropout" in field.name or field.name in ("mask_ratio", "last_ratio")
             if rate and not 0 <= value < 1:
@@ -57,6 +57,7 @@ class Recommender(ABC):
         key = training.fit_key(
             type(self).__name__, self, context.seed, self.n_items_, train.max_history, train.max_prefixes_per_user,
             train.histories.offsets, train.histories.values, *(() if split is None else (split.relevant.values,)),
+            *self.content(train),
         )  # fmt: skip
         plan = training.Plan(self.learning_rate, self.weight_decay, self.epochs, self.patience)
         devices = [self.device_] if self.device_.type == "cuda" else []
@@ -65,7 +66,22 @@ class Recommender(ABC):
             self.module_ = self.build(train)
             context.record("parameters", sum(p.numel() for p in self.module_.parameters()))
             quality = None if split is None or not len(split.requests) else lambda: self.quality(split)
-            training.train(self.module_, lambda rng: self.losses(self.module_, train, rng), quality, plan, context, key)
+            self.learn(train, quality, plan, context, key)
+
+    def content(self, train: Train) -> list[Any]:
+        """What is learned from beside histories: part of the checkpoint's name."""
+        return []
+
+    def learn(
+        self,
+        train: Train,
+        quality: Callable[[], training.Quality] | None,
+        plan: training.Plan,
+        context: Context,
+        key: str,
+    ) -> None:
+        """Train the module that was built, in one stage."""
+        training.train(self.module_, lambda rng: self.losses(self.module_, train, rng), quality, plan, context, key)
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "module_"):
@@ -76,15 +92,16 @@ class Recommender(ABC):
         parts = []
         for begin in range(0, len(requests), size):
             batch = requests.take(np.arange(begin, min(begin + size, len(requests))))
-            parts.append(top_k(self.score(batch.histories), batch, k))
+            parts.append(top_k(self.score(batch.histories, batch.users), batch, k))
         return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
 
-    def score(self, histories: Ragged) -> NDArray[np.float32]:
-        """(R, N) scores of all items for each history."""
+    def score(self, histories: Ragged, users: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
+        """(R, N) scores of all items for each history; `users` (R,) are rows of `Train.users`, -1 where unknown."""
         import torch
 
+        users = np.full(len(histories), -1, dtype=np.int32) if users is None else users
         with torch.inference_mode():
-            return np.asarray(self.ask(histories).float().cpu().numpy())
+            return np.asarray(self.ask(histories, users).float().cpu().numpy())
 
     def quality(self, split: Split) -> training.Quality:
         """Mean recall and reciprocal rank, at 30, of the module as it is."""
@@ -109,11 +126,14 @@ class Recommender(ABC):
         """One epoch: the mean loss of each batch, and of how many targets."""
 
     @abstractmethod
-    def ask(self, histories: Ragged) -> Tensor:
+    def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
         """(R, N) scores of all items, in evaluation mode."""
 
 
-_MAY_BE_ZERO = ("weight_decay",)
+_MAY_BE_ZERO = (
+    *("weight_decay", "reg_weight", "pretrain_epochs"),
+    *("aap_weight", "mip_weight", "map_weight", "sp_weight"),
+)
 
 
 @dataclass
@@ -144,10 +164,26 @@ class NextItem(Recommender):
         inputs, targets = self.tensor(batch.inputs), self.tensor(batch.targets)
         if self.training == "prefixes":
             return modules.next_item_loss(module, inputs, (inputs > 0).sum(1), targets)
-        hidden = modules.states(module, inputs)[self.tensor(batch.trained)]  # (T, H)
-        return modules.softmax_loss(hidden, module.item_embedding.weight, targets)
+        return modules.softmax_loss(self.trained(module, batch), self.items(module), targets)
 
-    def ask(self, histories: Ragged) -> Tensor:
+    def sampled_loss(self, module: Any, batch: batches.Batch, seen: batches.Seen, rng: np.random.Generator) -> Tensor:
+        """Binary cross-entropy against one item, drawn uniformly from those not in the user's history (Kang & McAuley
+        2018, section 3.5, equation 6)."""
+        hidden = self.trained(module, batch)
+        positive = module.item_embedding(self.tensor(batch.targets))
+        negative = module.item_embedding(self.tensor(seen.negatives(batch.users, rng)))
+        return modules.binary_loss(hidden, positive, negative)
+
+    def trained(self, module: Any, batch: batches.Batch) -> Tensor:
+        """(T, H) hidden states of the trained positions."""
+        return modules.states(module, self.tensor(batch.inputs))[self.tensor(batch.trained)]
+
+    def items(self, module: Any) -> Tensor:
+        """(N + 1, H) what a hidden state is compared with, padding first."""
+        weight: Tensor = module.item_embedding.weight
+        return weight
+
+    def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
         module: Any = self.module_
         inputs, lengths = batches.item_rows(histories, module.max_seq_length)
         return modules.next_item_scores(module, self.tensor(inputs), self.tensor(np.maximum(lengths, 1)))
@@ -198,15 +234,9 @@ class SasRec(NextItem):
         )  # fmt: skip
 
     def loss_of(self, module: Any, batch: batches.Batch, train: Train, rng: np.random.Generator) -> Tensor:
-        from torch.nn.functional import logsigmoid
-
         if self.loss == "CE":
             return super().loss_of(module, batch, train, rng)
-        hidden = modules.states(module, self.tensor(batch.inputs))[self.tensor(batch.trained)]  # (T, H)
-        drawn = self.seen_.negatives(batch.users, rng)
-        positive = (hidden * module.item_embedding(self.tensor(batch.targets))).sum(-1)
-        negative = (hidden * module.item_embedding(self.tensor(drawn))).sum(-1)
-        return -(logsigmoid(positive) + logsigmoid(-negative)).mean()
+        return self.sampled_loss(module, batch, self.seen_, rng)
 
 
 @dataclass
@@ -288,7 +318,7 @@ class Bert4Rec(Recommender):
             loss = modules.cloze_loss(module, self.tensor(inputs), self.tensor(masked), self.tensor(targets))
             yield loss, int((masked > 0).sum())
 
-    def ask(self, histories: Ragged) -> Tensor:
+    def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
         module: Any = self.module_
         inputs = histories.padded(module.max_seq_length - 1, left=True).astype(np.int64) + 1
         return modules.masked_item_scores(module, self.tensor(inputs))
@@ -345,7 +375,7 @@ class DiffRec(Recommender):
             rows = pieces.take(order[begin : begin + self.batch_size])
             yield module.calculate_loss({module.USER_ID: self.dense(rows)}), len(rows)
 
-    def ask(self, histories: Ragged) -> Tensor:
+    def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
         module: Any = self.module_
         rows = self.dense(histories)
         scores: Tensor = module.full_sort_predict({module.USER_ID: rows})

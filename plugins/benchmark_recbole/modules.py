@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from benchmark_recbole.attributes import Attribute
+
 _FIELDS: Mapping[str, Any] = {
     "USER_ID_FIELD": "user_id",
     "ITEM_ID_FIELD": "item_id",
@@ -28,10 +30,15 @@ _FIELDS: Mapping[str, Any] = {
 }
 """RecBole's names of the columns of a batch."""
 
+_TRANSFORMER = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02, "loss_type": "CE"}
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "SASRec": {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02, "loss_type": "CE"},
-    "BERT4Rec": {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02, "loss_type": "CE"},
+    "SASRec": _TRANSFORMER,
+    "BERT4Rec": _TRANSFORMER,
+    "FDSA": {**_TRANSFORMER, "pooling_mode": "mean"},
+    "S3Rec": {**_TRANSFORMER, "train_stage": "pretrain"},
     "GRU4Rec": {"loss_type": "CE"},
+    "Caser": {"loss_type": "CE"},
+    "HGN": {"loss_type": "CE", "pooling_type": "average", "reg_weight": [0.0, 0.0]},
     "DiffRec": {
         "noise_schedule": "linear",
         "sampling_noise": False,
@@ -55,20 +62,50 @@ class Settings(dict[str, Any]):
         return None
 
 
-class ItemCount:
-    """As much of RecBole's Dataset as its modules use: the number of items, padding included."""
+class DataSet:
+    """As much of RecBole's Dataset as its modules use: how many items, users and values of each attribute there are,
+    padding included, and the attributes of the items."""
 
-    def __init__(self, n_items: int) -> None:
-        self.n_items = n_items
+    def __init__(self, n_items: int, n_users: int = 0, attributes: Mapping[str, Attribute] | None = None) -> None:
+        self.attributes = attributes or {}
+        self.counts = {_FIELDS["ITEM_ID_FIELD"]: n_items + 1, _FIELDS["USER_ID_FIELD"]: n_users + 1}
+        self.counts |= {name: len(attribute.values) + 1 for name, attribute in self.attributes.items()}
 
     def num(self, field: str) -> int:
-        return self.n_items + 1 if field == _FIELDS["ITEM_ID_FIELD"] else 1
+        return self.counts[field]
+
+    @property
+    def item_num(self) -> int:
+        return self.num(_FIELDS["ITEM_ID_FIELD"])
+
+    @property
+    def user_num(self) -> int:
+        return self.num(_FIELDS["USER_ID_FIELD"])
+
+    @property
+    def field2type(self) -> dict[str, Any]:
+        from recbole.utils import FeatureType
+
+        return dict.fromkeys(self.attributes, FeatureType.TOKEN_SEQ)
+
+    def get_item_feature(self) -> Tables:
+        import torch
+
+        return Tables({name: torch.from_numpy(attribute.table()) for name, attribute in self.attributes.items()})
 
     def history_item_matrix(self) -> tuple[Tensor, Tensor, None]:
         """Empty: DiffRec is handed the rows of a batch instead, so that no users × longest history matrix is held."""
         import torch
 
         return torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, 0), None
+
+
+class Tables(dict[str, "Tensor"]):
+    """(N + 1, A) value numbers of each attribute, all on one device: as much of an Interaction as RecBole's modules
+    use."""
+
+    def to(self, device: torch.device | str) -> Tables:
+        return Tables({name: table.to(device) for name, table in self.items()})
 
 
 def load(name: str) -> Any:
@@ -87,18 +124,30 @@ def load(name: str) -> Any:
     return getattr(home, name)
 
 
-def build(name: str, n_items: int, device: torch.device | str, **settings: Any) -> nn.Module:
+def build(
+    name: str,
+    n_items: int,
+    device: torch.device | str,
+    *,
+    n_users: int = 0,
+    attributes: Mapping[str, Attribute] | None = None,
+    **settings: Any,
+) -> nn.Module:
     """RecBole's module `name` for a catalogue of `n_items`, with its own initial weights from torch's random state."""
     module_class = load(name)
     config = Settings({**_FIELDS, **_DEFAULTS[name], **settings, "device": device})
-    module: nn.Module = module_class(config, ItemCount(n_items))
+    module: nn.Module = module_class(config, DataSet(n_items, n_users, attributes))
     if name == "DiffRec":
         feed_rows(module)
+    if name == "FDSA":
+        embed_each_item_once(module)
+    if name in ("Caser", "HGN"):
+        clear_padding(module)
     return module.to(device)
 
 
 def states(module: Any, inputs: Tensor) -> Tensor:
-    """The hidden states at every position, (B, W, H), of a causal module (SASRec, GRU4Rec) for `inputs` (B, W).
+    """The hidden states at every position, (B, W, H), of a causal module (SASRec, GRU4Rec, FDSA) for `inputs` (B, W).
 
     It is the module's own `forward`, which computes all of them and ends in `gather_indexes` to keep one per row; that
     step alone is left out.
@@ -114,14 +163,14 @@ def states(module: Any, inputs: Tensor) -> Tensor:
 
 
 def next_item_scores(module: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
-    """(B, N) scores of all items after the newest of each history (SASRec, GRU4Rec)."""
+    """(B, N) scores of all items after the newest of each history (all causal modules)."""
     interaction = {module.ITEM_SEQ: inputs, module.ITEM_SEQ_LEN: lengths}
     scores: Tensor = module.full_sort_predict(interaction)[:, 1:]
     return scores
 
 
 def next_item_loss(module: Any, inputs: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-    """RecBole's own loss of one target per row (SASRec, GRU4Rec)."""
+    """RecBole's own loss of one target per row (all causal modules)."""
     loss: Tensor = module.calculate_loss(
         {module.ITEM_SEQ: inputs, module.ITEM_SEQ_LEN: lengths, module.POS_ITEM_ID: targets}
     )
@@ -146,6 +195,48 @@ def masked_item_scores(module: Any, inputs: Tensor) -> Tensor:
     return scores
 
 
+def states_with_mean_user(module: Any, *inputs: Tensor) -> Tensor:
+    """(B, H) Caser's or HGN's forward pass of `inputs`, in which user 0, who is nobody, is the mean of all others."""
+    import torch
+
+    users = module.user_embedding.weight
+    users = torch.cat([users[1:].mean(0, keepdim=True), users[1:]])
+    hidden: Tensor = torch.func.functional_call(module, {"user_embedding.weight": users}, inputs)
+    return hidden
+
+
+def caser_penalty(module: Any) -> Tensor:
+    """RecBole's own regularisation of Caser: `reg_weight` times the norms of its weights."""
+    users, items = module.user_embedding.weight, module.item_embedding.weight
+    weights = [users, items, module.conv_v.weight, module.fc1.weight, module.fc2.weight]
+    penalty: Tensor = (module.reg_weight * module.reg_loss(weights) + module.reg_loss_conv_h()).squeeze()
+    return penalty
+
+
+def clear_padding(module: Any) -> None:
+    """Make the padding item's vector zero, where RecBole's initialisation leaves noise that nothing ever trains: Caser
+    and HGN sum over padded columns."""
+    import torch
+
+    with torch.no_grad():
+        module.item_embedding.weight[0] = 0
+
+
+def embed_each_item_once(module: Any) -> None:
+    """Let FDSA look the attributes up once per distinct item of a batch, not once per position: the same numbers."""
+    import torch
+
+    layer = module.feature_embed_layer
+    embed = layer.embed_input_fields
+
+    def embed_distinct(users: None, items: Tensor) -> tuple[dict[str, Tensor], dict[str, None]]:
+        distinct, place = torch.unique(items, return_inverse=True)
+        sparse, dense = embed(users, distinct[None])  # (1, D, attributes, H)
+        return {"item": sparse["item"][0][place]}, dense
+
+    layer.embed_input_fields = embed_distinct
+
+
 def feed_rows(module: Any) -> None:
     """Let DiffRec take the dense rows of a batch (B, N + 1) where it takes user numbers, save its importance weights of
     the diffusion steps with its weights, and update them by step and not by row."""
@@ -166,6 +257,20 @@ def feed_rows(module: Any) -> None:
             module.Lt_count[step] = len(known)
 
     module.update_Lt_history = update
+
+
+def binary_loss(hidden: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """The mean binary cross-entropy (T,) of an item that came next and of one that did not; all (T, H)."""
+    from torch.nn.functional import logsigmoid
+
+    return -(logsigmoid((hidden * positive).sum(-1)) + logsigmoid(-(hidden * negative).sum(-1))).mean()
+
+
+def pair_loss(hidden: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """The mean BPR loss: how far an item that came next scores above one that did not; all (T, H)."""
+    from torch.nn.functional import logsigmoid
+
+    return -logsigmoid((hidden * (positive - negative)).sum(-1)).mean()
 
 
 def softmax_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

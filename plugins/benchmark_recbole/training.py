@@ -30,12 +30,23 @@ DEPTH = 30
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train: at most `epochs`, until `patience` of them in a row were no better on validation."""
+    """How long to train: at most `epochs`, until `patience` of them in a row were no better on validation.
+
+    A fit of several stages has a plan for each, with `before` and `after` epochs in the others. All but the last have a
+    name in `stage`, which their checkpoint, facts and losses bear.
+    """
 
     learning_rate: float
     weight_decay: float
     epochs: int
     patience: int
+    stage: str = ""
+    before: int = 0
+    after: int = 0
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.stage}_" if self.stage else ""
 
 
 @dataclass
@@ -59,7 +70,7 @@ def train(
     import torch
 
     optimizer = torch.optim.Adam(module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    checkpoint = context.workdir / "checkpoint.pt"
+    checkpoint = context.workdir / f"{plan.prefix}checkpoint.pt"
     progress, best = Progress(), copy.deepcopy(module.state_dict())
     saved = _load(checkpoint, key)
     if saved is not None:
@@ -70,7 +81,7 @@ def train(
             _tell(context, plan, epoch, loss, value)
     while progress.epoch < plan.epochs and progress.epoch - progress.best_epoch < plan.patience:
         epoch = progress.epoch + 1
-        loss = _epoch(module, losses, optimizer, _seed(context.seed, epoch))
+        loss = _epoch(module, losses, optimizer, _seed(context.seed, plan.before + epoch))
         module.eval()
         try:
             value = None if quality is None or not math.isfinite(loss) else quality()
@@ -78,8 +89,9 @@ def train(
             loss = math.nan
         if not math.isfinite(loss):
             raise BenchmarkError(
-                f"the loss became infinite or NaN in epoch {epoch}, with learning_rate {plan.learning_rate:g}. "
-                f"Set a lower learning_rate, {plan.learning_rate / 10:g} for example."
+                f"the loss became infinite or NaN in epoch {plan.before + epoch}, "
+                f"with learning_rate {plan.learning_rate:g}. Set a lower learning_rate, "
+                f"{plan.learning_rate / 10:g} for example."
             )
         progress.epoch = epoch
         progress.curve.append((epoch, loss, value))
@@ -99,8 +111,9 @@ def train(
         _tell(context, plan, epoch, loss, value)
     module.load_state_dict(best)
     module.eval()
-    context.record("best_epoch", progress.best_epoch)
-    context.record("epochs", progress.epoch)
+    if not plan.stage:
+        context.record("best_epoch", plan.before + progress.best_epoch)
+    context.record(f"{plan.prefix}epochs", progress.epoch if plan.stage else plan.before + progress.epoch)
 
 
 def _epoch(module: nn.Module, losses: Losses, optimizer: Any, seed: int) -> float:
@@ -123,7 +136,8 @@ def _epoch(module: nn.Module, losses: Losses, optimizer: Any, seed: int) -> floa
 
 def _tell(context: Context, plan: Plan, epoch: int, loss: float, value: Quality | None) -> None:
     measured = {} if value is None else {f"R@{DEPTH}": value[0], f"RR@{DEPTH}": value[1]}
-    context.progress(epoch, plan.epochs, loss=loss, **measured)
+    total = plan.before + plan.epochs + plan.after
+    context.progress(plan.before + epoch, total, **{f"{plan.prefix}loss": loss}, **measured)
 
 
 def _seed(seed: int, epoch: int) -> int:

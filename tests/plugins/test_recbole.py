@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark_recbole import batches, benchmark_models
+from benchmark_recbole import attributes, batches, benchmark_models, pretraining
 
 from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Ranking, Requests, Split, Train
 from benchmark.testing import check_model
@@ -33,7 +33,11 @@ def make_train(histories: list[list[int]], n_items: int, **caps: Any) -> Train:
     users = np.array([f"u{i}" for i in range(len(histories))], dtype=object)
     rows = Ragged.from_rows(histories)
     times = np.arange(len(rows.values))
-    catalog = Catalog(ids, ids, pd.DataFrame(index=range(n_items)))
+    fields = {
+        "categories": [(f"group {i % 3}", "all") for i in range(n_items)],
+        "brand": [f"b{i % 5}" for i in range(n_items)],
+    }
+    catalog = Catalog(ids, ids, pd.DataFrame(fields))
     return Train(catalog, users, rows, times, np.empty(0, dtype=object), Ragged.empty(0), **caps)
 
 
@@ -63,6 +67,14 @@ TINY: list[tuple[str, dict[str, Any]]] = [
     ("gru4rec", {"training": "prefixes"}),
     ("bert4rec", {}),
     ("diffrec", {}),
+    ("caser", {}),
+    ("hgn", {"loss": "CE"}),
+    ("hgn", {"loss": "BPR"}),
+    ("fdsa", {}),
+    ("fdsa", {"training": "prefixes"}),
+    ("s3rec", {"pretrain_epochs": 2}),
+    ("s3rec", {"pretrain_epochs": 0, "training": "prefixes"}),
+    ("s3rec", {"pretrain_epochs": 1, "loss": "BCE-1"}),
 ]
 
 
@@ -134,6 +146,148 @@ class TestCloze:
             assert {int(t) for _, _, targets in made for t in targets.ravel()} <= {0, 11, 12}
 
 
+class TestNewest:
+    def test_rows_end_with_the_newest_item(self) -> None:
+        train = make_train([list(range(5)), [7], [8, 9]], 12, max_history=9)
+        ((inputs, targets, users),) = batches.newest_batches(train, 3, 10, np.random.default_rng(0))
+        rows = sorted(zip(inputs.tolist(), targets.tolist(), users.tolist(), strict=True))
+        assert rows == [
+            ([0, 0, 1], 2, 0), ([0, 0, 9], 10, 2), ([0, 1, 2], 3, 0), ([1, 2, 3], 4, 0), ([2, 3, 4], 5, 0)
+        ]  # fmt: skip
+
+    def test_caps(self) -> None:
+        train = make_train([list(range(8))], 12, max_history=2, max_prefixes_per_user=2)
+        ((inputs, targets, _),) = batches.newest_batches(train, 3, 10, np.random.default_rng(0))
+        assert sorted(zip(inputs.tolist(), targets.tolist(), strict=True)) == [([0, 5, 6], 7), ([0, 6, 7], 8)]
+
+
+class TestPretraining:
+    def rows(self, train: Train, **sizes: Any) -> list[pretraining.MaskedBatch]:
+        seen = batches.Seen.of(train.histories, len(train.catalog))
+        given: dict[str, Any] = {
+            "width": 6,
+            "size": 10,
+            "ratio": 0.3,
+            "mask": 99,
+            "seen": seen,
+            "rng": np.random.default_rng(0),
+        }
+        return list(pretraining.masked_batches(train, **(given | sizes)))
+
+    def test_masks(self) -> None:
+        train = make_train([list(range(6)), [3], [8, 9], list(range(10))], 12)
+        for seed in range(20):
+            (batch,) = self.rows(train, rng=np.random.default_rng(seed))
+            assert batch.last.tolist().count(1) == 1  # the user of two items
+            assert len(batch.items) == 4
+            row = np.arange(4)
+            assert batch.masked[row, batch.last].tolist() == [99] * 4
+            masked = batch.masked == 99
+            np.testing.assert_array_equal(batch.masked[~masked], batch.items[~masked])
+            assert len(batch.negatives) == masked.sum()
+            inside = batch.around == 99
+            assert (inside.sum(axis=1) <= np.maximum((batch.last + 1) // 2, 1)).all()
+            np.testing.assert_array_equal(np.where(inside, batch.items, 0), np.where(inside, batch.segment, 0))
+            assert set(batch.segment[~inside & (batch.items > 0)]) == {99}
+            assert set(batch.other[~inside & (batch.items > 0)]) <= {99}
+            assert (batch.other[inside] <= 12).all()
+            assert (batch.segment[batch.items == 0] == 0).all()
+
+    def test_only_what_prefixes_hold_under_a_cap(self) -> None:
+        train = make_train([list(range(12))], 12, max_prefixes_per_user=2)
+        for seed in range(10):
+            made = self.rows(train, width=3, rng=np.random.default_rng(seed))
+            assert {int(i) for batch in made for i in batch.items.ravel()} <= {0, 8, 9, 10, 11, 12}
+
+    def test_a_row_of_one_item(self) -> None:
+        (batch,) = self.rows(make_train([[0, 1]], 3), width=1)
+        assert batch.masked.tolist() == [[99], [99]]
+
+
+class TestAttributes:
+    def catalog(self, **columns: list[Any]) -> Catalog:
+        n = len(next(iter(columns.values())))
+        ids = np.array([f"i{i}" for i in range(n)], dtype=object)
+        return Catalog(ids, ids, pd.DataFrame(columns))
+
+    def test_cells_of_all_kinds(self) -> None:
+        cells = [("b", "a"), ["a"], "b | c & d > a", None, "", float("nan"), (), "c|d | b | b"]
+        found = attributes.combine(self.catalog(brand=cells), ["brand"])
+        assert found.values == ("a", "b", "c & d", "c|d")
+        assert [found.rows[i].tolist() for i in range(8)] == [[0, 1], [0], [0, 1, 2], [], [], [], [], [1, 3]]
+        assert found.table().tolist()[:4] == [[0, 0, 0], [1, 2, 0], [1, 0, 0], [1, 2, 3]]
+
+    def test_several_columns_are_one_attribute(self) -> None:
+        catalog = self.catalog(categories=["A > B", "A"], brand=["OPI", "B"])
+        found = attributes.combine(catalog, ["categories", "brand"])
+        assert found.values == ("A", "B", "OPI")
+        assert [found.rows[i].tolist() for i in range(2)] == [[0, 1, 2], [0, 1]]
+
+    def test_usual_columns_that_hold_something(self) -> None:
+        catalog = self.catalog(title=["x", "y"], genres=[("a",), ()], brand=["", ""], categories=["c", "d"])
+        assert list(attributes.read_attributes(catalog, None, "FDSA")) == ["categories", "genres"]
+        assert list(attributes.read_attributes(catalog, ["title"], "FDSA")) == ["title"]
+
+    def test_numbers_are_values(self) -> None:
+        assert attributes.combine(self.catalog(year=[1995, 1996, 1995]), ["year"]).values == ("1995", "1996")
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            (None, r"FDSA learns from .* none under the usual names .* The catalogue has title, brand"),
+            (
+                ["genre"],
+                r"FDSA is to read the attribute 'genre', which items do not have. The catalogue has title, brand",
+            ),
+            (["brand"], r"FDSA is to read the attribute 'brand', which is empty for every item"),
+        ],
+    )
+    def test_none(self, columns: list[str] | None, message: str) -> None:
+        with pytest.raises(BenchmarkError, match=message):
+            attributes.read_attributes(self.catalog(title=["x"], brand=[""]), columns, "FDSA")
+
+    @pytest.mark.parametrize("name", ["fdsa", "s3rec"])
+    def test_models_say_so(self, name: str, tmp_path: Path) -> None:
+        train, _ = rings()
+        with pytest.raises(
+            BenchmarkError, match=r"'colour', which items do not have\. The catalogue has categories, brand"
+        ):
+            small(name, attributes=["colour"]).fit(train, {}, context(tmp_path))
+        with pytest.raises(BenchmarkError, match="attributes is an empty list"):
+            small(name, attributes=[])
+
+
+@pytest.mark.parametrize("name", ["caser", "hgn"])
+def test_an_unknown_user_is_the_mean_of_the_known(name: str, tmp_path: Path) -> None:
+    import torch
+
+    train = make_train([[0, 1, 2], [3], [2, 1]], 5)  # the second user has nothing to predict
+    model = small(name, epochs=1)
+    model.fit(train, {}, context(tmp_path))
+    same = Ragged.from_rows([[4, 1]] * 4)
+    scores = model.score(same, np.array([-1, 1, 0, 2], dtype=np.int32))
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert not np.allclose(scores[0], scores[2], atol=1e-6)
+    with torch.no_grad():
+        users = model.module_.user_embedding.weight
+        assert users.shape == (3, 64)
+        users[1:] = users[1:].mean(0)
+    np.testing.assert_allclose(model.score(same, np.array([0] * 4, dtype=np.int32))[0], scores[0], atol=1e-6)
+
+
+def test_attributes_tell_items_apart_that_nobody_has_seen(tmp_path: Path) -> None:
+    # Even rows follow even ones. FDSA reads the parity of an item that is in no history.
+    rng = np.random.default_rng(0)
+    walks = [list(2 * rng.integers(0, 19, size=8) + user % 2) for user in range(200)]
+    train = make_train(walks, 40)
+    train.catalog.attributes["genres"] = ["even", "odd"] * 20
+    model = small("fdsa", epochs=15, attributes=["genres"], learning_rate=1e-2, batch_size=256)
+    model.fit(train, {}, context(tmp_path))
+    even, odd = model.rank(requests(Ragged.from_rows([[38], [39]])), 15).items
+    assert np.mean(even % 2 == 0) >= 0.9
+    assert np.mean(odd % 2 == 1) >= 0.9
+
+
 def test_pieces_are_cut_from_the_newest_back() -> None:
     rows = batches.pieces(Ragged.from_rows([[1, 2, 3, 4, 5], [], [6, 7]]), 2)
     assert [rows[i].tolist() for i in range(len(rows))] == [[4, 5], [2, 3], [1], [6, 7]]
@@ -156,7 +310,7 @@ import sys, numpy as np, torch
 np.float_, np.complex_, np.unicode_ = np.float64, np.complex128, np.str_
 from recbole.config import Config
 from benchmark_recbole import modules
-for name in ("SASRec", "BERT4Rec", "GRU4Rec", "DiffRec"):
+for name in modules._DEFAULTS:
     config = Config(model=name, dataset="none", config_dict={"train_neg_sample_args": None, "use_gpu": False})
     ours = modules._DEFAULTS[name]
     different = {k: (v, config[k]) for k, v in ours.items() if config[k] != v}
@@ -165,7 +319,7 @@ for name in ("SASRec", "BERT4Rec", "GRU4Rec", "DiffRec"):
         run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
 
-    @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+    @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "FDSA"])
     def test_the_last_state_is_that_of_forward(self, name: str) -> None:
         import torch
 
@@ -179,7 +333,7 @@ for name in ("SASRec", "BERT4Rec", "GRU4Rec", "DiffRec"):
                 shorter = module(inputs[:1, :last], torch.tensor([last]))
                 torch.testing.assert_close(every[:1, last - 1], shorter, atol=1e-5, rtol=0)
 
-    @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+    @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "FDSA"])
     def test_windows_and_prefixes_have_the_same_loss(self, name: str) -> None:
         import torch
 
@@ -195,6 +349,73 @@ for name in ("SASRec", "BERT4Rec", "GRU4Rec", "DiffRec"):
             theirs = modules().next_item_loss(module, inputs, (inputs > 0).sum(1), torch.from_numpy(prefix.targets))
         assert len(window.targets) == len(prefix.targets) == 7
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+    def test_fdsa_embeds_each_item_as_recbole_does(self) -> None:
+        import torch
+
+        layer = tiny_module("FDSA").feature_embed_layer
+        inputs = torch.tensor([[1, 2, 3, 1, 2, 3], [7, 11, 9, 0, 0, 0]])
+        ours, _ = layer(None, inputs)
+        theirs, _ = type(layer).embed_input_fields(layer, None, inputs)
+        assert ours["item"].shape == (2, 6, 2, 8)  # two attributes
+        torch.testing.assert_close(ours["item"], theirs["item"], atol=0, rtol=0)
+
+    @pytest.mark.parametrize("name", ["caser", "hgn"])
+    def test_user_models_score_and_learn_as_recbole_does(self, name: str, tmp_path: Path) -> None:
+        import torch
+
+        train, _ = rings()
+        model = small(name, epochs=1, max_length=3)
+        model.fit(train, {}, context(tmp_path))
+        module = model.module_
+        rows, users = torch.tensor([[1, 2, 3], [0, 0, 9]]), torch.tensor([5, 1])
+        batch = {"user_id": users, "item_id_list": rows, "item_id": torch.tensor([4, 10])}
+        with torch.inference_mode():
+            theirs = module.full_sort_predict(batch)[:, 1:]
+            hidden = module(*model.inputs(rows.numpy(), users.numpy() - 1))
+            loss = model.loss_of(module, hidden, batch["item_id"].numpy(), None, None)
+            torch.testing.assert_close(loss, module.calculate_loss(batch).squeeze(), atol=1e-5, rtol=0)
+        ours = model.score(Ragged.from_rows([[0, 1, 2], [8]]), np.array([4, 0], dtype=np.int32))
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+    def test_s3rec_guesses_as_recbole_does(self) -> None:
+        import torch
+
+        module = tiny_module("S3Rec")
+        table = module.item_feat["brand"]
+        rng = np.random.default_rng(0)
+        items = rng.integers(1, 12, size=(5, 6))
+        everything = np.arange(11, dtype=np.int32)
+        seen = batches.Seen.of(Ragged.from_rows(list(items - 1)), 11)
+        batch = pretraining.mask_rows(items, np.full(5, 6), np.arange(5), everything, 0.3, 12, seen, rng)
+        negatives = items.copy()
+        negatives[batch.masked == 12] = batch.negatives
+        held = torch.zeros(5, 6, 6).scatter_(2, table[torch.from_numpy(items)], 1.0)[:, :, 1:]
+        arrays = (batch.masked, items, negatives, batch.around, batch.segment, batch.other)
+        with torch.inference_mode():
+            theirs = module.pretrain(held, *(torch.from_numpy(array) for array in arrays))
+            torch.testing.assert_close(pretraining.loss(module, batch, table), theirs, atol=1e-4, rtol=0)
+
+    def test_s3rec_learns_the_next_item_as_recbole_does(self, tmp_path: Path) -> None:
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        train, _ = rings()
+        model = small("s3rec", epochs=1, pretrain_epochs=1, max_length=6, hidden_dropout=0.0, attention_dropout=0.0)
+        model.fit(train, {}, context(tmp_path))
+        batch = next(batches.window_batches(batches.make_windows(train, 6), 6, np.random.default_rng(0)))
+        inputs, targets = torch.from_numpy(batch.inputs[:1]), torch.from_numpy(batch.targets[:6])
+        module = model.module_
+        with torch.inference_mode():
+            every = [module.full_sort_predict({"item_id_list": inputs[:, :n], "item_length": torch.tensor([n])})
+                     for n in range(1, 7)]  # fmt: skip
+            ours = model.loss_of(
+                module,
+                batches.Batch(batch.inputs[:1], batch.trained[:1], batch.targets[:6], batch.users[:6]),
+                train,
+                None,
+            )
+            torch.testing.assert_close(ours, cross_entropy(torch.cat(every), targets), atol=1e-5, rtol=0)
 
     def test_bert4rec_scores_a_shorter_history_as_recbole_does(self) -> None:
         # RecBole drops the oldest item to make room for the mask; a history that never had it scores the same.
@@ -255,6 +476,11 @@ def tiny_module(name: str, n_items: int = 11) -> Any:
 
     torch.manual_seed(0)
     settings: dict[str, Any] = {"MAX_ITEM_LIST_LENGTH": 6, "hidden_size": 8}
+    catalog = make_train([[0]], n_items).catalog
+    if name in ("FDSA", "S3Rec"):
+        found = attributes.read_attributes(catalog, None, name)
+        settings |= {"attributes": found, "selected_features": list(found), "item_attribute": "brand"}
+        settings |= {"aap_weight": 0.2, "mip_weight": 1.0, "map_weight": 1.0, "sp_weight": 0.5}
     if name == "GRU4Rec":
         settings |= {"embedding_size": 8, "num_layers": 1, "dropout_prob": 0.0}
     else:
@@ -327,7 +553,7 @@ def test_resumes_to_the_same_weights(name: str, params: dict[str, Any], tmp_path
         torch.testing.assert_close(a, b, atol=0, rtol=0)
     assert second.curve == uninterrupted.curve
     assert second.facts == uninterrupted.facts
-    assert seen == [1, 2, 3]
+    assert seen == list(range(1, 4 + params.get("pretrain_epochs", 0)))
 
 
 CONTRACT = {"learning_rate": 1e-2, "batch_size": 128, "patience": 100}
@@ -341,10 +567,15 @@ CONTRACT = {"learning_rate": 1e-2, "batch_size": 128, "patience": 100}
         ("gru4rec", {"epochs": 20}, 0.9),
         ("bert4rec", {"epochs": 30, "learning_rate": 3e-3, "batch_size": 16}, 0.9),
         ("diffrec", {"epochs": 10}, 0.0),
+        ("caser", {"epochs": 20}, 0.9),
+        ("hgn", {"epochs": 20}, 0.9),
+        ("hgn", {"epochs": 3, "loss": "BPR"}, 0.0),
+        ("fdsa", {"epochs": 15, "layers": 1, "attributes": ["initial"]}, 0.9),
+        ("s3rec", {"epochs": 15, "layers": 1, "pretrain_epochs": 1, "attributes": ["initial"]}, 0.9),
     ],
 )
 def test_keeps_the_contract(name: str, params: dict[str, Any], success: float) -> None:
-    # BCE-1 never learns against the history, DiffRec not in which order it came: what is next is not first for them.
+    # BCE-1 and BPR never learn against the history, DiffRec not in which order it came: what is next is not first then.
     check_model(lambda: small(name, **CONTRACT | params), min_success=success)
 
 
@@ -368,6 +599,17 @@ def test_another_fit_in_the_same_folder_forgets_the_first(tmp_path: Path) -> Non
     assert not np.array_equal(first.items, model.rank(split.requests, 5).items)
     model.fit(train, {"recommendation": split}, context(tmp_path))
     np.testing.assert_array_equal(first.scores, model.rank(split.requests, 5).scores)
+
+
+def test_a_fit_on_other_attributes_forgets_the_first(tmp_path: Path) -> None:
+    train, _ = rings()
+    small("s3rec", epochs=1, pretrain_epochs=1).fit(train, {}, context(tmp_path))
+    train.catalog.attributes["brand"] = [f"b{i}" for i in range(40)]
+    model, told = small("s3rec", epochs=1, pretrain_epochs=1), context(tmp_path)
+    model.fit(train, {}, told)
+    assert model.module_.n_features == 44  # forty brands, three groups and "all"
+    assert [sorted(point) for point in told.curve] == [["pretrain_loss", "step"], ["loss", "step"]]
+    assert told.facts == {"parameters": told.facts["parameters"], "pretrain_epochs": 1, "best_epoch": 2, "epochs": 2}
 
 
 @pytest.mark.parametrize(("name", "params"), TINY)
@@ -462,6 +704,7 @@ class TestErrors:
 
 def test_the_hook_imports_nothing_heavy() -> None:
     heavy = "('torch', 'recbole', 'pandas', 'scipy')"
-    code = f"import sys, benchmark_recbole.models; sys.exit(str([m for m in {heavy} if m in sys.modules]))"
+    homes = "benchmark_recbole.models, benchmark_recbole.user_models, benchmark_recbole.content_models"
+    code = f"import sys, {homes}; sys.exit(str([m for m in {heavy} if m in sys.modules]))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stderr.strip() == "[]"

@@ -1,0 +1,126 @@
+"""S3-Rec's first stage: items, their attributes and segments of a history that are to be told from what is around."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import Train
+from benchmark_recbole.batches import Longs, Seen, shifted_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """Rows of items from column 0 on, 0 behind; int64 (B, W) where nothing else is said.
+
+    `masked` is `items` with some masked; `negatives` (M,) is another item for each of these, row by row. `around` is
+    `items` with one segment masked, `segment` that segment with all else masked, `other` items of elsewhere in its
+    place. `last` (B,) is the column of each row's last item.
+    """
+
+    items: Longs
+    masked: Longs
+    negatives: Longs
+    around: Longs
+    segment: Longs
+    other: Longs
+    last: Longs
+
+
+def masked_batches(
+    train: Train, width: int, size: int, ratio: float, mask: int, seen: Seen, rng: np.random.Generator
+) -> Iterator[MaskedBatch]:
+    """All histories in rows of at most `width` items, in random order, `size` rows a batch.
+
+    Only items that prefixes hold are used: under `max_prefixes_per_user` these are the newest targets and the items
+    that they are predicted from.
+    """
+    histories = train.histories
+    if train.max_prefixes_per_user is not None:
+        histories = histories.last(train.max_prefixes_per_user + width)
+    user, begin, end = shifted_rows(histories.lengths, width, width, rng)
+    order = rng.permutation(len(user))
+    for at in range(0, len(order), size):
+        rows = order[at : at + size]
+        lengths = end[rows] - begin[rows]
+        place = histories.offsets[user[rows], None] + begin[rows, None] + np.arange(int(lengths.max()))
+        known = np.arange(int(lengths.max())) < lengths[:, None]
+        items = np.where(known, histories.values[np.where(known, place, 0)].astype(np.int64) + 1, 0)
+        yield mask_rows(items, lengths, user[rows], histories.values, ratio, mask, seen, rng)
+
+
+def mask_rows(
+    items: Longs, lengths: Longs, users: Longs, everything: NDArray[np.int32], ratio: float, mask: int, seen: Seen,
+    rng: np.random.Generator,
+) -> MaskedBatch:  # fmt: skip
+    """Mask a share `ratio` of the items and each row's last, and in a copy one segment of up to half of the row.
+
+    The segment to tell it from is cut at random from `everything`, the histories one behind the other.
+    """
+    column, last = np.arange(items.shape[1]), lengths - 1
+    chosen = ((rng.random(items.shape) < ratio) & (items > 0)) | (column == last[:, None])
+    negatives = seen.negatives(np.repeat(users, chosen.sum(axis=1)), rng)
+    size = rng.integers(1, np.maximum(lengths // 2, 1) + 1)
+    start = rng.integers(0, lengths - size + 1)
+    elsewhere = rng.integers(0, len(everything) - size + 1)
+    inside = (column >= start[:, None]) & (column < (start + size)[:, None])
+    taken = everything[np.where(inside, elsewhere[:, None] + column - start[:, None], 0)].astype(np.int64) + 1
+    hidden = np.where(items > 0, mask, 0)
+    return MaskedBatch(
+        items=items,
+        masked=np.where(chosen, mask, items),
+        negatives=negatives,
+        around=np.where(inside, mask, items),
+        segment=np.where(inside, items, hidden),
+        other=np.where(inside, taken, hidden),
+        last=last,
+    )
+
+
+def loss(module: Any, batch: MaskedBatch, table: Tensor) -> Tensor:
+    """The weighted sum of the four losses (Zhou et al. 2020, section 4.2), as RecBole's `pretrain` has it; `table`
+    (N + 1, A) holds the items' attributes.
+
+    RecBole's takes positions that count for nothing through the attributes too, and rows that end in the last column;
+    with rows that fill all columns the two are equal.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+    def tensor(array: Longs) -> Tensor:
+        return torch.from_numpy(array).to(table.device)
+
+    items, masked, last = tensor(batch.items), tensor(batch.masked), tensor(batch.last)
+    hidden = module(masked)  # (B, W, H)
+    shown, guessed = (masked != module.mask_token) & (masked != 0), masked == module.mask_token
+    vectors = module.feature_embedding.weight  # (V, H)
+
+    def attribute_loss(head: Any, where: Tensor) -> Tensor:
+        scores = head(hidden[where]) @ vectors.T  # (P, V)
+        held = scores.new_zeros(len(scores), len(vectors) + 1).scatter_(1, table[items[where]], 1.0)[:, 1:]
+        return binary_cross_entropy_with_logits(scores, held, reduction="sum")
+
+    context = module.mip_norm(hidden[guessed])  # (M, H)
+    own = (context * module.item_embedding(items[guessed])).sum(-1).sigmoid()
+    other = (context * module.item_embedding(tensor(batch.negatives))).sum(-1).sigmoid()
+    item_loss = -logsigmoid(own - other).sum()
+
+    row = torch.arange(len(items), device=table.device)
+    around, segment, elsewhere = (module(tensor(x))[row, last] for x in (batch.around, batch.segment, batch.other))
+    around = module.sp_norm(around)  # (B, H)
+    segment_loss = -logsigmoid((around * segment).sum(-1).sigmoid() - (around * elsewhere).sum(-1).sigmoid()).sum()
+
+    total: Tensor = (
+        module.aap_weight * attribute_loss(module.aap_norm, shown)
+        + module.mip_weight * item_loss
+        + module.map_weight * attribute_loss(module.map_norm, guessed)
+        + module.sp_weight * segment_loss
+    )
+    return total

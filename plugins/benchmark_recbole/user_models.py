@@ -1,0 +1,151 @@
+"""Caser and HGN: the newest few items of a history, and an embedding of the user."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import Ragged, Train
+from benchmark_recbole import batches, modules
+from benchmark_recbole.batches import Longs
+from benchmark_recbole.models import Recommender
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass
+class Personal(Recommender):
+    """A model of the user and of the newest `max_length` items, which together predict the next one.
+
+    Its module has one output for all these items and none for each, so every prefix is a row, with `batch_size` rows
+    per update; the newest item is in the last column. RecBole has it behind the oldest, in another column for each
+    length, and reads 50 items by default: Caser is then a hundred times the work. A user who is not in training, or has
+    no target there, is the mean of those who have one.
+    """
+
+    max_length: int = 5
+    embedding_size: int = 64
+
+    def length(self, train: Train) -> int:
+        return min(self.max_length, train.max_history or self.max_length)
+
+    def count_users(self, train: Train) -> int:
+        """Number the users who have a target from 1 on, all others 0, and say how many they are."""
+        counted = train.histories.lengths >= 2
+        self.user_numbers_ = np.append(np.where(counted, np.cumsum(counted), 0), 0)  # row -1: unknown
+        self.seen_ = batches.Seen.of(train.histories, len(train.catalog))
+        return int(counted.sum())
+
+    def losses(self, module: Any, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
+        for inputs, targets, users in batches.newest_batches(train, self.length(train), self.batch_size, rng):
+            hidden = module(*self.inputs(inputs, users))  # (B, H)
+            yield self.loss_of(module, hidden, targets, users, rng), len(targets)
+
+    def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
+        module: Any = self.module_
+        rows = histories.padded(module.max_seq_length, left=True).astype(np.int64) + 1
+        hidden = modules.states_with_mean_user(module, *self.inputs(rows, users))
+        return (hidden @ self.items(module).T)[:, 1:]
+
+    @abstractmethod
+    def inputs(self, rows: Longs, users: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        """What the module's forward pass takes: items (B, W) and user numbers (B,), in its own order."""
+
+    @abstractmethod
+    def items(self, module: Any) -> Tensor:
+        """(N + 1, H) what the output is compared with, padding first."""
+
+    @abstractmethod
+    def loss_of(self, module: Any, hidden: Tensor, targets: Longs, users: Longs, rng: np.random.Generator) -> Tensor:
+        """The mean loss of a batch."""
+
+
+@dataclass
+class Caser(Personal):
+    """Caser, convolutions over the newest items as over an image (Tang & Wang, WSDM 2018), RecBole's module and softmax
+    loss.
+
+    `horizontal` filters of each height from 1 to `max_length` (section 3.2.1) and `vertical` ones (3.2.2). The paper
+    predicts the next T items by binary cross-entropy against sampled ones (section 3.4), its code with 5 items,
+    T = 3, 16 and 4 filters, width 50, dropout 0.5 and batches of 512; here, as in RecBole, T is 1.
+
+    Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
+    max_length 5 (50), batch_size 1024 (2048), epochs 12 (300), patience 4 (10).
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 1024
+    epochs: int = 12
+    patience: int = 4
+    weight_decay: float = 0.0
+    horizontal: int = 8
+    vertical: int = 4
+    dropout: float = 0.4
+    reg_weight: float = 1e-4
+
+    def build(self, train: Train) -> nn.Module:
+        return modules.build(
+            "Caser", len(train.catalog), self.device_, n_users=self.count_users(train),
+            MAX_ITEM_LIST_LENGTH=self.length(train), embedding_size=self.embedding_size, nh=self.horizontal,
+            nv=self.vertical, dropout_prob=self.dropout, reg_weight=self.reg_weight,
+        )  # fmt: skip
+
+    def inputs(self, rows: Longs, users: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        return self.tensor(self.user_numbers_[users]), self.tensor(rows)
+
+    def items(self, module: Any) -> Tensor:
+        weight: Tensor = module.item_embedding.weight
+        return weight
+
+    def loss_of(self, module: Any, hidden: Tensor, targets: Longs, users: Longs, rng: np.random.Generator) -> Tensor:
+        return modules.softmax_loss(hidden, self.items(module), self.tensor(targets)) + modules.caser_penalty(module)
+
+
+@dataclass
+class Hgn(Personal):
+    """HGN, gates that let features and items of the history through, as the user likes them (Ma et al., KDD 2019),
+    RecBole's module.
+
+    `loss: CE` is the softmax over all items, RecBole's default. `loss: BPR` is the paper's, one item per target drawn
+    uniformly from those not in the user's history. RecBole's own BPR looks the drawn item up among the input
+    embeddings, but the target among those for prediction; here both are of the latter, as in the authors' code. That
+    code reads 5 items, predicts the next 3, and has width 50, weight decay 0.001 and batches of 4096; here, as in
+    RecBole, one is predicted.
+
+    Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
+    max_length 5 (50), batch_size 1024 (2048), epochs 12 (300), patience 4 (10).
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 1024
+    epochs: int = 12
+    patience: int = 4
+    weight_decay: float = 0.0
+    loss: Literal["CE", "BPR"] = "CE"
+
+    def build(self, train: Train) -> nn.Module:
+        return modules.build(
+            "HGN", len(train.catalog), self.device_, n_users=self.count_users(train),
+            MAX_ITEM_LIST_LENGTH=self.length(train), embedding_size=self.embedding_size,
+        )  # fmt: skip
+
+    def inputs(self, rows: Longs, users: NDArray[Any]) -> tuple[Tensor, Tensor]:
+        return self.tensor(rows), self.tensor(self.user_numbers_[users])
+
+    def items(self, module: Any) -> Tensor:
+        weight: Tensor = module.item_embedding_for_prediction.weight
+        return weight
+
+    def loss_of(self, module: Any, hidden: Tensor, targets: Longs, users: Longs, rng: np.random.Generator) -> Tensor:
+        if self.loss == "CE":
+            return modules.softmax_loss(hidden, self.items(module), self.tensor(targets))
+        items = module.item_embedding_for_prediction
+        return modules.pair_loss(
+            hidden, items(self.tensor(targets)), items(self.tensor(self.seen_.negatives(users, rng)))
+        )
