@@ -1,12 +1,14 @@
-"""What several test modules use: the repository's root, and `benchmark` as a command beside the faulty plugin."""
+"""What several test modules use: the root, a browser, and `benchmark` as a command beside the faulty plugin."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,24 @@ def command(faulty_environment: dict[str, str], tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Chromium without a window, driven by selenium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in paths:
+        pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = paths[0]
+    for argument in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "window-size=1600,1400"),
+        *("disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"),
+        f"user-data-dir={tmp_path / 'chromium'}",
+    ):
+        options.add_argument(f"--{argument}")
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
+    driver.implicitly_wait(30)
+    yield driver
+    driver.quit()

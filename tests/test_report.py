@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,12 +40,23 @@ PUBLISHED = Published.model_validate(
         ],
     }
 )
-ANALYSES = [
-    Analysis("Sizes", pd.DataFrame({"items": [1682], "density": [0.0630], "note": [None]}, index=["ML"]), "As counted.")
-]
+SIZES = pd.DataFrame({"items": [1682], "density": [0.0630], "note": [None]}, index=["ML"])
+FIGURE = """<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20" onload="top.document.title = 'run'">
+<script>top.document.title = "run"; document.title = "run"</script><rect width="40" height="20" fill="red"/></svg>
+"""
+ANALYSES = [Analysis("Sizes", SIZES, "As counted.", FIGURE)]
+REPRODUCED = Published(
+    paper="Somebody 2024",
+    tables=[
+        *PUBLISHED.tables,
+        PUBLISHED.tables[0].model_copy(
+            update={"source": "a stranger", "table": "README", "page": 0, "values": {"Joint": 0.1}, "note": "On a bet."}
+        ),
+    ],
+)
 
 
-def board(seeds: int = 1, coverage: float = 1.0) -> Leaderboard:
+def board(seeds: int = 1, coverage: float = 1.0, published: Published = PUBLISHED) -> Leaderboard:
     """Joint finds 60 of 100 answers, Gen_R 20 of the same, the model with the nasty name 10; torso has 40 requests."""
     suite = Suite(
         name="tiny",
@@ -78,7 +91,7 @@ def board(seeds: int = 1, coverage: float = 1.0) -> Leaderboard:
     failures = [Failure("ML", "Lost", 0, "RuntimeError: x <y>\nout of memory", "cells/ML/Lost/log.txt")]
     costs = [Cost("ML", "Joint", 0, 12.34, 1.5, 0.25, 512e6, 1234567), Cost("ML", "Gen_R", 0)]
     return build_leaderboard(
-        suite, "laptop", scores, failures, costs, PUBLISHED, {"": ["partial (--limit 100)"], "Gen_R": ["4 beams"]}
+        suite, "laptop", scores, failures, costs, published, {"": ["partial (--limit 100)"], "Gen_R": ["4 beams"]}
     )
 
 
@@ -101,6 +114,47 @@ def test_markdown_tells_best_significant_published_and_remarks() -> None:
     assert "| ML | 1682 | 0.0630 |  |" in lines
     assert r"| ML | Lost | 0 | RuntimeError: x \<y> out of memory | cells/ML/Lost/log.txt |" in lines
     assert "coverage" not in text
+
+
+def test_who_else_has_measured_is_shown_beside_ours_and_only_then() -> None:
+    assert "## Published" not in markdown.render(board())
+    lines = markdown.render(board(published=REPRODUCED)).split("## Published")[1].splitlines()
+    assert lines[2:] == [
+        "### ML · recommendation",
+        "",
+        "| model | measured by | R@30 | remark |",
+        "| --- | --- | ---: | --- |",
+        "| Gen_R | **this run** | **0.2000** |  |",
+        "| Gen_R | Somebody 2024, Table 5, page 8 | 0.103 |  |",
+        "| Joint | **this run** | **0.6000** |  |",
+        "| Joint | Somebody 2024, Table 5, page 8 | 0.119 |  |",
+        "| Joint | a stranger, README | 0.100 | On a bet. |",
+        "",
+        "Published numbers were measured on MovieLens 25M.",
+        *lines[13:],
+    ]
+    assert "a stranger" not in console.render(board(published=REPRODUCED))
+
+
+def test_a_row_of_the_paper_without_a_model_of_ours_is_shown() -> None:
+    more = PUBLISHED.tables[0].model_copy(update={"values": {"Gen_R": 0.1034, "P5": 0.0163}})
+    text = markdown.render(board(published=Published(paper="Somebody 2024", tables=[more])))
+    assert "| P5 | Somebody 2024, Table 5, page 8 | 0.0163 |  |" in text
+    assert "| 200.50 | 200.50 | 0.1034 |" in text  # as many decimals as the paper prints
+
+
+def test_data_sets_of_the_paper_that_were_not_run_are_said_to_be_others() -> None:
+    table = PUBLISHED.tables[0]
+    other = table.model_copy(update={"dataset": "Beauty"})
+    entropy = other.model_copy(update={"metric": "Entropy@10", "values": {"Joint T=1.0": 0.76}})
+    text = markdown.render(board(published=Published(paper="Somebody 2024", tables=[other, entropy])))
+    shown = text.split("## Published")[1]
+    assert "no number of this run can be compared with them." in shown
+    assert "this run**" not in shown
+    assert shown.count("### Beauty · recommendation") == 2  # one of the suite's metrics, one of others
+    assert "| Joint T=1.0 | Somebody 2024, Table 5, page 8 | 0.760 |  |" in shown
+    both = markdown.render(board(published=Published(paper="Somebody 2024", tables=[table, other])))
+    assert "## Published" not in both
 
 
 def test_claims_are_shown_with_verdict_and_scale() -> None:
@@ -200,10 +254,12 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.text: list[str] = []
         self.fetched: list[str] = []
+        self.images: list[dict[str, str | None]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta",):
+        self.images += [dict(attrs)] if tag == "img" else []
+        if tag not in ("meta", "img"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -219,7 +275,11 @@ def test_html_is_one_well_formed_page_without_script_or_network() -> None:
     page.feed(source)
     page.close()
     assert page.open == []
-    assert all(link.startswith("#") for link in page.fetched)
+    (image,) = page.images
+    assert image["alt"] == "Figure: Sizes; the table below has its numbers"
+    kind, data = str(image["src"]).split(",")
+    assert (kind, base64.b64decode(data).decode()) == ("data:image/svg+xml;base64", FIGURE)
+    assert all(link.startswith("#") for link in page.fetched if link != image["src"])
     assert "<script" not in source
     assert "url(" not in source
     assert "@import" not in source
@@ -229,6 +289,22 @@ def test_html_is_one_well_formed_page_without_script_or_network() -> None:
     assert (
         '<td class="grey first" title="Somebody 2024, Table 5, page 8; measured on MovieLens 25M">0.119</td>' in source
     )
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_figure_is_drawn_in_the_page_and_runs_no_script_there(tmp_path: Path, browser: Any) -> None:
+    write_report(tmp_path, board(published=REPRODUCED), ANALYSES)
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.get((tmp_path / "leaderboard.html").as_uri())
+        image = browser.find_element("css selector", "#analyses img")
+        drawn = "return arguments[0].complete && [arguments[0].naturalWidth, arguments[0].naturalHeight]"
+        assert browser.execute_script(drawn, image) == [40, 20]
+        # Figures have dark strokes, so they stand on white in both.
+        assert image.value_of_css_property("background-color") == "rgba(255, 255, 255, 1)"
+        assert browser.title == "One task & the other"
 
 
 def test_console_tables_fit_a_terminal() -> None:
@@ -248,12 +324,18 @@ def test_print_report_writes_to_standard_output(capsys: pytest.CaptureFixture[st
 
 
 def test_files_are_the_ones_documented_and_strict_json(tmp_path: Path) -> None:
-    write_report(tmp_path, board(), ANALYSES)
-    names = {path.name for path in tmp_path.iterdir()} - {".lock"}
+    twin = Analysis("Sizes!", SIZES, figure="<svg/>")
+    write_report(tmp_path, board(), [*ANALYSES, twin, twin])
+    write_report(tmp_path, board(), [*ANALYSES, twin])
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} - {".lock"}
     assert names == {
         *(f"leaderboard.{kind}" for kind in ("json", "md", "csv", "tex", "html")),
-        *("significance.csv", "claims.json"),
+        *("significance.csv", "claims.json", "figures/sizes.svg", "figures/sizes-2.svg"),
     }
+    assert (tmp_path / "figures" / "sizes.svg").read_text() == FIGURE
+    assert "![Figure: Sizes; the table below has its numbers](figures/sizes.svg)\n\n|" in markdown.render(
+        board(), ANALYSES
+    )
     written = json.loads((tmp_path / "leaderboard.json").read_text())
     assert written == board().to_json()
     claims = json.loads((tmp_path / "claims.json").read_text())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmark import Leaderboard, Plan
 
 CELL_FILES = ("facts.json", "curve.csv", "log.txt", "scores-*.parquet")
-REPORT_FILES = ("leaderboard.*", "significance.csv", "claims.json", "suite.yaml", "environment.json")
+REPORT_FILES = ("leaderboard.*", "significance.csv", "claims.json", "suite.yaml", "environment.json", "figures/*.svg")
 
 
 class Tracker:
@@ -157,7 +157,8 @@ class Tracker:
             "`recommendation.R_30.head` is R@30 of recommendation on the head slice."
         )
         for path in files:
-            self.client.log_artifact(parent, str(path))
+            folder = path.parent.relative_to(self.plan.results).as_posix()
+            self.client.log_artifact(parent, str(path), None if folder == "." else folder)
         counts = {"cells_finished": finished, "cells_failed": failed}
         self.client.log_batch(
             parent,

@@ -145,6 +145,8 @@ def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, *
     (results / "environment.json").write_text(json.dumps({"git_commit": "c0ffee", "git_dirty": False}))
     for name in ("leaderboard.json", "leaderboard.html", "significance.csv", "claims.json", "suite.yaml"):
         (results / name).write_text(name)
+    (results / "figures").mkdir(exist_ok=True)
+    (results / "figures" / "sizes.svg").write_text("<svg/>")
     return Plan(
         suite=suite(**changes),
         source=Path("suites/tiny.yaml"),
@@ -286,7 +288,9 @@ def test_a_run_is_logged_whole(home: Path, capfd: pytest.CaptureFixture[str]) ->
         "claims.json",
         "suite.yaml",
         "environment.json",
+        "figures",
     }
+    assert [f.path for f in client_of(plan).list_artifacts(parents[0].info.run_id, "figures")] == ["figures/sizes.svg"]
     assert parents[0].data.metrics == {"cells_finished": 3, "cells_failed": 0}
 
     assert capfd.readouterr() == ("", "")
@@ -614,26 +618,6 @@ def test_a_server_that_dies_costs_no_result(
 
 
 # ---------------------------------------------------------------- a browser
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in paths:
-        pytest.skip("needs chromium and chromedriver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = paths[0]
-    for argument in (
-        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "window-size=1600,1400"),
-        *("disable-background-networking", "disable-component-update", "disable-sync", "disable-dev-shm-usage"),
-        f"user-data-dir={tmp_path / 'chromium'}",
-    ):
-        options.add_argument(f"--{argument}")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
-    driver.implicitly_wait(30)
-    yield driver
-    driver.quit()
 
 
 def compared(driver: Any, metric: str, runs: int) -> list[str]:
