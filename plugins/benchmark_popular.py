@@ -38,10 +38,13 @@ class Popular:
     """The items with the most training events first (Penha 2024, section 5.2: Pop_R and Pop_S).
 
     `source` says which events are counted: interactions of users, or pairs of a training query and a relevant item. It
-    answers requests of both tasks, with the same counts. Items never seen in training come last, in a hashed order.
+    answers requests of both tasks, with the same counts. `counted` says whether only what is there to learn from is
+    counted, or also the relevant items of the validation requests, which at the time of a test are known as well.
+    Items never seen come last, in a hashed order.
     """
 
     source: Literal["recommendation", "search"] = "recommendation"
+    counted: Literal["train", "train+validation"] = "train"
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation", "search"})
     requires: ClassVar[tuple[str, ...]] = ()
 
@@ -50,9 +53,15 @@ class Popular:
             raise BenchmarkError(
                 f"popular has no source {self.source!r}; what can be counted is 'recommendation' or 'search'."
             )
+        if self.counted not in ("train", "train+validation"):
+            raise BenchmarkError(
+                f"popular cannot count {self.counted!r}; what can be counted is 'train' or 'train+validation'."
+            )
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         self.counts_ = train.popularity(self.source)  # (N,)
+        if self.counted == "train+validation" and self.source in valid:
+            self.counts_ += np.bincount(valid[self.source].relevant.values, minlength=len(self.counts_))
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "counts_"):

@@ -1,0 +1,194 @@
+"""Amazon reviews of 2014, 5-core: Beauty, Sports and Toys of TIGER's Table 2, and every other category of that year."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError, Catalog, Log, MissingDataError, hookimpl
+from benchmark_amazon.original import original
+from benchmark_amazon.prepared import s3_rec, tables
+from benchmark_amazon.sequences import Sequences, objects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HOME = "https://jmcauley.ucsd.edu/data/amazon (2014, 5-core)"
+S3_REC = "https://github.com/aHuiWang/CIKM2020-S3Rec"
+
+
+class Table2(NamedTuple):
+    """A row of Table 2 of Rajput 2023; the mean is cut after two digits there."""
+
+    users: int
+    items: int
+    mean_length: float
+    median_length: float
+
+
+TABLE_2 = {
+    "Beauty": Table2(22_363, 12_101, 8.87, 6),
+    "Sports_and_Outdoors": Table2(35_598, 18_357, 8.32, 6),
+    "Toys_and_Games": Table2(19_412, 11_924, 8.63, 6),
+}
+FORMATS = {
+    original: ("reviews_{}_5.json", "meta_{}.json"),
+    tables: ("sequences.tsv", "items.tsv"),
+    s3_rec: ("{}.txt", "{}_item2attributes.json"),
+}
+
+
+@hookimpl
+def benchmark_datasets() -> dict[str, str]:
+    return {"amazon": "benchmark_amazon:amazon"}
+
+
+def amazon(category: str, path: str = "", ids: Literal["asin", "number"] = "asin") -> Log:
+    """A 5-core set of the Amazon reviews of 2014: every review is an interaction (Rajput 2023, section 4.1.1).
+
+    Of these pairs of files, each plain or gzipped, the first that the folder has is read, so all give the same
+    sequences; what they know about items differs:
+
+    1. `reviews_<category>_5.json` and `meta_<category>.json`, the original ones: title, price, brand, categories.
+       Users' reviews are ordered by time; the file's order breaks the ties of its day-resolution times.
+    2. `sequences.tsv` (user, reviewer, items, gaps in seconds) and `items.tsv` (item, asin, title, categories,
+       attributes, digest). Times count from a user's first review, so they cannot be compared between users.
+    3. `<category>.txt` and `<category>_item2attributes.json` of S3-Rec: no times, for which positions stand in, no
+       text, and numbers for attributes.
+
+    The columns of `Catalog.attributes` that have any value are `title` (str), `price` (dollars, NaN where unknown),
+    `brand` (str, "" where unknown), `categories` (a tuple of paths "Beauty > Makeup > Nails", or of single names where
+    the paths are not known) and `attributes` (a tuple: the brand and the names in the paths without their roots, which
+    FDSA and S3-Rec learn from; in the second pair as it stands there). `Catalog.texts` joins what is known
+    of the first four.
+
+    Args:
+        category: as in the names of the files: Beauty, Sports_and_Outdoors, Toys_and_Games, Video_Games …
+        path: the folder with the files. Where it is empty, `amazon14/<category>` or `<category>` in the folder that the
+            environment variable BENCHMARK_DATA names.
+        ids: what items are called: their ASINs where these are known, or the numbers that S3-Rec gives them, by which
+            others publish semantic IDs. Numbers follow the users' histories and give answers away where a model reads
+            the digits (appendix A).
+
+    Raises MissingDataError where there are no files, BenchmarkError for a line that cannot be read. Where the
+    statistics of a set in Table 2 are not those of the paper, the fact `remark` says so.
+    """
+    if ids not in ("asin", "number"):
+        raise BenchmarkError(f"amazon has no ids '{ids}'. Known: asin, number.")
+    folder = _folder(category, path)
+    for readers, names in FORMATS.items():
+        first, second = (_find(folder, name.format(category)) for name in names)
+        if first is None:
+            continue
+        if second is None:
+            raise MissingDataError(f"{first} is there, but {names[1].format(category)} is not. {_needs(category)}")
+        return _log(category, readers(first, second), ids, [first.name, second.name])
+    raise MissingDataError(f"{folder} has no file of amazon {category}. {_needs(category)}")
+
+
+def _folder(category: str, path: str) -> Path:
+    if path:
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            return folder
+        raise MissingDataError(f"amazon {category}: the folder {folder} does not exist. {_needs(category)}")
+    data = os.environ.get("BENCHMARK_DATA", "")
+    for folder in (Path(data) / "amazon14" / category, Path(data) / category) if data and category else ():
+        if folder.is_dir():
+            return folder
+    looked = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
+    raise MissingDataError(f"amazon {category} {looked}. {_needs(category)}")
+
+
+def _needs(category: str) -> str:
+    return (
+        f"Get reviews_{category}_5.json.gz and meta_{category}.json.gz from {HOME}, "
+        f"or {category}.txt and {category}_item2attributes.json from {S3_REC}, which have no item text. "
+        f"Give their folder as params: {{path: …}}, or put them into amazon14/{category} in the folder that the "
+        "environment variable BENCHMARK_DATA names."
+    )
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
+
+
+def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
+    import pandas as pd
+
+    items = read.items
+    if not len(read.item):
+        raise BenchmarkError(f"{files[0]} has no user with five reviews.")
+    numbers = items["number"].astype(str)
+    names = items["asin"] if ids == "asin" and "asin" in items else numbers
+    columns = ("title", "price", "brand", "categories", "attributes")
+    known = [c for c in columns if c in items and any(v == v and v not in ("", ()) for v in items[c])]
+    texts = _texts(items)
+    found = Table2(len(read.users), len(items), float(read.lengths.mean()), float(np.median(read.lengths)))
+    facts = {
+        "source": HOME,
+        "files": files,
+        "times": read.times,
+        "item_columns": known,
+        "items_without_text": int((texts == "").sum()),
+        "mean_length": found.mean_length,
+        "median_length": found.median_length,
+    }
+    if remark := _remark(category, found):
+        facts["remark"] = remark
+    nothing = np.empty(0, dtype=object)
+    return Log(
+        catalog=Catalog(
+            names.to_numpy(dtype=object), texts, pd.DataFrame({c: items[c] for c in known}, index=range(len(items)))
+        ),
+        users=np.array(read.users, dtype=object),
+        user=np.repeat(np.arange(len(read.users), dtype=np.int32), read.lengths),
+        item=read.item.astype(np.int32),
+        time=read.time.astype(np.int64),
+        query_ids=nothing,
+        queries=nothing,
+        query=np.empty(0, dtype=np.int32),
+        relevant=np.empty(0, dtype=np.int32),
+        grade=np.empty(0, dtype=np.float32),
+        ties="file",
+        facts=facts,
+    )
+
+
+def _texts(items: pd.DataFrame) -> NDArray[np.object_]:
+    """What a text encoder reads: title (or digest), price, brand and categories, as far as they are known."""
+    n = len(items)
+    title, digest, brand = (items[c].tolist() if c in items else [""] * n for c in ("title", "digest", "brand"))
+    prices = items["price"].tolist() if "price" in items else [float("nan")] * n
+    paths = items["categories"].tolist() if "categories" in items else [()] * n
+    return objects(
+        ". ".join(
+            filter(
+                None,
+                (
+                    name or short,
+                    f"Price: {price:.2f}" if price == price else "",
+                    f"Brand: {maker}" if maker else "",
+                    f"Categories: {', '.join(several)}" if several else "",
+                ),
+            )
+        )
+        for name, short, price, maker, several in zip(title, digest, prices, brand, paths, strict=True)
+    )
+
+
+def _remark(category: str, found: Table2) -> str:
+    """What is not as in Table 2, or nothing."""
+    printed = TABLE_2.get(category)
+    if printed is None:
+        return ""
+    odd = [
+        f"{key.replace('_', ' ')} {value:,.6g} instead of {expected:,.6g}"
+        for key, value, expected in zip(Table2._fields, found, printed, strict=True)
+        if not -0.005 < value - expected < (0.01 if key == "mean_length" else 0.005)
+    ]
+    return f"not the data of Table 2 in Rajput 2023: {', '.join(odd)}" if odd else ""

@@ -1,0 +1,67 @@
+"""What every format gives, and what reading each of them takes."""
+
+from __future__ import annotations
+
+import gzip
+import html
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """A row of reviews per user: `lengths` (U,), and for every review its item's row in `items` and its `time`.
+
+    `items` has the columns number, asin, title, price, brand, categories, attributes and digest that are known.
+    """
+
+    users: list[str]
+    lengths: NDArray[np.int64]
+    item: NDArray[np.int64]
+    time: NDArray[np.int64]
+    items: pd.DataFrame
+    times: str
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, counted from 1."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        raise BenchmarkError(f"{path} cannot be read to its end: {error}. Get it once more.") from error
+
+
+def plain(text: object) -> str:
+    """Text in one line, without the HTML entities of the files."""
+    return " ".join(html.unescape(str(text)).split()) if text is not None else ""
+
+
+def brand_of(text: object) -> str:
+    brand = plain(text)
+    return "" if brand == "Unknown" else brand
+
+
+def objects(values: Iterable[Any]) -> NDArray[np.object_]:
+    """An array of tuples that numpy does not take for a table."""
+    given = list(values)
+    out = np.empty(len(given), dtype=object)
+    out[:] = given
+    return out
+
+
+def shortened(line: bytes) -> str:
+    return repr(line[:60].decode(errors="replace").strip())
