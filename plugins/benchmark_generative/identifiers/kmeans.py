@@ -5,6 +5,7 @@ Axis letters: N points, D their width, K centroids.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor
 
 ROWS = 1 << 16
 """Points whose distances to all centroids are held at once."""
+PER_CODE = 16
+"""Points per centroid in the sample that k-means starts from."""
 ENOUGH = 1e-4
 """k-means ends when a round lowers the squared error by less than this share."""
 
@@ -32,13 +35,12 @@ def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
 def kmeans(points: Tensor, k: int, generator: torch.Generator, iterations: int = 25) -> Tensor:
     """(K', D) centroids of points (N, D), K' at most `k`: fewer only where there are not as many different points.
 
-    Starts from random points, which gives clusters of more even size than k-means++ does, and so fewer collisions of
-    codes. A centroid that loses all its points moves to a random point of a cluster that has several.
+    Starts by k-means++. A centroid that loses all its points moves to a random point of a cluster that has several.
     """
     if len(points) <= k:
         distinct: Tensor = torch.unique(points, dim=0)
         return distinct
-    centroids = points[torch.randperm(len(points), generator=generator)[:k].to(points.device)]
+    centroids = _spread(points, k, generator)
     last = torch.inf
     for _ in range(iterations):
         index, distance = nearest(points, centroids)
@@ -54,6 +56,25 @@ def kmeans(points: Tensor, k: int, generator: torch.Generator, iterations: int =
             break
         last = error
     return centroids
+
+
+def _spread(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """(K, D) points far from each other: k-means++ on a sample, each the best of a few draws, as scikit-learn does."""
+    some = points[torch.randperm(len(points), generator=generator)[: PER_CODE * k].to(points.device)]
+    squares = some.square().sum(dim=1)
+    draws = 2 + int(math.log(k))
+    chosen = [int(torch.randint(len(some), (1,), generator=generator))]
+    left = nearest(some, some[chosen])[1]
+    for _ in range(k - 1):
+        # Drawn on the CPU, so that one seed draws the same on every device; a floor where all are chosen already.
+        drawn = torch.multinomial(left.cpu().double() + 1e-30, draws, replacement=True, generator=generator)
+        rows = drawn.to(points.device)
+        distance = torch.addmm(squares, some[rows], some.T, alpha=-2) + squares[rows, None]
+        distance = torch.minimum(distance, left).clamp(min=0)
+        best = int(distance.sum(dim=1).argmin())
+        left = distance[best]
+        chosen.append(int(drawn[best]))
+    return some[chosen]
 
 
 def _sums(points: Tensor, index: Tensor, k: int) -> Tensor:
@@ -89,6 +110,20 @@ def relative(missed: Tensor, points: Tensor) -> float:
     return float(missed.square().sum(dtype=torch.float64) / around.clamp(min=1e-30))
 
 
+def principal(points: Tensor, seen: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """(N, n) the points along the `n` directions in which those of `seen` vary most, and (N, D) what that leaves out.
+
+    All of them where D is not larger.
+    """
+    centred = points - points[seen].mean(dim=0)
+    if n >= points.shape[1]:
+        return centred, torch.zeros_like(points)
+    some = centred[seen].double()
+    axes = torch.linalg.eigh(some.T @ some).eigenvectors[:, -n:].to(points)
+    kept = centred @ axes
+    return kept, centred - kept @ axes.T
+
+
 def residual_kmeans(
     points: Tensor,
     seen: Tensor,
@@ -96,13 +131,18 @@ def residual_kmeans(
     generator: torch.Generator,
     *,
     iterations: int = 25,
+    components: int | None = None,
     normalize: bool = False,
 ) -> Quantised:
     """k-means, then k-means of what it leaves over, and so on; learned from the points (N, D) of `seen` (N,) alone.
 
-    With `normalize` what is left over is scaled to length 1 before each level; then there is no reconstruction.
+    `components` is how many principal components are clustered, None: the points as they are. With `normalize` what is
+    left over is scaled to length 1 before each level; then there is no reconstruction.
     """
-    residuals, codes = points, []
+    residuals, left_out = points, torch.zeros_like(points)
+    if components is not None:
+        residuals, left_out = principal(points, seen, components)
+    codes = []
     for size in sizes:
         if normalize:
             residuals = torch.nn.functional.normalize(residuals, dim=1)
@@ -112,7 +152,7 @@ def residual_kmeans(
         codes.append(index)
     return Quantised(
         torch.stack(codes, dim=1).to(torch.int32).cpu().numpy(),
-        None if normalize else relative(residuals, points),
+        None if normalize else relative(residuals, points) + relative(left_out, points),
         before,
         codebook,
     )

@@ -106,7 +106,13 @@ def _quantise(
         return kmeans.Quantised(lsh_codes(points, settings.sizes, generator))
     if settings.method == "rkmeans":
         return kmeans.residual_kmeans(
-            points, learned, settings.sizes, generator, iterations=settings.iterations, normalize=settings.normalize
+            points,
+            learned,
+            settings.sizes,
+            generator,
+            iterations=settings.iterations,
+            components=settings.components,
+            normalize=settings.normalize,
         )
     if settings.method == "hkmeans":
         return kmeans.hierarchical_kmeans(points, learned, settings.sizes, generator, iterations=settings.iterations)

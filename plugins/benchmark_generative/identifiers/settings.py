@@ -23,6 +23,9 @@ class Settings:
     size: int | tuple[int, ...] = 256
     collisions: Literal["extra", "sinkhorn"] = "extra"
     """What makes colliding ids unique: an extra token (3.1.3), or another last code, chosen by Sinkhorn (LC-Rec)."""
+    components: int | None = 32
+    """rkmeans: how many principal components of the vectors are clustered; None: the vectors as they are, as in GRID.
+    Residuals of few items in many dimensions are almost orthogonal, and k-means leaves most of them in one cluster."""
     normalize: bool = False
     """rkmeans: scale the residuals of every level to length 1, as GRID does."""
     iterations: int = 25
@@ -72,6 +75,7 @@ class Settings:
             "collisions",
             f"{self.method} has no codebook of its last level to choose another code from; use 'extra'",
         )
+        require(self.components is None or self.components >= 1, "components", "it is at least 1, or None")
         require(self.iterations >= 1, "iterations", "it is at least 1")
         require(all(w >= 1 for w in self.hidden), "hidden", "widths are at least 1")
         require(self.latent >= 1, "latent", "it is at least 1")
