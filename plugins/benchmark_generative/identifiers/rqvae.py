@@ -3,15 +3,14 @@ splits the latent into one part per level.
 
 Axis letters: B items of a batch, N all items, D width of a vector, Z width of the latent, L levels, K codes of a level.
 
-Differs from the paper where `PAPER` is not asked for: AdamW with a stop rule instead of 20,000 epochs of Adagrad, and
-k-means over all items for the start. Always different: vectors are centred and divided by one number, so that the
+Differs from the paper where `PAPER` is not asked for: AdamW with a stop rule instead of 20,000 epochs of Adagrad, a
+learning rate of their own for the codebooks, and k-means over all items for the start. Always different: vectors are centred and divided by one number, so that the
 learning rate does not depend on the text encoder's scale; codes that an epoch did not use start again from random
 residuals.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -25,6 +24,8 @@ LOOK = 5
 """Epochs between two looks at the codes of all items."""
 ROWS = 1 << 14
 """Items that are coded at once."""
+SETTLED = 0.02
+"""Reconstructions hardly improve when their error falls by less than this share between two looks."""
 IN_USE = 0.8
 """Share of every codebook that the paper wants used (4.1.3)."""
 
@@ -133,13 +134,13 @@ def _train(
     generator: torch.Generator,
     progress: Callable[..., None] | None,
 ) -> int:
-    """Gives the number of epochs; leaves the weights that had the fewest items in collision, or the last ones."""
+    """Gives the number of epochs."""
     first = points if settings.start == "all" else points[: settings.batch_size]
     start_codebooks(model, first, generator)
     optimizer = _optimizer(model, settings)
     device = points.device.type
     half = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(device))
-    best, best_epoch, kept = 2.0, 0, copy.deepcopy(model.state_dict())
+    least, best_error, best_epoch = 2.0, torch.inf, 0
     for epoch in range(1, settings.epochs + 1):
         used = [torch.zeros(len(c), dtype=torch.bool, device=points.device) for c in model.codebooks]
         total = torch.zeros((), device=points.device)
@@ -158,19 +159,25 @@ def _train(
         restart(model, used, [g.detach() for g in given], generator)
         if epoch % LOOK and epoch != settings.epochs:
             continue
-        shared, use = _look(_code(model, points)[0], settings.sizes)
+        coded, _, decoded = _code(model, points)
+        (shared, use), error = _look(coded, settings.sizes), relative(points - decoded, points)
         if progress is not None:
-            progress(epoch, settings.epochs, loss=float(total) / len(points), in_collision=shared, use=use)
+            said = {
+                "loss": float(total) / len(points),
+                "reconstruction_error": error,
+                "in_collision": shared,
+                "use": use,
+            }
+            progress(epoch, settings.epochs, **said)
         if settings.enough is None:
             continue
-        if shared < best:
-            best, best_epoch, kept = shared, epoch, copy.deepcopy(model.state_dict())
-        if (
-            shared <= settings.enough and use >= _reachable(settings, len(points))
-        ) or epoch - best_epoch >= settings.patience:
+        settled = error > best_error * (1 - SETTLED)
+        if shared < least or not settled:
+            best_epoch = epoch
+        least, best_error = min(least, shared), min(best_error, error)
+        done = settled and shared <= settings.enough and use >= _reachable(settings, len(points))
+        if done or epoch - best_epoch >= settings.patience:
             break
-    if settings.enough is not None:
-        model.load_state_dict(kept)
     return epoch
 
 
@@ -203,9 +210,13 @@ def restart(model: AutoEncoder, used: list[Tensor], given: list[Tensor], generat
 
 
 def _optimizer(model: AutoEncoder, settings: Settings) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [*model.encoder.parameters(), *model.decoder.parameters()]},
+        {"params": list(model.codebooks.parameters()), "lr": settings.codebook_rate},
+    ]
     if settings.optimizer == "adagrad":
-        return torch.optim.Adagrad(model.parameters(), lr=settings.learning_rate)
-    return torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+        return torch.optim.Adagrad(groups, lr=settings.learning_rate)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.0)
 
 
 def _batches(points: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -37,14 +37,16 @@ class Settings:
     """Weight of the commitment term."""
     optimizer: Literal["adamw", "adagrad"] = "adamw"
     learning_rate: float = 1e-3
+    codebook_rate: float = 0.03
+    """Learning rate of the codebooks. With the encoder's they lag behind its latents, and items collide."""
     batch_size: int = 1024
     epochs: int = 300
     """At most so many; training ends earlier by the next two."""
-    enough: float | None = 0.005
-    """End when at most this share of the items shares its codes and four fifths of every codebook are in use. None:
-    train all epochs."""
-    patience: int = 60
-    """End when the share of items in collision has not fallen for so many epochs."""
+    enough: float | None = 0.03
+    """End when at most this share of the items shares its codes with another, four fifths of every codebook are in use,
+    and reconstructions hardly improve. None: train all epochs."""
+    patience: int = 50
+    """End when neither the share of items in collision nor the reconstructions have improved for so many epochs."""
     start: Literal["all", "batch"] = "all"
     """What the codebooks start from: k-means over all items, or over the first batch as in the paper."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -85,6 +87,7 @@ class Settings:
         require(self.beta >= 0, "beta", "it is not negative")
         require(self.optimizer in ("adamw", "adagrad"), "optimizer", "known are adamw, adagrad")
         require(self.learning_rate > 0, "learning_rate", "it is above 0")
+        require(self.codebook_rate > 0, "codebook_rate", "it is above 0")
         require(self.batch_size >= 1, "batch_size", "it is at least 1")
         require(self.epochs >= 1, "epochs", "it is at least 1")
         require(self.enough is None or 0 <= self.enough <= 1, "enough", "it is a share from 0 to 1, or None")
@@ -98,5 +101,13 @@ class Settings:
         return (self.size,) * self.levels if isinstance(self.size, int) else self.size
 
 
-PAPER = Settings(optimizer="adagrad", learning_rate=0.4, epochs=20_000, enough=None, start="batch", precision="fp32")
+PAPER = Settings(
+    optimizer="adagrad",
+    learning_rate=0.4,
+    codebook_rate=0.4,
+    epochs=20_000,
+    enough=None,
+    start="batch",
+    precision="fp32",
+)
 """RQ-VAE as in Rajput 2023, 4.1.3: hours on a CPU."""

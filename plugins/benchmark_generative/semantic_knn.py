@@ -1,0 +1,80 @@
+"""The items nearest to the history in the space that semantic IDs are made from (Rajput 2023, 4.4.1: Semantic_KNN).
+
+Axis letters: R requests, N items, T items with different vectors, D the width of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train, top_k
+
+SCORES_PER_BLOCK = 1 << 24
+OWN = 4.0
+"""Taken off the cosine of the query's own items: more than the span of cosines."""
+
+
+@dataclass
+class SemanticKnn:
+    """Ranks items by the cosine of their vector and the query's. It learns nothing from interactions, so that items
+    without any are found as easily as others.
+
+    The paper does not say what the query is: `last` takes the newest item of the history, `mean` the mean of all. The
+    items that the query is made of are nearest to it, and stand behind all others. A request without history gets no
+    ranking. `encoder` is a sentence-transformers checkpoint by name or folder, or a file of vectors, as for `tiger`.
+    """
+
+    query: Literal["last", "mean"] = "last"
+    encoder: str = ""
+    tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
+    requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
+
+    def __post_init__(self) -> None:
+        if self.query not in ("last", "mean"):
+            raise BenchmarkError(f"semantic_knn has no query {self.query!r}; it is 'last' or 'mean'.")
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Make the items' vectors. Raises BenchmarkError where they cannot be had."""
+        import torch
+
+        from benchmark_generative.vectors import item_vectors
+
+        torch.set_num_threads(context.threads)
+        vectors = item_vectors(train.catalog, self.encoder, device=context.device)
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+        # Items with equal vectors share a column of the product, so that they tie exactly in any batch.
+        self.vectors_, row = np.unique(vectors, axis=0, return_inverse=True)  # (T, D)
+        self.vector_of_ = row.reshape(-1)  # (N,)
+        context.record("distinct_vectors", len(self.vectors_))
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        if not hasattr(self, "vectors_"):
+            raise NotFittedError("semantic_knn was asked to rank before it was fitted; call fit first.")
+        rows = max(1, SCORES_PER_BLOCK // len(self.vector_of_))
+        parts = [
+            top_k(self._scores(block), block, k)
+            for start in range(0, len(requests), rows)
+            for block in [requests.take(np.arange(start, min(start + rows, len(requests))))]
+        ]
+        if not parts:
+            return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
+        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def _scores(self, requests: Requests) -> NDArray[np.float32]:
+        """(R, N) cosines; -inf where there is no history."""
+        used = requests.histories if self.query == "mean" else requests.histories.last(1)
+        asked = np.flatnonzero(used.lengths)
+        scores = np.full((len(requests), len(self.vector_of_)), -np.inf, dtype=np.float32)
+        if not len(asked):
+            return scores
+        query = np.add.reduceat(self.vectors_[self.vector_of_[used.values]], used.offsets[:-1][asked], axis=0)  # (R, D)
+        query /= np.linalg.norm(query, axis=1, keepdims=True).clip(min=1e-12)
+        scores[asked] = (query @ self.vectors_.T)[:, self.vector_of_]
+        own = np.unique(np.stack([used.rows, used.values.astype(np.int64)]), axis=1)
+        scores[own[0], own[1]] -= OWN
+        return scores

