@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import hashlib
 import importlib.metadata
 import json
@@ -25,7 +24,7 @@ from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.suite import Choice, DataChoice, Suite, results_name
+from benchmark.suite import Choice, DataChoice, Suite, matches, results_name
 from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task
 
 
@@ -258,10 +257,7 @@ def _tasks(choice: Choice, registry: Registry, params: Mapping[str, Any]) -> fro
 
 def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bool:
     names = (f"{dataset}/{model}/seed-{seed}", f"{dataset}/{model}", model, dataset)
-    # A name such as SASRec[CE] is itself a pattern to fnmatch, so an exact name always matches first.
-    return not patterns or any(
-        pattern == name or fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names
-    )
+    return not patterns or any(matches(name, patterns) for name in names)
 
 
 def _versions(offer: Offer) -> dict[str, str]:

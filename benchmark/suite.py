@@ -7,6 +7,7 @@ import copy
 import difflib
 import fnmatch
 import itertools
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,11 +57,17 @@ class ProtocolModel(Part):
     seed: int = 0
 
 
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name is one of these, or fits one as a pattern: SASRec[CE] is a name, and to fnmatch a pattern."""
+    return any(pattern == name or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 class DataChoice(Choice):
     """A data set, which models run on it, and what it has of its own in the protocol."""
 
     models: list[str] = []
-    """Names or patterns (`TIGER*`) of the models that run on it; empty: all."""
+    """Names or patterns (`TIGER*`) of the models that run on it, or with `!` before it of those that do not; empty:
+    all."""
     protocol: ProtocolModel | None = None
     """As written, what differs from the suite's protocol; as resolved, all of it. None: the suite's."""
     optional: bool = False
@@ -68,8 +75,9 @@ class DataChoice(Choice):
 
     def wants(self, model: str) -> bool:
         """Whether this model runs on it."""
-        # A name such as SASRec[CE] is itself a pattern to fnmatch, so an exact name always matches.
-        return not self.models or any(p == model or fnmatch.fnmatchcase(model, p) for p in self.models)
+        only = [pattern for pattern in self.models if not pattern.startswith("!")]
+        without = [pattern[1:] for pattern in self.models if pattern.startswith("!")]
+        return (not only or matches(model, only)) and not matches(model, without)
 
 
 class Comparison(Part):
@@ -88,6 +96,7 @@ class Significance(Part):
 
 class Where(Part):
     dataset: str
+    """A name; in the file also a pattern (`*`), which states the claim for every data set that it fits."""
     task: Task
     slice: SliceName = "all"
     metric: str
@@ -239,6 +248,7 @@ def load_suite(
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         raise BenchmarkError("\n".join(_explain(file, e) for e in error.errors())) from error
+    suite = suite.model_copy(update={"claims": [c for claim in suite.claims for c in _per_dataset(claim, suite)]})
     check_names(suite, file.path)
     return suite, file.path
 
@@ -249,6 +259,19 @@ def _whole_protocols(raw: dict[str, Any]) -> None:
     for entry in raw["datasets"] if isinstance(raw.get("datasets"), list) else []:
         if isinstance(entry, dict) and isinstance(entry.get("protocol"), dict) and isinstance(common, dict):
             entry["protocol"] = {**common, **entry["protocol"]}
+
+
+def _per_dataset(claim: Claim, suite: Suite) -> Iterator[Claim]:
+    """The claim itself, or where it names data sets by a pattern one for each of them that runs all its models."""
+    names = [data.name for data in suite.datasets]
+    if claim.where.dataset in names or not any(sign in claim.where.dataset for sign in "*?"):
+        yield claim
+        return
+    said = {model.name for model in suite.models if model.name in re.split(r"\s+[<>]\s+", claim.expect)}
+    for data in suite.datasets:
+        if matches(data.name, [claim.where.dataset]) and all(data.wants(name) for name in said):
+            where = claim.where.model_copy(update={"dataset": data.name})
+            yield claim.model_copy(update={"id": f"{claim.id} ({data.name})", "where": where})
 
 
 def _name_entries(raw: dict[str, Any]) -> None:
@@ -387,7 +410,7 @@ def check_names(suite: Suite, path: Path) -> None:
     models = [choice.name for choice in suite.models]
     for data in suite.datasets:
         for pattern in data.models:
-            if pattern not in models and not fnmatch.filter(models, pattern):
+            if not any(matches(model, [pattern.removeprefix("!")]) for model in models):
                 raise unknown("model", pattern, models, f"data set '{data.name}' of {path}")
     for comparison in suite.compare:
         for name in (comparison.model, *comparison.against):

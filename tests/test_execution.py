@@ -212,6 +212,54 @@ def test_a_metric_that_fails_fails_the_cells_and_not_the_run(command: Command, t
     assert "0 cells computed, 3 reused" in command(*words).stdout
 
 
+VARIED = """
+name: varied
+datasets:
+  - {use: checkerboard, name: Board, models: ["!Other"]}
+  - {use: absent, name: Gone, optional: true}
+models:
+  - {use: popular, name: Pop}
+  - {use: faulty, name: Both, params: {worst: true}}
+  - {use: popular, name: Other}
+metrics: [R@5]
+depth: 5
+compare: [{model: Both, against: [Pop, Other]}]
+claims:
+  - {id: c, text: t, where: {dataset: "*", task: recommendation, metric: R@5}, expect: "Both > Pop"}
+analyses: [variants]
+"""
+
+
+def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(VARIED)
+    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert done.returncode == 0, done.stderr
+    home = tmp_path / "out" / "varied"
+    written = leaderboard(home)
+    assert {row["model"] for row in written["rows"]} == {"Pop", "Both"}
+    assert "without Gone: its files are not here" in str(written["rows"][0]["marks"])
+    assert [claim["id"] for claim in written["claims"]] == ["c (Board)"]
+    assert "has not run" not in (home / "leaderboard.md").read_text()
+    (stored,) = home.rglob("ranking-recommendation@*.parquet")
+    assert stored.parent.name.startswith("seed-0-")
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("Both  ") and "yes" in line]
+    assert len(lines) == 2
+    assert "worst/first" in lines[1]
+    assert lines[0][-2] != lines[1][-2]
+    stored.unlink()  # without it the cell is not whole
+    again = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert "1 cells computed, 1 reused" in again.stdout
+
+
+def test_a_suite_whose_data_is_all_absent_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ndatasets: [{use: absent, optional: true}]\nmodels: [{use: popular}]\nmetrics: [R@5]\n"
+    )
+    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert done.returncode == 2
+    assert "nowhere.txt" in done.stderr
+
+
 def test_a_report_keeps_what_the_run_was(command: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE % ("none", ""))
     options = ("--results", "out", "--tracking", "off")

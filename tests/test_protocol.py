@@ -147,6 +147,24 @@ def test_seen_items_are_excluded_beyond_the_cap_and_are_no_answers() -> None:
     assert len({data.digest, open_.digest, split_log("d", log, ProtocolSettings()).digest}) == 3
 
 
+def test_unseen_items_occur_only_as_test_targets() -> None:
+    log = make_log([(u, (u + step) % 10, step) for u in range(10) for step in range(5)])
+    data = split_log("d", log, ProtocolSettings(unseen_share=0.2))
+    n = len(data.train.catalog)
+    unseen = np.flatnonzero(data.train.popularity("recommendation") == 0)
+    assert len(unseen) == 2
+    test, valid = data.test["recommendation"], data.valid["recommendation"]
+    for rows in (data.train.histories, valid.requests.histories, valid.relevant, test.requests.histories):
+        assert not np.isin(rows.values, unseen).any()
+    assert sorted(test.relevant.values.tolist()) == list(range(n))  # each item is the target of one user, as before
+    assert data.facts["test_items_not_in_training_recommendation"] == 2
+    same = split_log("d", log, ProtocolSettings(unseen_share=0.2))
+    assert same.digest == data.digest != split_log("d", log, ProtocolSettings()).digest
+    assert len(split_log("d", log, ProtocolSettings()).train.histories.values) == 30
+    with pytest.raises(BenchmarkError, match="unseen_share"):
+        split_log("d", log, ProtocolSettings(unseen_share=1.0))
+
+
 def test_rows_are_dropped_only_where_user_item_and_time_are_equal() -> None:
     log = make_log([(0, 0, 1), (0, 1, 1), (0, 0, 1), (0, 0, 2), (0, 2, 3), (0, 3, 4)])
     for ties in ("hash", "file"):

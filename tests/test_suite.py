@@ -46,6 +46,49 @@ def test_a_profile_merges_by_name(tmp_path: Path) -> None:
     assert load(tmp_path).reduced
 
 
+DATA = "  - {use: movielens, name: ML}\n"
+COLD = (
+    DATA.replace("}", ', models: ["!*KNN"]}')
+    + """\
+  - use: movielens
+    name: ML-cold
+    models: [KNN, "SAS*"]
+    protocol: {unseen_share: 0.05}
+    optional: true
+"""
+)
+
+
+def with_cold(claim: str = "") -> str:
+    text = TEXT.replace(DATA, COLD).replace("metrics:", "  - {use: semantic_knn, name: KNN}\nmetrics:")
+    return text.replace("metrics:", "protocol: {max_history: 20}\nmetrics:") + claim
+
+
+def test_a_data_set_says_which_models_run_on_it_and_what_of_the_protocol_is_its_own(tmp_path: Path) -> None:
+    suite = load(tmp_path, with_cold())
+    runs = {data.name: [model.name for model in suite.models if data.wants(model.name)] for data in suite.datasets}
+    assert runs == {"ML": ["Pop", "SASRec"], "ML-cold": ["SASRec", "KNN"]}
+    common, cold = suite.datasets[0].protocol, suite.datasets[1].protocol
+    assert common is None
+    assert cold is not None
+    assert (cold.unseen_share, cold.max_history, suite.protocol.max_history) == (0.05, 20, 20)
+    with pytest.raises(BenchmarkError, match=r"unknown model 'KNM'.*Did you mean 'KNN'"):
+        load(tmp_path, with_cold().replace("[KNN,", "[KNM,"))
+
+
+def test_a_claim_about_a_pattern_is_one_claim_for_each_data_set_with_its_models(tmp_path: Path) -> None:
+    claim = """
+claims:
+  - {id: both, text: t, where: {dataset: "*", task: recommendation, metric: R@30}, expect: "SASRec > SASRec"}
+  - {id: one, text: t, where: {dataset: "*", task: recommendation, metric: R@30}, expect: "SASRec > KNN"}
+  - {id: named, text: t, where: {dataset: ML, task: recommendation, metric: R@30}, expect: "SASRec > Pop"}
+"""
+    claims = load(tmp_path, with_cold(claim)).claims
+    assert [(c.id, c.where.dataset) for c in claims] == [
+        ("both (ML)", "ML"), ("both (ML-cold)", "ML-cold"), ("one (ML-cold)", "ML-cold"), ("named", "ML"),
+    ]  # fmt: skip
+
+
 def test_set_and_seeds_change_single_values(tmp_path: Path) -> None:
     suite = load(tmp_path, settings=["models.SASRec.params.epochs=3", "mask_seen=true"], seeds=2)
     assert suite.models[1].params["epochs"] == 3

@@ -169,6 +169,8 @@ def build_leaderboard(
     failures = sorted(failures, key=lambda f: (_place(datasets, f.dataset), _place(models, f.model), f.seed))
     costs = sorted(costs, key=lambda c: (_place(datasets, c.dataset), _place(models, c.model), c.seed))
     significance = suite.significance
+    ran = {place[0] for place in pools} | {failure.dataset for failure in failures}
+    absent = {data.name for data in suite.datasets if data.optional and data.name not in ran}
     return Leaderboard(
         suite.name,
         profile,
@@ -176,8 +178,11 @@ def build_leaderboard(
         tuple(_comparisons(suite, pools)),
         tuple(failures),
         tuple(costs),
-        evaluate_claims(suite, lambda where, model: _find(suite, pools, failures, where, model)),
-        tuple(_untested(suite, pools, failures)),
+        evaluate_claims(
+            suite.model_copy(update={"claims": [c for c in suite.claims if c.where.dataset not in absent]}),
+            lambda where, model: _find(suite, pools, failures, where, model),
+        ),
+        tuple(_untested(suite, pools, failures, absent)),
         {model: tuple(remarks) for model, remarks in marks.items()},
         {
             "title": suite.title,
@@ -272,13 +277,14 @@ def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
     return tests
 
 
-def _untested(suite: Suite, pools: Mapping[Place, Pool], failures: Sequence[Failure]) -> Iterator[Untested]:
+def _untested(
+    suite: Suite, pools: Mapping[Place, Pool], failures: Sequence[Failure], absent: set[str]
+) -> Iterator[Untested]:
     finished = {(place[0], place[3]) for place in pools}
     failed = {(f.dataset, f.model) for f in failures}
-    ran = {place[0] for place in finished | failed}
     for data in suite.datasets:
         dataset = data.name
-        if data.optional and dataset not in ran:
+        if dataset in absent:
             continue
         for entry in suite.compare:
             for baseline in entry.against:

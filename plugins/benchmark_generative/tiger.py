@@ -148,7 +148,9 @@ class Tiger:
         try:
             return Settings(**given)
         except TypeError as error:
-            raise BenchmarkError(f"tiger: `identifiers` holds a value of a wrong type: {error}.") from error
+            raise BenchmarkError(
+                f"tiger: `identifiers` is {self.identifiers}, with a value of a wrong type: {error}."
+            ) from error
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -248,14 +250,15 @@ class Tiger:
 
     def _identify(self, train: Train, seen: NDArray[np.bool_], context: Context) -> Identifiers:
         from benchmark_generative import identifiers
-        from benchmark_generative.vectors import item_vectors
 
         if self.codes:
             return identifiers.Identifiers.read(self.codes, train.catalog.ids)
         settings = self._settings()
-        if settings.method == "random":
+        if settings.method == "random":  # of the vectors it needs only how many there are
             vectors = np.zeros((len(train.catalog), 1), dtype=np.float32)
         else:
+            from benchmark_generative.vectors import item_vectors
+
             vectors = item_vectors(train.catalog, self.encoder, device=context.device)
         return identifiers.make(
             vectors, settings, seed=context.seed, device=context.device, threads=context.threads,

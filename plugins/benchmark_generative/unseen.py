@@ -41,19 +41,20 @@ class UnseenItems:
         n, seen_left = len(retrieved), (retrieved.items != PAD).sum(axis=1)
         out = Ranking(np.full((n, k), PAD, dtype=np.int32), np.full((n, k), -np.inf, dtype=np.float32))
         taken, added = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-        rows, score = np.arange(n), np.full(n, np.inf, dtype=np.float32)
+        rows, score, alive = np.arange(n), np.full(n, np.inf, dtype=np.float32), np.ones(n, dtype=bool)
         for position in range(k):  # each step for all requests at once
             more = added < unseen.lengths
             place = np.minimum(unseen.offsets[:-1] + added, max(len(unseen.values) - 1, 0))
             waits = after[place] < taken if len(after) else np.zeros(n, dtype=bool)
-            new = more & waits & (added + 1 <= share * (position + 1) + 1e-9)
+            new = alive & more & waits & (added + 1 <= share * (position + 1) + 1e-9)
             old = ~new & (taken < seen_left)
+            alive = new | old  # a list has no holes: it ends where only unseen items are left that must wait
             column = np.minimum(taken, retrieved.items.shape[1] - 1)
             score = np.where(old, retrieved.scores[rows, column], score).astype(np.float32)
             out.items[old, position] = retrieved.items[rows, column][old]
             if len(unseen.values):
                 out.items[new, position] = unseen.values[place[new]]
-            out.scores[new | old, position] = score[new | old]
+            out.scores[alive, position] = score[alive]
             taken, added = taken + old, added + new
         return out
 

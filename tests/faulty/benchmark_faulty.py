@@ -13,13 +13,33 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from benchmark import Context, Log, Ragged, Ranking, Requests, Split, Task, Train, hookimpl, top_k
+from benchmark import (
+    Analysis,
+    AnalysisInput,
+    Context,
+    Log,
+    MissingDataError,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+    hookimpl,
+    top_k,
+)
 from benchmark.testing import checkerboard_log
 
 
 @hookimpl
 def benchmark_datasets() -> dict[str, str]:
-    return {"checkerboard": "benchmark_faulty:checkerboard", "search-only": "benchmark_faulty:search_only"}
+    names = ("checkerboard", "search_only", "absent")
+    return {name.replace("_", "-"): f"benchmark_faulty:{name}" for name in names}
+
+
+@hookimpl
+def benchmark_analyses() -> dict[str, str]:
+    return {"variants": "benchmark_faulty:variants"}
 
 
 @hookimpl
@@ -47,6 +67,24 @@ def search_only() -> Log:
     return checkerboard_log(tasks=["search"])
 
 
+def absent() -> Log:
+    """Its files are nowhere."""
+    raise MissingDataError("absent needs the file nowhere.txt")
+
+
+def variants(given: AnalysisInput) -> Analysis:
+    """The first item of every ranking of the first request."""
+    import pandas as pd
+
+    rows = [
+        {"model": cell.model, "variant": name, "first": int(given.ranking(cell, "recommendation", name).items[0, 0]),
+         "fact": given.facts(cell).get("fitted", "")}
+        for cell in given.cells
+        for name in ("", *given.variants(cell))
+    ]  # fmt: skip
+    return Analysis("Variants", pd.DataFrame(rows))
+
+
 @dataclass
 class Faulty:
     """Ranks items by a seeded random score after `seconds` of training; `fault` says how it fails."""
@@ -55,6 +93,8 @@ class Faulty:
     seconds: float = 0.0
     once: str = ""
     """A file that is made at the first failure; where it lies, the model works."""
+    worst: bool = False
+    """Offer the ranking upside down as a variant."""
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
@@ -62,6 +102,7 @@ class Faulty:
             time.sleep(self.seconds / 10)
             context.progress(step + 1, 10, loss=1 / (step + 1))
         self.scores_ = np.random.default_rng(context.seed).random(len(train.catalog))
+        context.record("fitted", "yes")
         if self.once and Path(self.once).exists():
             return
         if self.once:
@@ -78,6 +119,13 @@ class Faulty:
             sys.exit()
         if self.fault == "exit":
             os._exit(7)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("worst/first",) if self.worst else ()
+
+    def rank_variant(self, variant: str, requests: Requests, k: int) -> Ranking:
+        return top_k(np.tile(-self.scores_, (len(requests), 1)), requests, k)
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         ranking = top_k(np.tile(self.scores_, (len(requests), 1)), requests, k)
