@@ -7,4 +7,16 @@ from benchmark import hookimpl
 
 @hookimpl
 def benchmark_models() -> dict[str, str]:
-    return {"gen": "benchmark_generative.gen:Gen"}
+    return {"gen": "benchmark_generative.gen:Gen", "semantic_knn": "benchmark_generative.semantic_knn:SemanticKnn"}
+
+
+@hookimpl
+def benchmark_analyses() -> dict[str, str]:
+    return {
+        "cold-start": "benchmark_generative.analyses.cold_start:cold_start",
+        "diversity": "benchmark_generative.analyses.diversity:diversity",
+        "diversity-examples": "benchmark_generative.analyses.diversity:diversity_examples",
+        "invalid-ids": "benchmark_generative.analyses.invalid_ids:invalid_ids",
+        "identifiers": "benchmark_generative.analyses.identifiers:identifiers",
+        "codes-and-categories": "benchmark_generative.analyses.codes:codes_and_categories",
+    }

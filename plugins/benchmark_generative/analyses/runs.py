@@ -1,0 +1,65 @@
+"""What the analyses share: cells by model, recall per request, and means with their intervals.
+
+Axis letters: R requests, K the depth of a ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import AnalysisInput, Cell, Ragged, Ranking, Task
+
+TASK: Task = "recommendation"
+Floats = NDArray[np.float64]
+
+
+def runs(given: AnalysisInput, dataset: str) -> dict[str, list[Cell]]:
+    """The finished cells of recommendation on a data set, by model: one per seed."""
+    found: dict[str, list[Cell]] = {}
+    for cell in given.cells:
+        if cell.dataset == dataset and TASK in cell.tasks:
+            found.setdefault(cell.model, []).append(cell)
+    return found
+
+
+def with_variants(given: AnalysisInput, kind: str) -> Iterator[tuple[str, str, list[Cell], dict[float, str]]]:
+    """Data set, model, cells and variants `<kind>-<number>` by ascending number, where a model has such."""
+    for dataset in given.datasets:
+        for model, cells in runs(given, dataset).items():
+            if found := numbered(given.variants(cells[0]), kind):
+                yield dataset, model, cells, found
+
+
+def numbered(variants: Sequence[str], kind: str) -> dict[float, str]:
+    named = {float(v.removeprefix(f"{kind}-")): v for v in variants if v.startswith(f"{kind}-")}
+    return dict(sorted(named.items()))
+
+
+def recall(ranking: Ranking, relevant: Ragged, ks: Sequence[int]) -> Floats:
+    """(len(ks), R') the share of a request's relevant items among its first k, of the requests that have such items."""
+    base = 1 + max(int(ranking.items.max(initial=0)), int(relevant.values.max(initial=0)))
+    keys = np.arange(len(ranking), dtype=np.int64)[:, None] * base + ranking.items
+    found = (ranking.items >= 0) & np.isin(keys, relevant.rows * base + relevant.values)
+    within = found.cumsum(axis=1)[:, [min(k, found.shape[1]) - 1 for k in ks]].T
+    asked = relevant.lengths > 0
+    share: Floats = within[:, asked] / relevant.lengths[asked]
+    return share
+
+
+def mean_recall(given: AnalysisInput, cells: Sequence[Cell], variant: str, relevant: Ragged, ks: Sequence[int]) -> Any:
+    """(len(ks), R') recall per request, averaged over the seeds."""
+    return np.mean([recall(given.ranking(cell, TASK, variant), relevant, ks) for cell in cells], axis=0)
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """The mean of values per request and half the width of its 95 % interval (Student's t); NaN where undefined."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return (float(values.mean()) if n else float("nan")), float("nan")
+    return float(values.mean()), float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
