@@ -4,15 +4,16 @@ splits the latent into one part per level.
 Axis letters: B items of a batch, N all items, D width of a vector, Z width of the latent, L levels, K codes of a level.
 
 Differs from the paper where `PAPER` is not asked for: AdamW with a stop rule instead of 20,000 epochs of Adagrad, a
-learning rate of their own for the codebooks, and k-means over all items for the start. Always different: vectors are centred and divided by one number, so that the
-learning rate does not depend on the text encoder's scale; codes that an epoch did not use start again from random
-residuals.
+learning rate of their own for the codebooks, and k-means over all items for the start. Always different: vectors are
+centred and divided by one number, so that the learning rate does not depend on the text encoder's scale; codes that an
+epoch did not use start again from random residuals.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -210,7 +211,7 @@ def restart(model: AutoEncoder, used: list[Tensor], given: list[Tensor], generat
 
 
 def _optimizer(model: AutoEncoder, settings: Settings) -> torch.optim.Optimizer:
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [*model.encoder.parameters(), *model.decoder.parameters()]},
         {"params": list(model.codebooks.parameters()), "lr": settings.codebook_rate},
     ]
