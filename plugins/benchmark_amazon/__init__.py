@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import BenchmarkError, Catalog, Log, MissingDataError, hookimpl
-from benchmark_amazon.original import original
-from benchmark_amazon.prepared import s3_rec, tables
+from benchmark_amazon.original import read_original
+from benchmark_amazon.prepared import read_s3_rec, read_tables
 from benchmark_amazon.sequences import Sequences, objects
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ TABLE_2 = {
     "Toys_and_Games": Table2(19_412, 11_924, 8.63, 6),
 }
 FORMATS = {
-    original: ("reviews_{}_5.json", "meta_{}.json"),
-    tables: ("sequences.tsv", "items.tsv"),
-    s3_rec: ("{}.txt", "{}_item2attributes.json"),
+    read_original: ("reviews_{}_5.json", "meta_{}.json"),
+    read_tables: ("sequences.tsv", "items.tsv"),
+    read_s3_rec: ("{}.txt", "{}_item2attributes.json"),
 }
 
 
@@ -80,13 +80,13 @@ def amazon(category: str, path: str = "", ids: Literal["asin", "number"] = "asin
     if ids not in ("asin", "number"):
         raise BenchmarkError(f"amazon has no ids '{ids}'. Known: asin, number.")
     folder = _folder(category, path)
-    for readers, names in FORMATS.items():
+    for read, names in FORMATS.items():
         first, second = (_find(folder, name.format(category)) for name in names)
         if first is None:
             continue
         if second is None:
             raise MissingDataError(f"{first} is there, but {names[1].format(category)} is not. {_needs(category)}")
-        return _log(category, readers(first, second), ids, [first.name, second.name])
+        return _log(category, read(first, second), ids, [first.name, second.name])
     raise MissingDataError(f"{folder} has no file of amazon {category}. {_needs(category)}")
 
 

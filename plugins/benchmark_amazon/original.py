@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def original(reviews: Path, meta: Path) -> Sequences:
+def read_original(reviews: Path, meta: Path) -> Sequences:
     """S3-Rec's way, which is TIGER's: users in the order of the file, a stable sort by time, users of five reviews."""
     import pandas as pd
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def tables(sequences: Path, items: Path) -> Sequences:
+def read_tables(sequences: Path, items: Path) -> Sequences:
     """`sequences.tsv` and `items.tsv`: numbered items, and the seconds that passed between a user's reviews."""
     import pandas as pd
 
@@ -58,7 +58,7 @@ def tables(sequences: Path, items: Path) -> Sequences:
     return Sequences(rows["reviewer"].tolist(), lengths, item, time, known, "seconds since the user's first review")
 
 
-def s3_rec(sequences: Path, attributes: Path) -> Sequences:
+def read_s3_rec(sequences: Path, attributes: Path) -> Sequences:
     """S3-Rec's lines `user item item …` and its map from items to numbers of attributes."""
     import pandas as pd
 
