@@ -21,13 +21,16 @@ from torch import Tensor
 from benchmark import BenchmarkError, ContractError, Ragged
 from benchmark_generative.limits import Limits
 from benchmark_generative.noise import conditioned, gumbel, tie
-from benchmark_generative.t5_steps import Cache, Memory, Precision, T5Steps
+from benchmark_generative.t5_steps import Memory, Precision, T5Steps
 from benchmark_generative.trie import Level, Trie
 
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
 
 Keys = NDArray[np.uint64]
+
+TOGETHER = 128
+"""Candidates of one request that share a decoder pass; attention's cost grows with their square."""
 
 
 @torch.inference_mode()
@@ -115,11 +118,13 @@ def unconstrained(
     No token ends a sequence. Equal scores are in no particular order. Raises ContractError on NaN.
     """
     steps, n = T5Steps(model, precision), len(tokens)
-    memory, cache = steps.encode(tokens, mask), Cache()
+    length = trie.depth if length is None else length
+    memory = steps.encode(tokens, mask)
+    cache = steps.cache(memory, 1 + beams * (length - 1))
     written = tokens.new_empty(n, 1, 0)  # (B, M, tokens so far)
-    score, parents = torch.zeros(n, 1, device=tokens.device), None
-    token = torch.full_like(score, steps.start, dtype=torch.int64)
-    for _ in range(trie.depth if length is None else length):
+    score, parents = torch.zeros(n, 1, device=tokens.device), torch.zeros_like(tokens[:, :1])
+    token = torch.full_like(parents, steps.start)
+    for _ in range(length):
         logits = steps.step(memory, cache, token, parents)
         pool = (score[..., None] + logits.log_softmax(-1)).flatten(1)  # (B, M*V)
         score, place = pool.topk(min(beams, pool.shape[1]))
@@ -151,31 +156,40 @@ def score_candidates(
         sequences = Ragged.from_lengths(np.full(len(sequences), sequences.shape[1]), sequences.reshape(-1))
     steps = T5Steps(model, precision)
     scores = torch.zeros(len(candidates.values), device=tokens.device)
-    places = Ragged(candidates.offsets, np.arange(len(scores), dtype=np.int32))
-    order = np.argsort(candidates.lengths, kind="stable")[::-1]
-    order = order[: np.count_nonzero(candidates.lengths)]
+    table = sequences.padded(int(sequences.lengths.max(initial=0)))
+    order = np.lexsort((*table[candidates.values].T[::-1], candidates.rows))  # what shares a prefix is together
+    parts, owner = _split(candidates.lengths, order)
     at = 0
-    while at < len(order):
-        rows = order[at : at + max(1, pairs // int(candidates.lengths[order[at]]))]
+    while at < len(parts):
+        rows = np.arange(at, min(len(parts), at + max(1, pairs // int(parts.lengths[at]))))
         at += len(rows)
-        chosen = torch.as_tensor(rows.copy(), device=tokens.device)
-        part = candidates.take(rows)
-        place = places.take(rows).values
-        scores[torch.as_tensor(place, device=tokens.device)] = _forced(
-            steps, steps.encode(tokens[chosen], mask[chosen]), part.rows, len(rows), sequences.take(part.values)
+        part, who = parts.take(rows), torch.as_tensor(owner[rows], device=tokens.device)
+        scores[torch.as_tensor(part.values, device=tokens.device).long()] = _forced(
+            steps, steps.encode(tokens[who], mask[who]), part.rows, sequences.take(candidates.values[part.values])
         )
     _refuse_nan(scores)
     return scores
 
 
-def _forced(steps: T5Steps, memory: Memory, rows: NDArray[np.int64], n: int, sequences: Ragged) -> Tensor:
-    """Log-likelihoods of `sequences` given requests `rows` (rising, of n)."""
-    device = memory.mask.device
+def _split(lengths: NDArray[np.int64], places: NDArray[np.int64]) -> tuple[Ragged, NDArray[np.int64]]:
+    """The places of each row's values in parts of at most `TOGETHER`, the longest first; and the parts' rows."""
+    count = -(-lengths // TOGETHER)
+    owner = np.repeat(np.arange(len(lengths)), count)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    parts = Ragged.from_lengths(np.minimum(lengths[owner] - TOGETHER * number, TOGETHER), places)
+    order = np.argsort(-parts.lengths, kind="stable")
+    return parts.take(order), owner[order]
+
+
+def _forced(steps: T5Steps, memory: Memory, rows: NDArray[np.int64], sequences: Ragged) -> Tensor:
+    """Log-likelihoods of `sequences` given rows `rows` (rising) of the memory."""
+    n, device = len(memory.mask), memory.mask.device
     width = int(sequences.lengths.max())
     tokens, lengths = sequences.padded(width).astype(np.int64), sequences.lengths
     score = torch.zeros(len(rows), device=device)
-    cache, parents = Cache(), None
-    token = torch.full((n, 1), steps.start, device=device)
+    cache = steps.cache(memory, 1 + int(np.bincount(rows).max()) * (width - 1))
+    parents = torch.zeros(n, 1, dtype=torch.int64, device=device)
+    token = torch.full_like(parents, steps.start)
     prefix, beam = rows, np.zeros_like(rows)  # the sequence's prefix among all, and among those of its request
     for depth in range(width):
         logits = steps.step(memory, cache, token, parents)
@@ -256,10 +270,11 @@ class _Search:
                 f"the trie has token {self.trie.tokens - 1}, but the model's vocabulary ends at {len(steps.head) - 1}; "
                 "widen the model or number the tokens from 0 on."
             )
-        memory, cache, parents = steps.encode(tokens, mask), Cache(), None
+        memory = steps.encode(tokens, mask)
+        cache = steps.cache(memory, 1 + self.beams * (self.trie.depth - 1))
         state = torch.zeros(len(tokens), 1, dtype=torch.int64, device=tokens.device)
         score = rank = torch.zeros(state.shape, device=tokens.device)
-        token = torch.full_like(state, steps.start)
+        token, parents = torch.full_like(state, steps.start), state
         items, ranks = [], []
         for depth, level in enumerate(self.trie.levels):
             logits = steps.step(memory, cache, token, parents)
@@ -267,7 +282,7 @@ class _Search:
             if self.limits is not None:
                 child = self.limits.apply(depth, state, rank > -torch.inf, child)
             options = logits[..., level.low : level.low + level.width] if follow is None else logits.gather(-1, follow)
-            none = child < 0
+            none = (child < 0) | (rank == -torch.inf)[..., None]
             options = options.masked_fill(none, -torch.inf)
             score, rank = extend(logits, options, _Front(depth, state, score, rank, child))
             rank = rank.masked_fill(none, -torch.inf)
@@ -284,7 +299,8 @@ class _Search:
                 place = self.best(rank, level, child)
                 state = child.gather(1, place).long()
                 rank, score = rank.gather(1, place), score.gather(1, place)
-                state = state.masked_fill(rank == -torch.inf, 0)
+                gone = rank == -torch.inf  # fewer prefixes than beams: these lead nowhere from any node
+                state, score = state.masked_fill(gone, 0), score.masked_fill(gone, -torch.inf)
                 token, parents = level.token[state], place // width
         return self.ordered(torch.cat(items, 1), torch.cat(ranks, 1))
 

@@ -9,7 +9,7 @@ H heads, D width of a head, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -34,12 +34,18 @@ class Memory:
 
 @dataclass
 class Cache:
-    """Keys and values (B*M, P, H, D) of the decoder's own positions so far, per layer; rows are the last step's
-    beams."""
+    """The decoder's own keys and values of all beams of all steps so far, in the first places: (B, P, H, D) per
+    layer.
 
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    beams: int = 1
+    Nothing is moved when beams change their parents: `seen` (B, M, P) says which places the last step's beams read,
+    `position` (P,) which step each place is from.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    seen: Tensor
+    position: Tensor
+    steps: int = 0
 
 
 class T5Steps:
@@ -64,64 +70,72 @@ class T5Steps:
     def encode(self, tokens: Tensor, mask: Tensor) -> Memory:
         """Run the encoder over tokens (B, S) where `mask` (B, S) is not 0."""
         real = mask.bool()
-        columns = int(real.any(0).nonzero().amax()) + 1 if real.any() else 1  # behind it is only padding
-        tokens, real = tokens[:, :columns], real[:, :columns]
+        last = int(real.any(0).nonzero().amax()) + 1 if real.any() else 1
+        columns = -(-last // 16) * 16  # no more padding than that; attention is fastest at whole vector registers
+        tokens, real = (F.pad(x[:, :columns], (0, max(columns - x.shape[1], 0))) for x in (tokens, real))
         place = real.reshape(-1).nonzero().squeeze(1)  # (T,)
         hidden = F.embedding(tokens.reshape(-1)[place], self.embed).float()  # (T, d)
         none = torch.zeros_like(real, dtype=self.dtype).masked_fill_(~real, torch.finfo(self.dtype).min)[:, None, None]
         bias = self.encoder_bias.compute_bias(columns, columns, device=tokens.device).to(self.dtype) + none
+        own = hidden.new_zeros(real.numel(), 3 * self.heads * self.width, dtype=self.dtype)  # the padding stays zero
         for block in self.encoder:
-            query, key, value = self._padded(F.linear(block.norm(hidden, 0), block.own), place, real.shape, 3)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)  # (B, H, S, D)
-            hidden += F.linear(mixed.transpose(1, 2).flatten(0, 1).flatten(1)[place], block.own_out).float()
+            own[place] = F.linear(block.norm(hidden, 0), block.own)
+            query, key, value = own.view(*real.shape, 3, self.heads, self.width).unbind(2)
+            mixed = _attention(query, key.transpose(1, 2), value.transpose(1, 2), bias)  # (B*S, H*D)
+            hidden += F.linear(mixed[place], block.own_out)
             hidden += block.feed_forward(hidden)
         hidden = _norm(hidden, self.encoder_norm).to(self.dtype)
         keys, values = [], []
         for block in self.decoder:
-            key, value = self._padded(F.linear(hidden, block.cross), place, real.shape, 2)
-            keys.append(key.contiguous())
-            values.append(value.contiguous())
+            both = hidden.new_zeros(real.numel(), 2 * self.heads * self.width)
+            both[place] = F.linear(hidden, block.cross)
+            key, value = both.view(*real.shape, 2, self.heads, self.width).transpose(1, 3).unbind(2)
+            keys.append(key)
+            values.append(value)
         return Memory(keys, values, none)
 
-    def step(self, memory: Memory, cache: Cache, tokens: Tensor, parents: Tensor | None) -> Tensor:
+    def cache(self, memory: Memory, places: int) -> Cache:
+        """An empty cache for so many beams of all steps together."""
+        n = len(memory.mask)
+        shape, device = (n, places, self.heads, self.width), memory.mask.device
+        keys, values = ([torch.empty(shape, dtype=self.dtype, device=device) for _ in self.decoder] for _ in range(2))
+        nowhere = torch.empty(n, 1, 0, dtype=torch.bool, device=device)
+        return Cache(keys, values, nowhere, torch.empty(0, dtype=torch.int64, device=device))
+
+    def step(self, memory: Memory, cache: Cache, tokens: Tensor, parents: Tensor) -> Tensor:
         """Logits (B, M, V) float32 of what follows `tokens` (B, M), each written behind beam `parents` (B, M) of the
-        step before; adds them to the cache."""
+        step before (0 at the first); adds them to the cache."""
         n, beams = tokens.shape
-        if parents is not None:
-            rows = (parents + cache.beams * torch.arange(n, device=tokens.device)[:, None]).reshape(-1)
-            cache.keys = [key.index_select(0, rows) for key in cache.keys]
-            cache.values = [value.index_select(0, rows) for value in cache.values]
-        cache.beams = beams
-        past = cache.keys[0].shape[1] if cache.keys else 0
-        bias = self.decoder_bias.compute_bias(1, past + 1, device=tokens.device, past_seen_tokens=past)
-        bias = bias[0, :, 0].T[None].float()  # (1, P, H)
+        used = len(cache.position)
+        bias = self._ancestors(cache, parents)
+        place = slice(used, used + beams)
         hidden = F.embedding(tokens.reshape(-1), self.embed).float()  # (B*M, d)
         for i, block in enumerate(self.decoder):
-            own = F.linear(block.norm(hidden, 0), block.own).view(-1, 3, self.heads, self.width)
-            query, key, value = own[:, :1], own[:, 1:2], own[:, 2:]
-            if past:
-                key, value = torch.cat([cache.keys[i], key], 1), torch.cat([cache.values[i], value], 1)
-                cache.keys[i], cache.values[i] = key, value
-            else:
-                cache.keys.append(key)
-                cache.values.append(value)
-            weight = ((query * key).float().sum(-1) + bias).softmax(1).to(self.dtype)  # (B*M, P, H)
-            mixed = (weight[..., None] * value).sum(1)  # (B*M, H, D)
-            hidden += F.linear(mixed.flatten(1), block.own_out).float()
-            query = F.linear(block.norm(hidden, 1), block.query).view(n, beams, self.heads, self.width)
-            mixed = F.scaled_dot_product_attention(
-                query.transpose(1, 2), memory.keys[i], memory.values[i], attn_mask=memory.mask, scale=1.0
+            own = F.linear(block.norm(hidden, 0), block.own).view(n, beams, 3, self.heads, self.width)
+            cache.keys[i][:, place], cache.values[i][:, place] = own[:, :, 1], own[:, :, 2]
+            key, value = cache.keys[i][:, : place.stop], cache.values[i][:, : place.stop]
+            hidden += F.linear(
+                _attention(own[:, :, 0], key.transpose(1, 2), value.transpose(1, 2), bias), block.own_out
             )
-            hidden += F.linear(mixed.transpose(1, 2).reshape(n * beams, -1), block.cross_out).float()
+            query = F.linear(block.norm(hidden, 1), block.query).view(n, beams, self.heads, self.width)
+            hidden += F.linear(_attention(query, memory.keys[i], memory.values[i], memory.mask), block.cross_out)
             hidden += block.feed_forward(hidden)
         hidden = _norm(hidden, self.decoder_norm) * self.scale
-        return F.linear(hidden.to(self.dtype), self.head).float().view(n, beams, -1)
+        return F.linear(hidden.to(self.dtype), self.head).float().view(n, beams, len(self.head))
 
-    def _padded(self, packed: Tensor, place: Tensor, shape: torch.Size, parts: int) -> tuple[Tensor, ...]:
-        """(T, parts*H*D) of the real tokens, as `parts` tensors (B, H, S, D) with zeros at the padding."""
-        padded = packed.new_zeros(shape.numel(), packed.shape[1])
-        padded[place] = packed
-        return padded.view(*shape, parts, self.heads, self.width).permute(2, 0, 3, 1, 4).unbind(0)
+    def _ancestors(self, cache: Cache, parents: Tensor) -> Tensor:
+        """Make the beams behind `parents` (B, M) the cache's last; the bias (B, H, M, P) that shows each its own past
+        and itself."""
+        beams, device, step = parents.shape[1], parents.device, cache.steps
+        cache.steps += 1
+        itself = torch.eye(beams, dtype=torch.bool, device=device).expand(len(parents), -1, -1)
+        past = cache.seen.gather(1, parents[..., None].expand(-1, -1, cache.seen.shape[2]))
+        cache.seen = torch.cat([past, itself], 2)
+        cache.position = torch.cat([cache.position, torch.full((beams,), step, device=device)])
+        bias = self.decoder_bias.compute_bias(1, step + 1, device=device, past_seen_tokens=step).to(self.dtype)
+        least = torch.finfo(self.dtype).min
+        shown: Tensor = bias[..., cache.position].masked_fill(~cache.seen[:, None], least)
+        return shown
 
 
 class _Block:
@@ -147,11 +161,18 @@ class _Block:
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
         given = self.norm(hidden, -1)
-        inside = self.last.act(F.linear(given, self.into))
+        inside = F.linear(given, self.into)
+        inside = inside.relu_() if isinstance(self.last.act, torch.nn.ReLU) else self.last.act(inside)
         if self.gate is not None:
             inside = inside * F.linear(given, self.gate)
-        return F.linear(inside, self.out).float()
+        return F.linear(inside, self.out)
 
 
 def _norm(hidden: Tensor, layer: Any) -> Tensor:
     return F.rms_norm(hidden, hidden.shape[-1:], layer.weight.float(), layer.variance_epsilon)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """What queries (B, M, H, D) read of keys and values (B, H, P, D): (B*M, H*D)."""
+    mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=bias, scale=1.0)
+    return mixed.transpose(1, 2).flatten(2).flatten(0, 1)
