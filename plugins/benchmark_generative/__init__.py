@@ -1,4 +1,4 @@
-"""Generative models: T5 that writes item identifiers (Penha 2024)."""
+"""Generative models: T5 that writes item identifiers (Penha 2024; Rajput 2023), and what is asked of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from benchmark import hookimpl
 
 @hookimpl
 def benchmark_models() -> dict[str, str]:
-    return {"gen": "benchmark_generative.gen:Gen", "semantic_knn": "benchmark_generative.semantic_knn:SemanticKnn"}
+    return {
+        "gen": "benchmark_generative.gen:Gen",
+        "tiger": "benchmark_generative.tiger:Tiger",
+        "semantic_knn": "benchmark_generative.semantic_knn:SemanticKnn",
+    }
 
 
 @hookimpl
