@@ -86,8 +86,9 @@ def sample(
     tokens that the request may write (TIGER 4.4.2 samples at the levels of the hierarchy): the first item of a row is
     one such draw, the second another given that it differs, and so on. By stochastic beam search (Kool 2019): the K
     items with the largest sum of log-probability and Gumbel noise, found along the trie with the noise of a node
-    conditioned on its parent's. The scores are these sums, float32, never rising. Noise is a hash of `seed`, the
-    request's key and the node: a request's sample does not depend on its batch. Raises ContractError on NaN.
+    conditioned on its parent's. The scores are these sums, float32, never rising from 0 (the noise is conditioned on
+    the largest being 0). Noise is a hash of `seed`, the request's key and the node: a request's sample does not depend
+    on its batch. Raises ContractError on NaN.
     """
     if temperature <= 0:
         raise BenchmarkError(f"`temperature` is {temperature}; it must be above 0 (close to 0 is almost no noise).")
@@ -118,6 +119,7 @@ def unconstrained(
     No token ends a sequence. Equal scores are in no particular order. Raises ContractError on NaN.
     """
     steps, n = T5Steps(model, precision), len(tokens)
+    _check_beams(beams)
     length = trie.depth if length is None else length
     memory = steps.encode(tokens, mask)
     cache = steps.cache(memory, 1 + beams * (length - 1))
@@ -253,8 +255,7 @@ class _Search:
         for name, given in (("exclude", exclude), ("candidates", candidates), ("keys", keys)):
             if given is not None and len(given) != n:
                 raise BenchmarkError(f"`{name}` has {len(given)} rows for {n} requests; give one row per request.")
-        if beams < 1:
-            raise BenchmarkError(f"{beams} beams were asked for; at least 1 is needed.")
+        _check_beams(beams)
         keys = np.zeros(n, dtype=np.uint64) if keys is None else keys
         return cls(
             trie.to(tokens.device),
@@ -333,6 +334,11 @@ class _Search:
             torch.nn.functional.pad(items[:, cut], (0, short), value=-1),
             torch.nn.functional.pad(ranks[:, cut], (0, short), value=-torch.inf),
         )
+
+
+def _check_beams(beams: int) -> None:
+    if beams < 1:
+        raise BenchmarkError(f"{beams} beams were asked for; at least 1 is needed.")
 
 
 def _refuse_nan(scores: Tensor) -> None:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
-DENSE_LIMIT = 2**24
-"""Cells up to which a level's children are a table (64 MiB); a larger level lists them."""
+DENSE_LIMIT = 2**20
+"""Cells up to which a level's children are a table (4 MiB); a larger level, whose nodes have few children, lists
+them."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Trie:
-    """The prefixes of the sequences of items 0..N-1. `paths` (N, L) holds each item's nodes, -1 behind its last."""
+    """The prefixes of the sequences of items 0..N-1.
+
+    `paths` (N, L) holds each item's nodes, -1 behind its last; `tokens` is one more than the largest token.
+    """
 
     levels: tuple[Level, ...]
     paths: Ints
+    tokens: int
 
     @classmethod
     def build(cls, sequences: NDArray[np.integer] | Ragged, *, dense_limit: int = DENSE_LIMIT) -> Trie:
@@ -120,7 +125,7 @@ class Trie:
             parent, parents = node, int(inner.sum())
         back = np.empty_like(paths)
         back[order] = paths
-        return cls(tuple(levels), back)
+        return cls(tuple(levels), back, int(tokens.max()) + 1)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -135,13 +140,8 @@ class Trie:
         """Nodes below the root."""
         return sum(len(level.slot) for level in self.levels)
 
-    @property
-    def tokens(self) -> int:
-        """One more than the largest token, the least vocabulary that can write every item."""
-        return 1 + max(int(level.token.max()) for level in self.levels)
-
     def to(self, device: torch.device | str) -> Trie:
-        return Trie(tuple(level.to(device) for level in self.levels), self.paths)
+        return replace(self, levels=tuple(level.to(device) for level in self.levels))
 
     def lookup(self, sequences: Tensor) -> Tensor:
         """The item int32 (…) each sequence (…, L) of token ids spells in full, -1 where it is no item's."""

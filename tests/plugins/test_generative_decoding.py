@@ -271,7 +271,12 @@ def test_a_request_does_not_depend_on_its_batch(limit: int) -> None:
     drawn, noise = sample(model, tokens, mask, trie, k=5, temperature=1.5, seed=3, keys=keys, exclude=exclude)
     for i in (0, 3, 4):
         row, length = slice(i, i + 1), int(mask[i].sum())
-        alone = {"tokens": tokens[row, :length], "mask": mask[row, :length], "trie": trie, "keys": keys[row]}
+        alone: dict[str, Any] = {
+            "tokens": tokens[row, :length],
+            "mask": mask[row, :length],
+            "trie": trie,
+            "keys": keys[row],
+        }
         found = beam_search(model, **alone, beams=5, exclude=exclude.take([i]))
         assert_same(found, items[row], scores[row])
         found = sample(model, **alone, k=5, temperature=1.5, seed=3, exclude=exclude.take([i]))
@@ -337,7 +342,7 @@ def test_samples_follow_the_model_without_replacement() -> None:
     p = np.array([first[0], first[1] * second[0], first[1] * second[1]])
     p /= p.sum()  # of float32
     assert p.min() > 0.05
-    options = {"k": 4, "temperature": temperature, "keys": keys, "exclude": exclude}
+    options: dict[str, Any] = {"k": 4, "temperature": temperature, "keys": keys, "exclude": exclude}
     items, scores = (x.numpy() for x in sample(model, *rows, Trie.build(sequences), seed=7, **options))
     assert (np.sort(items, axis=1) == [-1, 0, 1, 2]).all()
     assert (np.diff(scores[:, :3]) <= 0).all()
