@@ -48,14 +48,17 @@ class Fdsa(ContentAware):
     (the paper's vanilla attention). The paper also takes topics of the texts, which are not used here.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
-    hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5), batch_size 1024 (2048), epochs 12 (300), patience 4 (10).
+    layers 1 (2), hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5), batch_size 512 (2048), epochs 10 (300),
+    patience 4 (10). Two layers take 1.6 times as long there, for an R@10 of .151 against .127 and an R@30 of .310
+    against .319 (batches of 1024, 12 epochs).
     """
 
     learning_rate: float = 1e-3
-    batch_size: int = 1024
-    epochs: int = 12
+    batch_size: int = 512
+    epochs: int = 10
     patience: int = 4
     weight_decay: float = 0.0
+    layers: int = 1
     hidden_dropout: float = 0.3
     attention_dropout: float = 0.1
 
@@ -73,9 +76,9 @@ class S3Rec(ContentAware):
     """S3-Rec, SASRec that has first learned to fill in masked items, attributes and segments of histories (Zhou et al.,
     CIKM 2020), RecBole's module.
 
-    First stage, `pretrain_epochs` (section 4.2): attributes of the items that are shown (AAP), items that are masked
-    (MIP), their attributes (MAP) and whole segments (SP), each told from one at random, with attention to both sides.
-    The four weights are the paper's; RecBole has those of AAP and MIP at 1 and 0.2. `pretrain_batch_size` counts rows:
+    First stage, `pretrain_epochs` (section 4.2), with attention to both sides: the attributes of the items that are
+    shown (AAP) and of those that are masked (MAP), masked items (MIP) and segments (SP) against others at random. The
+    four weights are the paper's; RecBole has those of AAP and MIP at 1 and 0.2. `pretrain_batch_size` counts rows:
     a history is cut into rows of at most `max_length` items, anew in each epoch, where the authors take every prefix of
     its newest items. As in their code, and not in RecBole's, a row's last item is always masked.
 
@@ -86,20 +89,20 @@ class S3Rec(ContentAware):
     the second begins them in the first, so that positions mean another thing in each.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
-    pretrain_epochs 4 (500), hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5), batch_size 1024 (2048), epochs 10
-    (300), patience 4 (10).
+    pretrain_epochs 2 (500), pretrain_batch_size 16 (2048), hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5),
+    batch_size 512 (2048), epochs 7 (300), patience 4 (10).
     """
 
     learning_rate: float = 1e-3
-    batch_size: int = 1024
-    epochs: int = 10
+    batch_size: int = 512
+    epochs: int = 7
     patience: int = 4
     weight_decay: float = 0.0
     loss: Literal["CE", "BCE-1"] = "CE"
     hidden_dropout: float = 0.3
     attention_dropout: float = 0.1
-    pretrain_epochs: int = 4
-    pretrain_batch_size: int = 64
+    pretrain_epochs: int = 2
+    pretrain_batch_size: int = 16
     mask_ratio: float = 0.2
     aap_weight: float = 0.2
     mip_weight: float = 1.0

@@ -72,7 +72,7 @@ TINY: list[tuple[str, dict[str, Any]]] = [
     ("hgn", {"loss": "BPR"}),
     ("fdsa", {}),
     ("fdsa", {"training": "prefixes"}),
-    ("s3rec", {"pretrain_epochs": 2}),
+    ("s3rec", {"pretrain_epochs": 3}),
     ("s3rec", {"pretrain_epochs": 0, "training": "prefixes"}),
     ("s3rec", {"pretrain_epochs": 1, "loss": "BCE-1"}),
 ]
