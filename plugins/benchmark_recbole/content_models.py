@@ -90,7 +90,8 @@ class S3Rec(ContentAware):
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     pretrain_epochs 2 (500), pretrain_batch_size 16 (2048), hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5),
-    batch_size 512 (2048), epochs 7 (300), patience 4 (10).
+    batch_size 512 (2048), epochs 7 (300), patience 4 (10). R@30 is .333 there, and .321 with two more epochs of the
+    second stage in place of the first: less than a standard error apart.
     """
 
     learning_rate: float = 1e-3
