@@ -282,21 +282,21 @@ def _name_entries(raw: dict[str, Any]) -> None:
                 entry["name"] = entry.get("name") or entry["use"]
 
 
-def _merge(base: Any, change: Any, key: str = "") -> Any:
+def _merge(base: Any, change: Any, key: str = "", top: bool = True) -> Any:
     """`change` laid over `base`: mappings merge, entries of named lists merge by name, all else replaces."""
-    if key in NAMED and isinstance(base, list) and isinstance(change, list):
+    if top and key in NAMED and isinstance(base, list) and isinstance(change, list):
         out = list(base)
         names = [entry.get("name") if isinstance(entry, dict) else None for entry in out]
         for entry in change:
             name = entry.get("name", entry.get("use")) if isinstance(entry, dict) else None
-            if name in names:
+            if isinstance(entry, dict) and name in names:
                 at = names.index(name)
                 if entry.get("remove"):
                     del out[at], names[at]
                 elif "use" in entry and entry["use"] != out[at].get("use"):
                     out[at] = entry
                 else:
-                    out[at] = _merge(out[at], entry)
+                    out[at] = _merge(out[at], entry, top=False)
             elif isinstance(entry, dict) and "use" not in entry:
                 raise unknown(key[:-1], str(name), [str(n) for n in names], "the profile")
             else:
@@ -304,7 +304,7 @@ def _merge(base: Any, change: Any, key: str = "") -> Any:
                 names.append(name)
         return out
     if isinstance(base, dict) and isinstance(change, dict):
-        return {**base, **{k: _merge(base.get(k), v, k) for k, v in change.items()}}
+        return {**base, **{k: _merge(base.get(k), v, k, top and not key) for k, v in change.items()}}
     return change
 
 

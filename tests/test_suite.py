@@ -72,6 +72,8 @@ def test_a_data_set_says_which_models_run_on_it_and_what_of_the_protocol_is_its_
     assert common is None
     assert cold is not None
     assert (cold.unseen_share, cold.max_history, suite.protocol.max_history) == (0.05, 20, 20)
+    changed = with_cold().replace("    seeds: [0, 1, 2]", "    datasets: [{name: ML, models: [SASRec]}]")
+    assert load(tmp_path, changed, profile="gpu").datasets[0].models == ["SASRec"]
     with pytest.raises(BenchmarkError, match=r"unknown model 'KNM'.*Did you mean 'KNN'"):
         load(tmp_path, with_cold().replace("[KNN,", "[KNM,"))
 
