@@ -35,7 +35,7 @@ def test_the_plugin_passes_the_contract(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_suite_for_own_data_is_valid(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    text = blocks("yaml")[0]
     (tmp_path / "ours.yaml").write_text(text)
     assert load_suite(str(tmp_path / "ours.yaml"))[0].name == "ours"
 
