@@ -44,46 +44,63 @@ def sinkhorn(
     *,
     rounds: int = 20,
     epsilon: float = 0.003,
-    iterations: int = 50,
+    iterations: int = 100,
 ) -> NDArray[np.int32]:
     """The codes (N, L) with other last ones where items collide, as LC-Rec does (Zheng 2024, 3.1.2).
 
-    In each of at most `rounds`, the items of every group with equal codes are spread over the codes of the last level
-    by an optimal transport in which all of these get as much: `residuals` (N, D) is what the level must say of each
-    item, `codebook` (K, D) what it can. Items that are alike cannot be told apart so; they still collide afterwards.
+    In each of at most `rounds`, the items of every group with equal codes are spread over codes of the last level by an
+    optimal transport in which all of these get as much: `residuals` (N, D) is what the level must say of each item,
+    `codebook` (K, D) what it can. Unlike there, codes that other items behind the same prefix have are left out, so
+    that a move leads to no item that stays. Items that are alike cannot be told apart so; they still collide
+    afterwards, as do those that no code is left for.
     """
     import torch
 
     codes = codes.copy()
+    prefix = group_numbers(codes[:, :-1])
     for _ in range(rounds):
         group = group_numbers(codes)
         shared = np.flatnonzero(np.bincount(group)[group] > 1)
         if not len(shared):
             break
-        groups = torch.from_numpy(np.unique(group[shared], return_inverse=True)[1].reshape(-1)).to(residuals.device)
+        # Numbered among those in collision, to hold nothing about the other items.
+        behind, groups = (np.unique(v[shared], return_inverse=True) for v in (prefix, group))
+        free = np.ones((len(behind[0]), len(codebook)), dtype=bool)
+        beside = np.isin(prefix, behind[0])
+        free[np.searchsorted(behind[0], prefix[beside]), codes[beside, -1]] = False
+        allowed = free[behind[1].reshape(-1)]  # (M, K)
+        allowed[np.arange(len(shared)), codes[shared, -1]] = True
         some = residuals[torch.from_numpy(shared).to(residuals.device)].double()
-        distances = torch.cdist(some, codebook.double()).square()  # (M, K)
-        codes[shared, -1] = _transport(distances, groups, epsilon, iterations).cpu().numpy()
+        moved = _transport(
+            torch.cdist(some, codebook.double()).square(),
+            torch.from_numpy(groups[1].reshape(-1)).to(some.device),
+            torch.from_numpy(allowed).to(some.device),
+            epsilon,
+            iterations,
+        )
+        codes[shared, -1] = moved.cpu().numpy()
     return codes
 
 
-def _transport(distances: Tensor, groups: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """(M,) the code that each row is given most of, when each group is spread evenly over all codes.
+def _transport(distances: Tensor, groups: Tensor, allowed: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """(M,) the code that each row is given most of, when each group is spread evenly over the codes it is allowed.
 
-    Distances are centred to [-1, 1] before `epsilon` divides them, and all is float64: epsilon is that small.
+    Distances (M, K) are centred to [-1, 1] before `epsilon` divides them, and all is float64: epsilon is that small.
     """
     import torch
 
     low, high = distances.min(), distances.max()
     middle = (high + low) / 2
-    log = -(distances - middle) / (high - middle).clamp(min=1e-12) / epsilon
+    cost = (distances - middle) / (high - middle).clamp(min=1e-12) / epsilon
+    log = torch.where(allowed, -cost, -torch.inf)
     n_groups, width = int(groups.max()) + 1, distances.shape[1]
-    sizes = torch.bincount(groups, minlength=n_groups).to(log)
+    share = (torch.bincount(groups)[groups] / allowed.sum(dim=1)).to(log).log()[:, None]
     spread = groups[:, None].expand(-1, width)
     for _ in range(iterations):
         top = torch.full((n_groups, width), -torch.inf).to(log).scatter_reduce(0, spread, log, "amax")
-        total = torch.zeros((n_groups, width)).to(log).scatter_add(0, spread, (log - top[groups]).exp())
+        top = top.clamp(min=-1e300)[groups]  # finite also for codes that are not allowed
+        total = torch.zeros((n_groups, width)).to(log).scatter_add(0, spread, (log - top).exp())
         # Every code takes the same share of its group, then every item gives 1.
-        log = log - (top + total.log())[groups] + (sizes[groups] / width).log()[:, None]
+        log = torch.where(allowed, log - top - total[groups].log() + share, -torch.inf)
         log = log - log.logsumexp(dim=1, keepdim=True)
     return log.argmax(dim=1)

@@ -12,6 +12,7 @@ epoch did not use start again from random residuals.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,11 +22,11 @@ from torch import Tensor, nn
 from benchmark_generative.identifiers.kmeans import Quantised, kmeans, nearest, relative
 from benchmark_generative.identifiers.settings import Settings
 
-LOOK = 5
-"""Epochs between two looks at the codes of all items."""
+LOOK = 60
+"""Steps between two looks at the codes of all items, rounded up to whole epochs."""
 ROWS = 1 << 14
 """Items that are coded at once."""
-SETTLED = 0.02
+SETTLED = 0.03
 """Reconstructions hardly improve when their error falls by less than this share between two looks."""
 IN_USE = 0.8
 """Share of every codebook that the paper wants used (4.1.3)."""
@@ -141,6 +142,7 @@ def _train(
     optimizer = _optimizer(model, settings)
     device = points.device.type
     half = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(device))
+    every = math.ceil(LOOK / _count(len(points), settings.batch_size))
     least, best_error, best_epoch = 2.0, torch.inf, 0
     for epoch in range(1, settings.epochs + 1):
         used = [torch.zeros(len(c), dtype=torch.bool, device=points.device) for c in model.codebooks]
@@ -158,7 +160,7 @@ def _train(
             for mask, code in zip(used, codes, strict=True):
                 mask[code] = True
         restart(model, used, [g.detach() for g in given], generator)
-        if epoch % LOOK and epoch != settings.epochs:
+        if epoch % every and epoch != settings.epochs:
             continue
         coded, _, decoded = _code(model, points)
         (shared, use), error = _look(coded, settings.sizes), relative(points - decoded, points)
@@ -221,10 +223,14 @@ def _optimizer(model: AutoEncoder, settings: Settings) -> torch.optim.Optimizer:
 
 
 def _batches(points: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """All points once, in a new order; the last batch is not smaller than half the others."""
+    """All points once, in a new order, in batches of even size near `size`."""
     order = torch.randperm(len(points), generator=generator).to(points.device)
-    for rows in order.tensor_split(max(1, round(len(points) / size))):
+    for rows in order.tensor_split(_count(len(points), size)):
         yield points[rows]
+
+
+def _count(n: int, size: int) -> int:
+    return max(1, round(n / size))
 
 
 @torch.no_grad()
