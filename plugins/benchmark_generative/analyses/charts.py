@@ -70,6 +70,17 @@ def level(axes: Axes, i: int, label: str, y: float, half: float | None = None) -
         axes.axhspan(y - half, y + half, color=colour, alpha=0.12, linewidth=0)
 
 
+def from_zero(axes: Axes) -> None:
+    """The y axis from 0 to a little above all there is."""
+    axes.set_ylim(0, max(axes.get_ylim()[1] * 1.06, 1e-6))
+
+
+def key(place: Axes, axes: Axes) -> None:
+    """The legend of `axes` in a place of its own: it would hide the lines."""
+    place.axis("off")
+    place.legend(*axes.get_legend_handles_labels(), loc="upper left")
+
+
 def name(axes: Axes, title: str, x: str, y: str, *, legend: bool = False) -> None:
     axes.set_title(title)
     axes.set_xlabel(x)

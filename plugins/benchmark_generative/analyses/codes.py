@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmark import Analysis, AnalysisInput
 from benchmark_generative.analyses import charts
 from benchmark_generative.analyses.categories import LEVELS, Categories, categories
-from benchmark_generative.analyses.runs import runs
+from benchmark_generative.analyses.runs import runs, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def codes_and_categories(given: AnalysisInput) -> Analysis:
 
 
 def _coded(given: AnalysisInput) -> Iterator[Coded]:
-    for dataset in given.datasets:
+    for dataset in whole(given):
         for model, cells in runs(given, dataset).items():
             codes = np.array(given.facts(cells[0]).get("codes") or [], dtype=np.int32)
             if codes.ndim != 2:
@@ -115,7 +115,7 @@ def _entropy(shares: NDArray[np.float64]) -> float:
 
 def _figure(found: Sequence[Coded]) -> str:
     def paint(axes: Sequence[Sequence[Axes]]) -> None:
-        for coded, (axis, key) in zip(found, axes, strict=True):
+        for coded, (axis, beside) in zip(found, axes, strict=True):
             first = coded.codes[:, 0]
             used, values = np.unique(first, return_inverse=True)
             counts = together(values.reshape(-1).astype(np.int64), coded.coarse).toarray()  # (P, C)
@@ -135,7 +135,7 @@ def _figure(found: Sequence[Coded]) -> str:
             axis.grid(axis="x", visible=False)
             of = f", {len(largest)} of {len(used)}" if len(largest) < len(used) else ""
             charts.name(axis, f"{coded.dataset}, {coded.model}", f"first code{of}", "items")
-            key.axis("off")
-            key.legend(*axis.get_legend_handles_labels(), loc="upper left")
+            charts.from_zero(axis)
+            charts.key(beside, axis)
 
     return charts.draw(len(found), 2, paint, height=3.2)

@@ -93,7 +93,8 @@ def _answers(given: AnalysisInput, name: str) -> list[Answers]:
         settings: Mapping[float, str] = numbered(given.variants(cells[0]), "unseen")
         out.append(answers(model, cells, "", np.nan if own is None else float(own)))
         out += [answers(model, cells, variant, epsilon) for epsilon, variant in settings.items() if epsilon != own]
-    return out
+    order = list(models)
+    return sorted(out, key=lambda a: (order.index(a.model), a.epsilon))
 
 
 def _depths(answers: Sequence[Answers]) -> list[int]:
@@ -119,10 +120,10 @@ def _figure(found: Mapping[str, Sequence[Answers]]) -> str:
                 _by_epsilon(row[2], i, own, [interval(a.unseen) for a in own])
             charts.name(row[0], f"{dataset}: recall by depth", "K", "Recall@K", legend=True)
             row[0].set_xticks(ks)
-            charts.name(row[1], f"R@{main} by share of unseen items", "ε", f"R@{main}", legend=True)
+            charts.name(row[1], f"R@{main} by share of unseen items", "ε", f"R@{main}")
             charts.name(row[2], f"The same, {len(answers[0].unseen)} unseen targets", "ε", f"R@{main}")
             for axis in row:
-                axis.set_ylim(bottom=0)
+                charts.from_zero(axis)
 
     return charts.draw(len(found), 3, paint, height=3.1)
 
@@ -138,4 +139,4 @@ def _by_epsilon(axis: Axes, i: int, own: Sequence[Answers], means: Sequence[tupl
         x, y, half = zip(*points, strict=True)
         charts.line(axis, i, own[0].model, x, y, half)
     elif np.isfinite(means[0][0]):
-        charts.level(axis, i, _said(own[0]), *means[0])
+        charts.level(axis, i, own[0].model, *means[0])

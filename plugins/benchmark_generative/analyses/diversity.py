@@ -108,7 +108,7 @@ def _figure(found: Sequence[Decoding]) -> str:
     places = list(dict.fromkeys((d.dataset, d.model) for d in found))
 
     def paint(axes: Sequence[Sequence[Axes]]) -> None:
-        for (dataset, model), (left, right) in zip(places, axes, strict=True):
+        for (dataset, model), (left, beside, right) in zip(places, axes, strict=True):
             own = [d for d in found if (d.dataset, d.model) == (dataset, model)]
             search, sampled = own[0], own[1:]
             for i, k in enumerate(DEPTHS):
@@ -121,15 +121,16 @@ def _figure(found: Sequence[Decoding]) -> str:
                 if printed:
                     how: dict[str, Any] = {"linestyle": ":", "markerfacecolor": "none"}
                     charts.line(left, i, f"K = {k}, the paper", *zip(*printed, strict=True), **how)
-            charts.name(left, f"{dataset}, {model}: diversity", "temperature", "Entropy@K (nats)", legend=True)
-            left.set_ylim(bottom=0)
+            charts.name(left, f"{dataset}, {model}: diversity", "temperature", "Entropy@K (nats)")
+            charts.from_zero(left)
+            charts.key(beside, left)
             recall = np.array([d.recall for d in sampled])
             charts.line(right, 0, "sampled", [d.temperature for d in sampled], recall[:, 0], recall[:, 1])
             charts.level(right, 1, SEARCH, *search.recall)
             charts.name(right, "What it costs", "temperature", "R@10", legend=True)
-            right.set_ylim(bottom=0)
+            charts.from_zero(right)
 
-    return charts.draw(len(places), 2, paint, height=3.3)
+    return charts.draw(len(places), 3, paint, height=3.3)
 
 
 def diversity_examples(given: AnalysisInput) -> Analysis:

@@ -31,7 +31,7 @@ COLUMNS = {
     "prefixes": "prefixes",
     "largest_group": "largest group",
     "collision_rate_before": "colliding before",
-    "collision_rate": "after",
+    "collision_rate": "colliding after",
     "reconstruction_error": "error",
     "prefix_error": "prefix error",
 }

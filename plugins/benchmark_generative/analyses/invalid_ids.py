@@ -54,7 +54,7 @@ def _figure(table: pd.DataFrame) -> str:
         for i, ((dataset, model), part) in enumerate(table.groupby(["data set", "model"], sort=False)):
             charts.line(axis, i, f"{dataset}, {model}", part["K"], 100 * part["invalid share"], 100 * part["±"])
         axis.set_xticks(sorted(set(table["K"])))
-        axis.set_ylim(bottom=0)
+        charts.from_zero(axis)
         charts.name(axis, "Identifiers of no item", "K", "% of the K written", legend=True)
 
     return charts.draw(1, 1, paint, height=3.3)

@@ -26,9 +26,15 @@ def runs(given: AnalysisInput, dataset: str) -> dict[str, list[Cell]]:
     return found
 
 
+def whole(given: AnalysisInput) -> list[str]:
+    """The data sets without items held out of training, on which the paper looks at all but cold start; or else all."""
+    named = [name for name in given.datasets if not given.dataset(name).facts.get("unseen_share")]
+    return named or list(given.datasets)
+
+
 def with_variants(given: AnalysisInput, kind: str) -> Iterator[tuple[str, str, list[Cell], dict[float, str]]]:
     """Data set, model, cells and variants `<kind>-<number>` by ascending number, where a model has such."""
-    for dataset in given.datasets:
+    for dataset in whole(given):
         for model, cells in runs(given, dataset).items():
             if found := numbered(given.variants(cells[0]), kind):
                 yield dataset, model, cells, found
