@@ -118,14 +118,14 @@ def unconstrained(
 
     No token ends a sequence. Equal scores are in no particular order. Raises ContractError on NaN.
     """
-    steps, n = T5Steps(model, precision), len(tokens)
     _check_beams(beams)
+    steps, n, device = T5Steps(model, precision), len(tokens), tokens.device
     length = trie.depth if length is None else length
     memory = steps.encode(tokens, mask)
     cache = steps.cache(memory, 1 + beams * (length - 1))
-    written = tokens.new_empty(n, 1, 0)  # (B, M, tokens so far)
-    score, parents = torch.zeros(n, 1, device=tokens.device), torch.zeros_like(tokens[:, :1])
+    score, parents = torch.zeros(n, 1, device=device), torch.zeros(n, 1, dtype=torch.int64, device=device)
     token = torch.full_like(parents, steps.start)
+    written = token.new_empty(n, 1, 0)  # (B, M, tokens so far)
     for _ in range(length):
         logits = steps.step(memory, cache, token, parents)
         pool = (score[..., None] + logits.log_softmax(-1)).flatten(1)  # (B, M*V)
@@ -135,7 +135,7 @@ def unconstrained(
             [written.gather(1, parents[..., None].expand(-1, -1, written.shape[2])), token[..., None]], 2
         )
     _refuse_nan(score)
-    return trie.to(tokens.device).lookup(written), score
+    return trie.to(device).lookup(written), score
 
 
 @torch.inference_mode()
@@ -154,6 +154,7 @@ def score_candidates(
     `sequences` are the items' token ids, (N, L) or of several lengths. Teacher-forced: a prefix that candidates of one
     request share is decoded once. About `pairs` candidates are in memory at a time. Raises ContractError on NaN.
     """
+    _check_rows(tokens, len(sequences), candidates=candidates)
     if not isinstance(sequences, Ragged):
         sequences = Ragged.from_lengths(np.full(len(sequences), sequences.shape[1]), sequences.reshape(-1))
     steps = T5Steps(model, precision)
@@ -218,11 +219,10 @@ def _forced(steps: T5Steps, memory: Memory, rows: NDArray[np.int64], sequences: 
 
 @dataclass(frozen=True)
 class _Front:
-    """The prefixes (B, M) at one depth: trie nodes, scores, and what they are chosen by; and their children
-    (B, M, C), -1 where none may follow."""
+    """The prefixes (B, M) at one depth: their scores, what they were chosen by, and their children (B, M, C), -1 where
+    none may follow."""
 
     depth: int
-    state: Tensor
     score: Tensor
     rank: Tensor
     child: Tensor
@@ -251,12 +251,11 @@ class _Search:
         candidates: Ragged | None,
         keys: Keys | None,
     ) -> _Search:
-        n = len(tokens)
-        for name, given in (("exclude", exclude), ("candidates", candidates), ("keys", keys)):
-            if given is not None and len(given) != n:
-                raise BenchmarkError(f"`{name}` has {len(given)} rows for {n} requests; give one row per request.")
         _check_beams(beams)
-        keys = np.zeros(n, dtype=np.uint64) if keys is None else keys
+        _check_rows(tokens, len(trie), exclude=exclude, candidates=candidates)
+        if keys is not None and len(keys) != len(tokens):
+            raise BenchmarkError(f"{len(keys)} keys were given for {len(tokens)} requests; each needs its own.")
+        keys = np.zeros(len(tokens), dtype=np.uint64) if keys is None else keys
         return cls(
             trie.to(tokens.device),
             beams,
@@ -285,7 +284,7 @@ class _Search:
             options = logits[..., level.low : level.low + level.width] if follow is None else logits.gather(-1, follow)
             none = (child < 0) | (rank == -torch.inf)[..., None]
             options = options.masked_fill(none, -torch.inf)
-            score, rank = extend(logits, options, _Front(depth, state, score, rank, child))
+            score, rank = extend(logits, options, _Front(depth, score, rank, child))
             rank = rank.masked_fill(none, -torch.inf)
             width, child, rank, score = child.shape[-1], child.flatten(1), rank.flatten(1), score.flatten(1)
             if level.inner < len(level.slot):
@@ -339,6 +338,14 @@ class _Search:
 def _check_beams(beams: int) -> None:
     if beams < 1:
         raise BenchmarkError(f"{beams} beams were asked for; at least 1 is needed.")
+
+
+def _check_rows(tokens: Tensor, items: int, **named: Ragged | None) -> None:
+    for name, rows in named.items():
+        if rows is not None and len(rows) != len(tokens):
+            raise BenchmarkError(f"`{name}` has {len(rows)} rows for {len(tokens)} requests; give one row per request.")
+        if rows is not None and len(rows.values) and not 0 <= rows.values.min() <= rows.values.max() < items:
+            raise BenchmarkError(f"`{name}` names an item outside 0..{items - 1}; give row numbers of the items.")
 
 
 def _refuse_nan(scores: Tensor) -> None:

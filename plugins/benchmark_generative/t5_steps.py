@@ -49,7 +49,11 @@ class Cache:
 
 
 class T5Steps:
-    """The steps of one model in one precision: linear maps in bf16 or fp32, everything else in fp32."""
+    """The steps of one model in one precision.
+
+    bf16: the layers' linear maps and attention. What they are added to, norms and logits are fp32 in any case: rounded
+    to bf16, a logit of 20 has steps of 1/8.
+    """
 
     def __init__(self, model: T5ForConditionalGeneration, precision: Precision = "fp32") -> None:
         config: Any = model.config
@@ -65,7 +69,7 @@ class T5Steps:
         # Before 5.1 of transformers the flag about tying said whether outputs are scaled.
         scaled = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
         self.scale = config.d_model**-0.5 if scaled else 1.0
-        self.head = model.lm_head.weight.to(self.dtype)
+        self.head = model.lm_head.weight.float()
 
     def encode(self, tokens: Tensor, mask: Tensor) -> Memory:
         """Run the encoder over tokens (B, S) where `mask` (B, S) is not 0."""
@@ -121,7 +125,7 @@ class T5Steps:
             hidden += F.linear(_attention(query, memory.keys[i], memory.values[i], memory.mask), block.cross_out)
             hidden += block.feed_forward(hidden)
         hidden = _norm(hidden, self.decoder_norm) * self.scale
-        return F.linear(hidden.to(self.dtype), self.head).float().view(n, beams, len(self.head))
+        return F.linear(hidden, self.head).view(n, beams, len(self.head))
 
     def _ancestors(self, cache: Cache, parents: Tensor) -> Tensor:
         """Make the beams behind `parents` (B, M) the cache's last; the bias (B, H, M, P) that shows each its own past
