@@ -35,7 +35,7 @@ def clusters(n: int = 240, width: int = 12, seed: int = 0) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def seeded(seed: int = 0) -> torch.Generator:
+def seeded(seed: int = 0) -> Any:
     return torch.Generator().manual_seed(seed)
 
 
@@ -153,7 +153,7 @@ def test_the_quantisation_loss_sums_both_terms_over_levels() -> None:
     assert missed.item() == 9
     # Residuals 1 and .2 miss the codes by .2 and .1: (.04 + .01) (1 + beta).
     assert terms.item() == pytest.approx(0.0625)
-    terms.sum().backward()
+    terms.sum().backward()  # type: ignore[no-untyped-call]
     assert latent.grad is not None
     assert latent.grad.item() == pytest.approx(2 * 0.25 * (0.2 + 0.1))
     assert [c.grad.item() for c in model.codebooks if c.grad is not None] == pytest.approx([-0.4, -0.2])
@@ -167,7 +167,7 @@ def test_the_commitment_of_every_level_reaches_the_encoder() -> None:
     for level in range(3):
         model.zero_grad()
         given, _, vectors = model.quantise(model.encoder(points))
-        (given[level] - vectors[level].detach()).square().sum().backward()
+        (given[level] - vectors[level].detach()).square().sum().backward()  # type: ignore[no-untyped-call]
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.encoder.parameters())
         assert all(c.grad is None or c.grad.abs().sum() == 0 for c in model.codebooks)
 
@@ -176,7 +176,7 @@ def test_the_reconstruction_passes_straight_through_the_codes() -> None:
     model, latent = one_dimensional(), torch.tensor([[1.0]], requires_grad=True)
     missed, *_ = model.loss(latent, lambda z: z, torch.tensor([[3.0]]))
     assert missed.item() == pytest.approx((3 - 0.9) ** 2)  # the decoder is given the codes' .8 + .1
-    missed.sum().backward()
+    missed.sum().backward()  # type: ignore[no-untyped-call]
     assert latent.grad is not None
     assert latent.grad.item() == pytest.approx(-2 * (3 - 0.9))
     assert all(c.grad is None or not c.grad.any() for c in model.codebooks)

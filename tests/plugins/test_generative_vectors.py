@@ -64,7 +64,8 @@ def test_equal_texts_share_a_vector_and_vectors_are_kept_by_content(
 ) -> None:
     texts = ["robots fight in space", "a love story", "robots fight in space"]
     found = text_vectors(texts, cache=tmp_path)
-    assert (found.shape, found.dtype) == ((3, 384), np.float32)
+    assert found.shape == (3, 384)
+    assert found.dtype == np.float32
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     (kept,) = tmp_path.iterdir()

@@ -78,6 +78,8 @@ def sinkhorn(
             epsilon,
             iterations,
         )
+        if np.array_equal(codes[shared, -1], moved.cpu().numpy()):
+            break
         codes[shared, -1] = moved.cpu().numpy()
     return codes
 

@@ -26,7 +26,7 @@ LOOK = 60
 """Steps between two looks at the codes of all items, rounded up to whole epochs."""
 ROWS = 1 << 14
 """Items that are coded at once."""
-SETTLED = 0.03
+SETTLED = 0.05
 """Reconstructions hardly improve when their error falls by less than this share between two looks."""
 IN_USE = 0.8
 """Share of every codebook that the paper wants used (4.1.3)."""
@@ -144,7 +144,11 @@ def _train(
     half = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(device))
     every = math.ceil(LOOK / _count(len(points), settings.batch_size))
     least, best_error, best_epoch = 2.0, torch.inf, 0
+    used: list[Tensor] = []
+    given: list[Tensor] = []
     for epoch in range(1, settings.epochs + 1):
+        if epoch > 1:
+            restart(model, used, given, generator)
         used = [torch.zeros(len(c), dtype=torch.bool, device=points.device) for c in model.codebooks]
         total = torch.zeros((), device=points.device)
         for batch in _batches(points, settings.batch_size, generator):
@@ -156,10 +160,9 @@ def _train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.detach() * len(batch)
-            given, codes = levels[: len(used)], levels[len(used) :]
+            given, codes = [g.detach() for g in levels[: len(used)]], levels[len(used) :]
             for mask, code in zip(used, codes, strict=True):
                 mask[code] = True
-        restart(model, used, [g.detach() for g in given], generator)
         if epoch % every and epoch != settings.epochs:
             continue
         coded, _, decoded = _code(model, points)
