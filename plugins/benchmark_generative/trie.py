@@ -32,9 +32,9 @@ class Level:
     `low` is the smallest token of this level. A table (dense) has a row for every node with children and a column for
     every token from `low` on: the child, or -1. A list (CSR) has the children of node i, by token, at
     `start[i]:start[i + 1]` of `table`. `width` C is the columns of the table, or the most children of a node. `token`,
-    `item`, `slot` and `leaves` describe the children (n,): the token that leads there, the only item below a leaf or one
-    of those below an inner node, the place 0..C-1 among its parent's options, and how many items are below. The first
-    `inner` of them have children, the others are leaves.
+    `item`, `slot` and `leaves` describe the children (n,): the token that leads there, the only item below a leaf or
+    one of those below an inner node, the place 0..C-1 among its parent's options, and how many items are below. The
+    first `inner` of them have children, the others are leaves.
     """
 
     low: int
