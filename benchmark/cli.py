@@ -178,7 +178,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _suites(options: argparse.Namespace) -> int:
-    from benchmark.suite import read_suite, shipped_suites
+    from benchmark.suite_file import read_suite, shipped_suites
 
     if options.name:
         print(read_suite(options.name).path.read_text(encoding="utf-8"), end="")

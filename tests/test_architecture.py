@@ -27,6 +27,7 @@ ORDER = [
     "parameters",
     "plugins",
     "testing",
+    "suite_file",
     "suite",
     "evaluation",
     "plan",

@@ -8,7 +8,8 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import check_claims, evaluate_claims, parse_expectation
 from benchmark.evaluation.published import load_published
-from benchmark.suite import Choice, Claim, DataChoice, Significance, Suite, Where, load_suite, shipped_suites
+from benchmark.suite import Choice, Claim, DataChoice, Significance, Suite, Where, load_suite
+from benchmark.suite_file import shipped_suites
 from benchmark.types import Floats
 
 GOOD = np.tile([1.0, 1.0, 0.0, 1.0], 25)

@@ -12,7 +12,8 @@ import yaml
 from benchmark import hookspecs
 from benchmark.evaluation.published import load_published
 from benchmark.plugins import Registry, check_params, load
-from benchmark.suite import load_suite, shipped_suites
+from benchmark.suite import load_suite
+from benchmark.suite_file import shipped_suites
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.suite import Suite, load_suite, shipped_suites
+from benchmark.suite import Suite, load_suite
+from benchmark.suite_file import shipped_suites
 
 TEXT = """\
 name: small
