@@ -8,8 +8,9 @@ L levels of a code, B requests, M beams, K depth of a ranking.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -27,7 +28,7 @@ from benchmark import (
     Split,
     Task,
     Train,
-    top_k,
+    tie_break,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Tiger:
     """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
     steps: int = 200_000
     evaluate_every: int = 2000
-    """Steps between two validations, each of which also leaves a checkpoint."""
+    """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""
     patience: int = 10
     """Stop after so many validations without a better nDCG@10."""
     validation_requests: int = 3000
@@ -179,6 +180,8 @@ class Tiger:
             self.network_ = self._network().to(context.device)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
             split = self._validation(valid)
+            epochs = max(1, round(self.steps / self.evaluate_every))
+            every = round(self.steps / epochs)
             progress = training.train(
                 self.network_,
                 [
@@ -191,7 +194,7 @@ class Tiger:
                 END,
                 lambda: {} if split is None else {f"nDCG@{VALIDATION_DEPTH}": self._ndcg(split)},
                 training.Settings(
-                    epochs=max(1, round(self.steps / self.evaluate_every)),
+                    epochs=epochs,
                     batch_size=self.batch_size,
                     learning_rate=self.learning_rate,
                     weight_decay=self.weight_decay,
@@ -199,29 +202,27 @@ class Tiger:
                     warmup=min(self.warmup_steps / self.steps, 0.99),
                     precision=("bf16" if cuda else "fp32") if self.precision == "auto" else self.precision,
                     schedule=self.schedule,
-                    pairs_per_epoch=self.evaluate_every * self.batch_size,
+                    pairs_per_epoch=every * self.batch_size,
                     compile=self.compile,
                 ),
                 context,
             )
-        context.record("best_step", progress.best_epoch * self.evaluate_every)
-        context.record("steps", progress.epoch * self.evaluate_every)
+        context.record("best_step", progress.best_epoch * every)
+        context.record("steps", progress.epoch * every)
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         """The likeliest items that the search finds, at most `beams`, with their log-likelihoods as scores.
 
         With `candidates` every one of them is scored exactly, so no beam is lost on others.
         """
-        found = self._retrieved(requests, k, self._candidates if requests.candidates is not None else self._search)
-        return self._with_unseen(found, requests, k, self.unseen_share)
+        return self._likeliest(requests, k, self.unseen_share)
 
     def rank_variant(self, variant: str, requests: Requests, k: int) -> Ranking:
         """The items of one of `variants`. `unconstrained-<K>` returns what the model writes, whatever `exclude` and
         `candidates` say."""
         kind, _, value = variant.partition("-")
         if kind == "unseen":
-            found = self._retrieved(requests, k, self._search)
-            return self._with_unseen(found, requests, k, float(value))
+            return self._likeliest(requests, k, float(value))
         if kind == "temperature":
             found = self._retrieved(requests, k, partial(self._sample, float(value)))
             return self._with_unseen(found, requests, k, self.unseen_share)
@@ -253,17 +254,24 @@ class Tiger:
 
         if self.codes:
             return identifiers.Identifiers.read(self.codes, train.catalog.ids)
-        settings = self._settings()
+        settings, trained_on = self._settings(), seen if self.unseen_share is not None else None
         if settings.method == "random":  # of the vectors it needs only how many there are
-            vectors = np.zeros((len(train.catalog), 1), dtype=np.float32)
-        else:
-            from benchmark_generative.vectors import item_vectors
+            none = np.zeros((len(train.catalog), 1), dtype=np.float32)
+            made = identifiers.make(none, settings, seed=context.seed, trained_on=trained_on)
+            return replace(made, facts={**made.facts, "prefix_error": None})  # nor do they say how near items are
+        from benchmark_generative.vectors import item_vectors
 
-            vectors = item_vectors(train.catalog, self.encoder, device=context.device)
-        return identifiers.make(
-            vectors, settings, seed=context.seed, device=context.device, threads=context.threads,
-            trained_on=seen if self.unseen_share is not None else None,
-        )  # fmt: skip
+        vectors = item_vectors(train.catalog, self.encoder, device=context.device)
+        # Kept for an interrupted fit: made again, they would cost their time, and on another machine differ.
+        digest = hashlib.sha256(f"{settings} {context.seed} {vectors.shape}".encode() + vectors.tobytes())
+        digest.update(b"" if trained_on is None else trained_on.tobytes())
+        kept = context.workdir / f"identifiers-{digest.hexdigest()[:16]}.npz"
+        if not kept.is_file():
+            identifiers.make(
+                vectors, settings, seed=context.seed, device=context.device, threads=context.threads,
+                trained_on=trained_on,
+            ).save(kept)  # fmt: skip
+        return identifiers.Identifiers.load(kept)
 
     def _network(self) -> T5ForConditionalGeneration:
         from benchmark_generative import t5
@@ -290,6 +298,10 @@ class Tiger:
         ) & (items != PAD)
         ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, VALIDATION_DEPTH)]
         return float(((hit @ discount)[ideal > 0] / ideal[ideal > 0]).mean())
+
+    def _likeliest(self, requests: Requests, k: int, share: float | None) -> Ranking:
+        found = self._retrieved(requests, k, self._candidates if requests.candidates is not None else self._search)
+        return self._with_unseen(found, requests, k, share)
 
     def _retrieved(self, requests: Requests, k: int, ask: Ask) -> Ranking:
         """What `ask` finds for the requests, asked in groups of similar length; -1 behind."""
@@ -354,12 +366,19 @@ class Tiger:
         from benchmark_generative.beam_search import score_candidates
 
         assert requests.candidates is not None
-        candidates = requests.candidates
-        scores = score_candidates(self.network_, tokens, mask, self.vocabulary_.items, candidates).cpu().numpy()
-        dense = np.full((len(requests), len(self.identifiers_)), -np.inf, dtype=np.float32)
-        dense[candidates.rows, candidates.values] = scores
-        best = top_k(dense, requests, k)
-        return best.items, best.scores
+        n, exclude = len(self.identifiers_), requests.exclude
+        # Each once, and none that is excluded, as (request, item); no array is as wide as the catalogue.
+        key = np.setdiff1d(requests.candidates.rows * n + requests.candidates.values, exclude.rows * n + exclude.values)
+        asked = Ragged.from_pairs(key // n, (key % n).astype(np.int32), len(requests))
+        score = score_candidates(self.network_, tokens, mask, self.vocabulary_.items, asked).cpu().numpy()
+        order = np.lexsort((tie_break(requests.keys[asked.rows], asked.values), -score, asked.rows))
+        rank = np.arange(len(order)) - asked.offsets[asked.rows]
+        best = order[rank < k]
+        items = np.full((len(requests), k), PAD, dtype=np.int32)
+        scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
+        items[asked.rows[best], rank[rank < k]] = asked.values[best]
+        scores[asked.rows[best], rank[rank < k]] = score[best]
+        return items, scores
 
     def _own(self, rows: Ragged) -> Ragged:
         """The same rows in the trie's numbers, without items that it has not."""

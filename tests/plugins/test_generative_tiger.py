@@ -188,6 +188,19 @@ def test_candidates_are_all_scored_and_excluded_ones_are_left_out(tmp_path: Path
     assert (np.diff(ranked.scores[:, :2], axis=1) <= 0).all()
 
 
+def test_candidates_may_be_none_few_repeated_or_unseen(tmp_path: Path) -> None:
+    data = split_log("cold", checkerboard_log(n_items=12, n_users=60), ProtocolSettings(unseen_share=0.2))
+    unseen = int(np.flatnonzero(data.train.popularity("recommendation") == 0)[0])
+    model = Tiger(**{**TINY, "unseen_share": 0.0, "unseen_shares": [1.0]})
+    model.fit(data.train, data.valid, Context(0, "cpu", tmp_path))
+    asked = requests([[], [0, 1]], candidates=[[], [unseen, 3, unseen, 3, 4]])
+    ranked = model.rank(asked, 3)
+    assert ranked.items[0].tolist() == [PAD] * 3
+    assert set(ranked.items[1]) == {unseen, 3, 4}
+    assert model.rank(asked, 2).items[1].tolist() == ranked.items[1, :2].tolist()
+    assert model.rank_variant("unseen-1", asked, 3).items.tolist() == ranked.items.tolist()
+
+
 def test_candidate_scores_are_those_of_the_search(tmp_path: Path) -> None:
     model, _ = fitted(tmp_path, beams=12)
     n = len(model.identifiers_)
@@ -230,6 +243,32 @@ def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(tmp_path: Path, monkey
     for a, b in zip(whole.network_.parameters(), resumed.network_.parameters(), strict=True):
         assert torch.equal(a, b)
     assert not list((tmp_path / "cut").rglob("epoch-*"))
+
+
+def test_an_interrupted_fit_goes_on_with_its_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where making them again would give others, as another machine may."""
+    rng = np.random.default_rng(0)
+    ids = checkerboard(n_items=6, n_users=12).train.catalog.ids
+    np.savez(tmp_path / "vectors.npz", ids=ids.astype(str), vectors=rng.normal(size=(len(ids), 4)).astype(np.float32))
+    params: dict[str, Any] = {"identifiers": {"method": "rkmeans", "levels": 2, "size": 4}}
+    params["encoder"] = str(tmp_path / "vectors.npz")
+    first, context = fitted(tmp_path, **params)
+    monkeypatch.setattr("benchmark_generative.identifiers.make", None)
+    again, later = fitted(tmp_path, **params)
+    assert again.identifiers_.codes.tolist() == first.identifiers_.codes.tolist()
+    assert later.facts["identifiers"] == context.facts["identifiers"]
+    with pytest.raises(TypeError):
+        fitted(tmp_path, **{**params, "identifiers": {"method": "rkmeans", "levels": 2, "size": 3}})
+
+
+def test_random_identifiers_claim_nothing_about_vectors(tmp_path: Path) -> None:
+    assert fitted(tmp_path)[1].facts["identifiers"]["prefix_error"] is None
+
+
+@pytest.mark.parametrize(("steps", "done", "evaluations"), [(10, 10, 1), (45, 44, 2), (60, 60, 2)])
+def test_as_many_steps_as_asked_for(steps: int, done: int, evaluations: int, tmp_path: Path) -> None:
+    context = fitted(tmp_path, steps=steps, evaluate_every=30)[1]
+    assert (context.facts["steps"], len(context.curve)) == (done, evaluations)
 
 
 def test_epochs_of_a_stated_size_take_every_pair_in_turn() -> None:

@@ -20,7 +20,7 @@ NOTE = (
     "(prefixes); without the extra token, which only tells items apart. Colliding: 1 - different identifiers / items, "
     "before items with equal codes are told apart and after; largest group: the most items with equal codes. Error: "
     "the squared distance between item vectors and their reconstructions, as a share of the vectors' variance; prefix "
-    "error: the same for the mean of all items with the same beginning, which every method has."
+    "error: the same for the mean of all items with the same beginning, which all methods have that look at vectors."
 )
 NOTHING = "No model of this run recorded identifiers."
 COLUMNS = {
