@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from benchmark_amazon import amazon
+from benchmark_generative.identifiers import PAPER, Settings
 from benchmark_popular import Popular
 from conftest import ROOT
 
@@ -16,6 +17,7 @@ from benchmark import Context, Dataset
 from benchmark.evaluation.published import Published, PublishedTable, load_published
 from benchmark.plugins import load
 from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.suite import load_suite
 
 DATA = Path(os.environ.get("BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
 DATASETS = ("Sports", "Beauty", "Toys")
@@ -69,6 +71,15 @@ def test_a_page_that_is_not_known_is_not_printed(published: Published) -> None:
     found = published.find("Beauty", "recommendation", "all", "R@10", "SASRec")
     assert found is not None
     assert found.source.startswith("Rajput et al. 2023, Table 1; measured on Amazon 2014 Beauty")
+
+
+def test_the_paper_profile_makes_identifiers_as_the_paper_does() -> None:
+    suite, _ = load_suite(str(ROOT / "suites" / "tiger2023.yaml"), "paper")
+    params = {model.name: model.params for model in suite.models}
+    for name in ("TIGER", "TIGER[cold]"):
+        given = params[name]["identifiers"]
+        assert {key: getattr(PAPER, key) for key in given} == given
+        assert Settings(**given) == PAPER
 
 
 @pytest.fixture(scope="module")
