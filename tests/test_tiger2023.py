@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ import pytest
 from benchmark_amazon import amazon
 from benchmark_generative.identifiers import PAPER, Settings
 from benchmark_popular import Popular
-from conftest import ROOT
+from conftest import ROOT, Command
 
 from benchmark import Context, Dataset
 from benchmark.evaluation.published import Published, PublishedTable, load_published
@@ -117,3 +118,24 @@ def test_popularity_on_beauty(
     model.counts_ = model.counts_ * len(popularity) - beauty.train.catalog.ids.astype(np.int64)  # no two tie any more
     values = recall(model.rank(test.requests, 10), test.relevant, popularity)
     assert round(float(np.mean(values)), 4) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_ids_that_say_what_items_are_like_beat_random_ones(command: Command, tmp_path: Path) -> None:
+    """The laptop profile, R@10 on all items, Holm-corrected over all comparisons of what is run here."""
+    models = ("Pop", "TIGER", "TIGER[rkmeans]", "TIGER[random]")
+    only = [word for model in models for word in ("--only", f"ML/{model}")]
+    suite = ROOT / "suites" / "tiger2023.yaml"
+    done = command("run", suite, "--results", tmp_path, "--tracking", "off", *only, timeout=1500)
+    assert done.returncode == 0, done.stderr
+    home = tmp_path / "tiger2023"
+    tests = json.loads((home / "leaderboard.json").read_text())["comparisons"]
+    found = {(t["model"], t["baseline"]): t for t in tests if t["metric"] == "R@10"}
+    for pair in (("TIGER", "Pop"), ("TIGER", "TIGER[random]"), ("TIGER[rkmeans]", "TIGER[random]")):
+        assert found[pair]["difference"] > 0, pair
+        assert found[pair]["p_corrected"] < 0.05, pair
+    report = (home / "leaderboard.md").read_text()
+    for section in ("Identifiers", "Codes and categories", "Diversity by temperature", "Invalid identifiers"):
+        assert section in report
+    assert len(list((home / "figures").glob("*.svg"))) >= 4
