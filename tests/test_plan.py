@@ -21,6 +21,12 @@ def test_a_checkpoint_trained_again_is_another_one(tmp_path: Path) -> None:
     assert _files(params)[0][:2] == ("weights", 2)
 
 
+def test_a_file_in_the_home_folder_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vectors.npz").write_text("123")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert [found[:2] for found in _files({"encoder": "~/vectors.npz"})] == [("vectors.npz", 3)]
+
+
 def test_a_word_that_is_also_a_folder_here_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "notes").write_text("")

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -253,7 +254,7 @@ class Tiger:
         from benchmark_generative import identifiers
 
         if self.codes:
-            return identifiers.Identifiers.read(self.codes, train.catalog.ids)
+            return identifiers.Identifiers.read(Path(self.codes).expanduser(), train.catalog.ids)
         settings, trained_on = self._settings(), seen if self.unseen_share is not None else None
         if settings.method == "random":  # of the vectors it needs only how many there are
             none = np.zeros((len(train.catalog), 1), dtype=np.float32)

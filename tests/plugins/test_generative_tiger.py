@@ -100,7 +100,7 @@ def test_leading_tokens_stay_with_their_sequences() -> None:
     assert tokens.tolist() == [[9, 5, 6, 1], [7, 1, 0, 0]]
 
 
-def test_a_collision_is_no_hit(tmp_path: Path) -> None:
+def test_a_collision_is_no_hit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Items 0 and 1 share all published codes; neither is credited for the other."""
     log = checkerboard_log(n_items=6, n_users=40)
     data = split_log("collisions", log, ProtocolSettings())
@@ -109,7 +109,8 @@ def test_a_collision_is_no_hit(tmp_path: Path) -> None:
     first, second = data.train.catalog.ids[:2]
     codes[second] = codes[first]
     table.write_text("item\tcodes\n" + "".join(f"{item}\t{a} {b}\n" for item, (a, b) in codes.items()))
-    model = Tiger(**{**TINY, "identifiers": {}, "codes": str(table), "steps": 240, "evaluate_every": 80})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = Tiger(**{**TINY, "identifiers": {}, "codes": "~/codes.tsv", "steps": 240, "evaluate_every": 80})
     context = Context(0, "cpu", tmp_path)
     model.fit(data.train, data.valid, context)
     assert context.facts["identifiers"]["in_collision_before"] == pytest.approx(2 / len(data.train.catalog), abs=1e-5)
