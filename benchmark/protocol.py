@@ -53,6 +53,7 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     check_log(name, log)
     given = len(log.user), len(log.queries)
     log = in_normal_order(log, settings.seed)
+    repeated = given[0] - len(log.user)
     part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
     if settings.unseen_share:
         log, part = _hide_items(log, part, settings)
@@ -86,7 +87,9 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         **dataclasses.asdict(settings),
         "items": len(log.catalog),
         "ties": log.ties,
-        **(_interaction_facts(log, part, test["recommendation"], given[0]) if len(log.user) else {}),
+        **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
+        **({"rows_hidden": given[0] - repeated - len(log.user)} if settings.unseen_share else {}),
+        **(_interaction_facts(log, part, test["recommendation"]) if len(log.user) else {}),
         **(_query_facts(train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
     }
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
@@ -236,7 +239,7 @@ def _check_parts(name: str, train: Train, valid: Mapping[Task, Split], test: Map
                 raise BenchmarkError(f"data set '{name}': the {part} part of {task} is empty; {needs}.")
 
 
-def _interaction_facts(log: Log, part: Parts, test: Split, given: int) -> dict[str, Any]:
+def _interaction_facts(log: Log, part: Parts, test: Split) -> dict[str, Any]:
     """Counts, and what leave-one-out is criticised for: ties that decide the target, training on the future."""
     train_times = np.sort(log.time[part == TRAIN])
     targets = np.flatnonzero(part == TEST)
@@ -254,7 +257,6 @@ def _interaction_facts(log: Log, part: Parts, test: Split, given: int) -> dict[s
     return {
         "users": int(active.sum()),
         "interactions": len(log.user),
-        "repeated_rows_dropped": given - len(log.user),
         "train_interactions": len(train_times),
         "test_requests_recommendation": len(test.requests),
         "users_only_in_training": int((active & ~tested).sum()),

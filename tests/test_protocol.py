@@ -158,6 +158,7 @@ def test_unseen_items_occur_only_as_test_targets() -> None:
         assert not np.isin(rows.values, unseen).any()
     assert sorted(test.relevant.values.tolist()) == list(range(n))  # each item is the target of one user, as before
     assert data.facts["test_items_not_in_training_recommendation"] == 2
+    assert (data.facts["repeated_rows_dropped"], data.facts["rows_hidden"]) == (0, 8)  # of 5 per item, 4 are no target
     same = split_log("d", log, ProtocolSettings(unseen_share=0.2))
     assert same.digest == data.digest != split_log("d", log, ProtocolSettings()).digest
     assert len(split_log("d", log, ProtocolSettings()).train.histories.values) == 30
