@@ -263,6 +263,12 @@ class Tiger:
         from benchmark_generative.vectors import item_vectors
 
         vectors = item_vectors(train.catalog, self.encoder, device=context.device)
+        if len(vectors) > 1 and (vectors == vectors[0]).all():
+            raise BenchmarkError(
+                "tiger: all items have the same vector, as where the data set knows no text of any item. Semantic IDs "
+                "need a title or another text; or give ready vectors as `encoder`, ready `codes`, or "
+                "`identifiers: {method: random}`."
+            )
         # Kept for an interrupted fit: made again, they would cost their time, and on another machine differ.
         digest = hashlib.sha256(f"{settings} {context.seed} {vectors.shape}".encode() + vectors.tobytes())
         digest.update(b"" if trained_on is None else trained_on.tobytes())

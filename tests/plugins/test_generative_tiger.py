@@ -262,6 +262,13 @@ def test_an_interrupted_fit_goes_on_with_its_identifiers(tmp_path: Path, monkeyp
         fitted(tmp_path, **{**params, "identifiers": {"method": "rkmeans", "levels": 2, "size": 3}})
 
 
+def test_items_that_nothing_is_known_of_have_no_semantic_ids(tmp_path: Path) -> None:
+    ids = checkerboard(n_items=6, n_users=12).train.catalog.ids
+    np.savez(tmp_path / "vectors.npz", ids=ids.astype(str), vectors=np.ones((len(ids), 4), dtype=np.float32))
+    with pytest.raises(BenchmarkError, match="same vector"):
+        fitted(tmp_path, identifiers={"method": "rkmeans"}, encoder=str(tmp_path / "vectors.npz"))
+
+
 def test_random_identifiers_claim_nothing_about_vectors(tmp_path: Path) -> None:
     assert fitted(tmp_path)[1].facts["identifiers"]["prefix_error"] is None
 
