@@ -123,19 +123,18 @@ def test_popularity_on_beauty(
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_ids_that_say_what_items_are_like_beat_random_ones(command: Command, tmp_path: Path) -> None:
-    """The laptop profile, R@10 on all items, Holm-corrected over all comparisons of what is run here."""
-    models = ("Pop", "TIGER", "TIGER[rkmeans]", "TIGER[random]")
-    only = [word for model in models for word in ("--only", f"ML/{model}")]
+    """The laptop profile with half its steps, R@10 on all items, Holm-corrected over the comparisons of these models."""
+    models = ("TIGER[rkmeans]", "TIGER[random]")
+    only = [word for model in ("Pop", *models) for word in ("--only", f"ML/{model}")]
+    only += [word for model in models for word in ("--set", f"models.{model}.params.steps=2000")]
     suite = ROOT / "suites" / "tiger2023.yaml"
     done = command("run", suite, "--results", tmp_path, "--tracking", "off", *only, timeout=1500)
     assert done.returncode == 0, done.stderr
     home = tmp_path / "tiger2023"
     tests = json.loads((home / "leaderboard.json").read_text())["comparisons"]
     found = {(t["model"], t["baseline"]): t for t in tests if t["metric"] == "R@10"}
-    for pair in (("TIGER", "Pop"), ("TIGER", "TIGER[random]"), ("TIGER[rkmeans]", "TIGER[random]")):
+    for pair in (("TIGER[rkmeans]", "Pop"), ("TIGER[rkmeans]", "TIGER[random]")):
         assert found[pair]["difference"] > 0, pair
         assert found[pair]["p_corrected"] < 0.05, pair
-    report = (home / "leaderboard.md").read_text()
-    for section in ("Identifiers", "Codes and categories", "Diversity by temperature", "Invalid identifiers"):
-        assert section in report
-    assert len(list((home / "figures").glob("*.svg"))) >= 4
+    assert "rkmeans" in (home / "leaderboard.md").read_text().split("Identifiers")[1]
+    assert (home / "figures" / "identifiers.svg").is_file()
