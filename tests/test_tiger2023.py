@@ -123,7 +123,7 @@ def test_popularity_on_beauty(
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_ids_that_say_what_items_are_like_beat_random_ones(command: Command, tmp_path: Path) -> None:
-    """The laptop profile with half its steps, R@10 on all items, Holm-corrected over the comparisons of these models."""
+    """The laptop profile with half its steps, R@10 on all items, Holm-corrected over their comparisons."""
     models = ("TIGER[rkmeans]", "TIGER[random]")
     only = [word for model in ("Pop", *models) for word in ("--only", f"ML/{model}")]
     only += [word for model in models for word in ("--set", f"models.{model}.params.steps=2000")]

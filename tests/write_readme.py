@@ -1,6 +1,6 @@
-"""Writes the generated parts of the README: `python tests/write_readme.py [results/penha2024/leaderboard.json]`.
+"""Writes the generated parts of the README: `python tests/write_readme.py [results/SUITE/leaderboard.json …]`.
 
-The help and the file list always; the leaderboard where one is given.
+The help and the file list always; the leaderboards of penha2024 and tiger2023 where they are given.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def excerpt(board: dict[str, Any]) -> str:
     return "\n".join([*lines, decided(board["claims"])])
 
 
+def excerpt_of_tiger(board: dict[str, Any]) -> str:
+    """R@10 and nDCG@10 of every model, and the claims that hold and fail."""
+    rows = {(r["dataset"], r["model"], r["metric"]): r["mean"] for r in board["rows"]}
+    lines = ["| model | R@10 | nDCG@10 |", "| --- | ---: | ---: |"]
+    for dataset, model in dict.fromkeys((d, m) for d, m, _ in rows):
+        name = model if dataset == "ML" else f"{model}, with unseen items"
+        lines.append(f"| {name} | {rows[dataset, model, 'R@10']:.3f} | {rows[dataset, model, 'nDCG@10']:.3f} |")
+    verdicts: dict[str, list[str]] = {"holds": [], "fails": [], "undecided": []}
+    for claim in board["claims"]:
+        verdicts[claim["verdict"]].append(f"{claim['expect']} ({claim['measured']['difference']:+.3f})")
+    said = [f"- {verdict}: {'; '.join(claims)}" for verdict, claims in verdicts.items() if claims]
+    return "\n".join([*lines, "", "Claims, mostly of Tables 1 and 3, with the difference measured here:", "", *said])
+
+
 def decided(claims: list[dict[str, Any]]) -> str:
     """The claims of the paper by verdict, undecided ones about the joint model with what was seen and could be seen."""
     verdicts = {v: [c for c in claims if c["verdict"] == v] for v in ("holds", "fails", "undecided")}
@@ -65,14 +80,16 @@ def decided(claims: list[dict[str, Any]]) -> str:
     return "\n".join(texts)
 
 
-def rendered(readme: str, board: dict[str, Any] | None = None) -> str:
-    """The README with its generated parts as they should be now; the leaderboard stays where none is given."""
+EXCERPTS = {"penha2024": excerpt, "tiger2023": excerpt_of_tiger}
+
+
+def rendered(readme: str, boards: Sequence[dict[str, Any]] = ()) -> str:
+    """The README with its generated parts as they should be now; a leaderboard that is not given stays as it is."""
     os.environ["COLUMNS"] = "100"
     from benchmark.cli import help_text
 
     parts = {"help": f"```\n{help_text()}```", "files": f"## Files\n\n{files()}"}
-    if board is not None:
-        parts["leaderboard"] = excerpt(board)
+    parts |= {board["suite"]: EXCERPTS[board["suite"]](board) for board in boards}
     for name, content in parts.items():
         block = f"<!-- {name} -->\n\n{content}\n\n<!-- end of {name} -->"
         readme = re.sub(rf"<!-- {name} -->(.*?<!-- end of {name} -->)?", lambda _: block, readme, count=1, flags=re.S)  # noqa: B023
@@ -81,5 +98,5 @@ def rendered(readme: str, board: dict[str, Any] | None = None) -> str:
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")) if len(sys.argv) > 1 else None
+    given = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
     path.write_text(rendered(path.read_text(encoding="utf-8"), given), encoding="utf-8")

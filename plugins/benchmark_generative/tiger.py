@@ -56,6 +56,8 @@ class Tiger:
     trained shorter."""
     codes: str = ""
     """A published index instead: a table with item ids and their codes."""
+    codes_learned: int | None = None
+    """How many of the index's codes say what an item is like, where the others only tell items apart; None: all."""
     encoder: str = ""
     """What turns an item's text into a vector: a sentence-transformers model by name or folder, or a file with ready
     vectors; empty is the bundled all-MiniLM-L6-v2. The paper: sentence-transformers/sentence-t5-base."""
@@ -130,6 +132,7 @@ class Tiger:
         self._require(all(0 <= s <= 1 for s in shares), "unseen_share", "a share is from 0 to 1")
         self._require(not self.unseen_shares or self.unseen_share is not None, "unseen_shares",
                       "set `unseen_share` too, so that unseen items are told from seen ones")  # fmt: skip
+        self._require(self.codes_learned is None or bool(self.codes), "codes_learned", "it is about `codes`, a file")
         self._require(not (self.codes and self.identifiers), "identifiers",
                       "`codes` names a file with ready ones; give one of the two")  # fmt: skip
         self._settings()
@@ -174,6 +177,7 @@ class Tiger:
         prefixes = train.prefixes()
         if not len(prefixes):
             raise BenchmarkError("tiger: no user has two training interactions, so there is no next item to learn.")
+        self.seed_ = context.seed
         self._index(train, context)
         cuda = torch.device(context.device).type == "cuda"
         with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
@@ -254,7 +258,9 @@ class Tiger:
         from benchmark_generative import identifiers
 
         if self.codes:
-            return identifiers.Identifiers.read(Path(self.codes).expanduser(), train.catalog.ids)
+            return identifiers.Identifiers.read(
+                Path(self.codes).expanduser(), train.catalog.ids, learned=self.codes_learned
+            )
         settings, trained_on = self._settings(), seen if self.unseen_share is not None else None
         if settings.method == "random":  # of the vectors it needs only how many there are
             none = np.zeros((len(train.catalog), 1), dtype=np.float32)
@@ -276,7 +282,7 @@ class Tiger:
         if not kept.is_file():
             identifiers.make(
                 vectors, settings, seed=context.seed, device=context.device, threads=context.threads,
-                trained_on=trained_on,
+                trained_on=trained_on, progress=lambda step, total, **values: context.progress(step, total),
             ).save(kept)  # fmt: skip
         return identifiers.Identifiers.load(kept)
 
@@ -353,7 +359,7 @@ class Tiger:
         from benchmark_generative.beam_search import sample
 
         found, scores = sample(
-            self.network_, tokens, mask, self.trie_, k=k, temperature=temperature, seed=0, keys=requests.keys,
+            self.network_, tokens, mask, self.trie_, k=k, temperature=temperature, seed=self.seed_, keys=requests.keys,
             exclude=self._own(requests.exclude),
             candidates=None if requests.candidates is None else self._own(requests.candidates),
         )  # fmt: skip

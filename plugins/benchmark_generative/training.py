@@ -95,7 +95,8 @@ def train(
 
     `model` is called with input_ids, attention_mask and labels, and answers with a loss. `validate` is called after
     every epoch; the first of its values decides, higher is better; without one the last epoch is kept. An interrupted
-    call with the same arguments continues from the last whole epoch in `context.workdir`. Raises BenchmarkError when
+    call with the same arguments continues from the last whole epoch in `context.workdir`, and one that was finished
+    gives its result again. Raises BenchmarkError when
     the loss or a weight is no number.
     """
     # accelerate keeps one state per process, which an earlier model of another precision may have left
@@ -142,7 +143,7 @@ def train(
         context.progress(len(order) * progress.epoch, progress.steps, loss=loss, **values)
     store.load_best(model)
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()  # answers are given in full precision
-    store.clear()
+    # The checkpoint stays: a cell that is stopped while it ranks need not train again.
     return progress
 
 

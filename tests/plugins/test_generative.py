@@ -26,7 +26,7 @@ from benchmark.testing import check_model, checkerboard
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from benchmark_generative import decoding, t5  # noqa: E402
+from benchmark_generative import decoding, t5, training  # noqa: E402
 from benchmark_generative.gen import Gen  # noqa: E402
 from benchmark_generative.tokens import Sequences, Vocabulary, concat, train_words  # noqa: E402
 from benchmark_generative.training import Settings, batches  # noqa: E402
@@ -88,7 +88,16 @@ def test_facts_and_curve(tmp_path: Path) -> None:
     assert [sorted(point) for point in context.curve] == [
         ["R@1", "R@1.recommendation", "R@1.search", "loss", "step"]
     ] * 2
-    assert not list(tmp_path.iterdir()), "a finished training leaves no checkpoint behind"
+
+
+def test_a_finished_training_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that is stopped while it ranks starts over, and must not train again."""
+    first, before = fitted(tmp_path)
+    monkeypatch.setattr(training, "_epoch", lambda *given: pytest.fail("it trained again"))
+    again, after = fitted(tmp_path)
+    assert after.curve == before.curve
+    for a, b in zip(first.network_.parameters(), again.network_.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:

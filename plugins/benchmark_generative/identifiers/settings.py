@@ -57,6 +57,8 @@ class Settings:
             if not holds:
                 raise BenchmarkError(f"identifiers were asked for with {name}={getattr(self, name)!r}; {wanted}.")
 
+        for name in ("levels", "iterations", "latent", "batch_size", "epochs", "patience"):
+            require(type(getattr(self, name)) is int, name, "it is a whole number")
         require(self.method in get_args(Method), "method", f"known are {', '.join(get_args(Method))}")
         require(self.levels >= 1, "levels", "there is at least one")
         sizes = (self.size,) if isinstance(self.size, int) else self.size
