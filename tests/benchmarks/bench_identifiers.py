@@ -61,6 +61,9 @@ def main() -> int:
         "rkmeans, all 384 dimensions": lambda: make(vectors, Settings(method="rkmeans", components=None), seed=0),
         "scikit-learn, residual": lambda: peer(vectors),
     }
+    if torch.cuda.is_available():
+        calls["rqvae, CUDA"] = lambda: make(vectors, Settings(), seed=0, device="cuda")
+        calls["rkmeans, CUDA"] = lambda: make(vectors, Settings(method="rkmeans"), seed=0, device="cuda")
     if quick:
         del calls["rqvae"]
     rows, reached = [], True

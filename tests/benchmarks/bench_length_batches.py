@@ -3,7 +3,6 @@ as fast on a long-tailed log, with the same loss and the same gradient over all 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -42,16 +41,13 @@ def train(model: T5ForConditionalGeneration, pairs: Pairs, order: Sequence[Tenso
         loss = model(input_ids=tokens, attention_mask=mask, labels=pairs.targets[rows], use_cache=False).loss
         (loss * len(rows) / len(pairs.targets)).backward()
         total += float(loss.detach()) * len(rows) / len(pairs.targets)
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started  # reading the loss has waited for the device
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     return seconds, total, float(torch.stack([g.norm() for g in grads]).norm())
 
 
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--device", default="cpu")
-    device = options.parse_args().device
-    torch.set_num_threads(1)
+def compare(device: str) -> bool:
+    """Print both and say whether the goal is reached."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     pairs = log(rng)
@@ -64,7 +60,9 @@ def main() -> int:
         "by length": batches(pairs.inputs.length, [STEPS * SIZE], settings, 0, 0),
     }
     widths = pairs.inputs.length.float()
-    print(f"{STEPS * SIZE} examples of {float(widths.mean()):.0f} tokens on average, at most {int(widths.max())}")
+    print(
+        f"{device}: {STEPS * SIZE} examples of {float(widths.mean()):.0f} tokens on average, at most {widths.max():.0f}"
+    )
     train(model, pairs, orders["by length"][:1])
     best = {name: (float("inf"), 0.0, 0.0) for name in orders}
     for _ in range(REPEATS):
@@ -74,8 +72,14 @@ def main() -> int:
         print(f"{name:18} {seconds / STEPS * 1000:7.0f} ms per step of {SIZE}   loss {loss:.6f}   gradient {norm:.5f}")
     (slow, loss, norm), (fast, same_loss, same_norm) = best.values()
     same = abs(loss - same_loss) < 1e-4 * loss and abs(norm - same_norm) < 1e-3 * norm
-    print(f"ratio {slow / fast:.2f} (goal {GOAL}); same loss and gradient: {same}")
-    return 0 if slow / fast >= GOAL and same else 1
+    print(f"ratio {slow / fast:.2f} (goal {GOAL} on a CPU); same loss and gradient: {same}")
+    return same and (slow / fast >= GOAL or device != "cpu")
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    reached = [compare(device) for device in ("cpu", "cuda") if device == "cpu" or torch.cuda.is_available()]
+    return 0 if all(reached) else 1
 
 
 if __name__ == "__main__":
