@@ -97,7 +97,7 @@ def print_cells(plan: Plan, jobs: int) -> None:
     text = f"{sum(r[2] == 'to compute' for r in rows)} of {len(rows)} cells to compute"
     text += f", about {left / 60 / jobs:.1f} minutes with {jobs} at a time" if left else ""
     text += f" ({unknown} without an estimate)" if unknown else ""
-    sys.stdout.write(f"\n{text}.\n")
+    sys.stdout.write(f"\n{text}.\n" + "".join(f"! {mark}\n" for mark in plan.marks))
 
 
 def print_registry(registry: Registry) -> None:

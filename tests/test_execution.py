@@ -249,6 +249,10 @@ def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: C
     stored.unlink()  # without it the cell is not whole
     again = command("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert "1 cells computed, 1 reused" in again.stdout
+    assert "! without Gone: its files are not here" in command("run", "s.yaml", "--dry-run").stdout
+    nothing = command("run", "s.yaml", "--results", "out", "--tracking", "off", "--only", "Gone")
+    assert nothing.returncode == 2
+    assert "nowhere.txt" in nothing.stderr
 
 
 def test_a_suite_whose_data_is_all_absent_is_refused(command: Command, tmp_path: Path) -> None:
