@@ -26,6 +26,7 @@ from benchmark.plan import Plan, check_scoring, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
 from benchmark.suite import Suite, check_names
+from benchmark.testing import check_analysis
 from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Task
 
 
@@ -273,9 +274,12 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
     )
     for name in plan.suite.analyses:
         try:
-            yield plugins.resolve(registry.offer("analysis", name))(given)
+            made = plugins.resolve(registry.offer("analysis", name))(given)
+            check_analysis(made)
         except Exception as error:
             watcher.warned(f"analysis '{name}' failed: {type(error).__name__}: {error}")
+        else:
+            yield made
 
 
 def _published(

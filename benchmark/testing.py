@@ -20,6 +20,7 @@ from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.types import (
     PAD,
     TASKS,
+    Analysis,
     Catalog,
     Context,
     Dataset,
@@ -258,6 +259,17 @@ def variants(model: Model) -> tuple[str, ...]:
     )
     _require(not names or hasattr(model, "rank_variant"), "a model with variants needs rank_variant")
     return tuple(names)
+
+
+def check_analysis(made: Any) -> None:
+    """Raises ContractError for what the report cannot show: not an Analysis of a table and, where it has one, SVG."""
+    import pandas as pd
+
+    _require(isinstance(made, Analysis), f"it returned {type(made).__name__}; an analysis is a benchmark.Analysis")
+    for name, kind in (("title", str), ("table", pd.DataFrame), ("note", str), ("figure", str)):
+        value = getattr(made, name)
+        _require(isinstance(value, kind), f"its {name} is {type(value).__name__}; it must be {kind.__name__}")
+    _require(not made.figure or "<svg" in made.figure, "its figure is not the text of an SVG file")
 
 
 def _maker(model: Model | Callable[[], Model]) -> Callable[[], Model]:

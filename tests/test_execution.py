@@ -226,7 +226,7 @@ depth: 5
 compare: [{model: Both, against: [Pop, Other]}]
 claims:
   - {id: c, text: t, where: {dataset: "*", task: recommendation, metric: R@5}, expect: "Both > Pop"}
-analyses: [variants]
+analyses: [drawing, variants]
 """
 
 
@@ -240,6 +240,8 @@ def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: C
     assert "without Gone: its files are not here" in str(written["rows"][0]["marks"])
     assert [claim["id"] for claim in written["claims"]] == ["c (Board)"]
     assert "has not run" not in (home / "leaderboard.md").read_text()
+    assert "analysis 'drawing' failed: ContractError: its figure is not the text of an SVG file" in done.stderr
+    assert "Drawing" not in (home / "leaderboard.md").read_text()
     (stored,) = home.rglob("ranking-recommendation@*.parquet")
     assert stored.parent.name.startswith("seed-0-")
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("Both  ") and "yes" in line]

@@ -39,7 +39,7 @@ def benchmark_datasets() -> dict[str, str]:
 
 @hookimpl
 def benchmark_analyses() -> dict[str, str]:
-    return {"variants": "benchmark_faulty:variants"}
+    return {"variants": "benchmark_faulty:variants", "drawing": "benchmark_faulty:drawing"}
 
 
 @hookimpl
@@ -83,6 +83,13 @@ def variants(given: AnalysisInput) -> Analysis:
         for name in ("", *given.variants(cell))
     ]  # fmt: skip
     return Analysis("Variants", pd.DataFrame(rows))
+
+
+def drawing(given: AnalysisInput) -> Analysis:
+    """Its figure is no SVG."""
+    import pandas as pd
+
+    return Analysis("Drawing", pd.DataFrame({"a": [1]}), figure="PNG")
 
 
 @dataclass
