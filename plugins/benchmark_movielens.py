@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import numpy as np
 
-from benchmark import BenchmarkError, Catalog, Log, hookimpl
+from benchmark import BenchmarkError, Catalog, Log, MissingDataError, hookimpl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,8 @@ def movielens(
         items: "both" keeps items that have a rating and a query, as Penha 2024 (section 5) does.
         genome_relevance: 0-1; the paper does not state the score it asks for.
 
-    Raises BenchmarkError where files are missing or a kind of query is not in the variant.
+    Raises MissingDataError where it is not here, BenchmarkError where a file of it is missing or a kind of query is not
+    in the variant.
     """
     if variant not in KINDS:
         raise BenchmarkError(f"movielens has no variant '{variant}'. Known: {', '.join(KINDS)}.")
@@ -104,8 +105,8 @@ def _source(variant: str, path: str) -> _Source:
         place = Path(path).expanduser()
         if place.is_dir() or (place.is_file() and zipfile.is_zipfile(place)):
             return _Source(variant, place)
-        what = "is no zip file" if place.is_file() else "does not exist"
-        raise BenchmarkError(
+        what, kind = ("is no zip file", BenchmarkError) if place.is_file() else ("does not exist", MissingDataError)
+        raise kind(
             f"movielens {variant}: the path {place} {what}. "
             f"Give {variant}.zip from {HOME}, or the folder with its files."
         )
@@ -114,7 +115,7 @@ def _source(variant: str, path: str) -> _Source:
         for folder in (package.submodule_search_locations or []) if package else []:
             if (Path(folder) / "dataset_example" / variant).is_dir():
                 return _Source(variant, Path(folder) / "dataset_example" / variant)
-        raise BenchmarkError(
+        raise MissingDataError(
             "movielens ml-100k comes with the package recbole, which is not installed. "
             f"Install it with: pip install 'genrec-benchmark[movielens]', or give path: the ml-100k.zip from {HOME}."
         )
@@ -123,7 +124,7 @@ def _source(variant: str, path: str) -> _Source:
         if place.exists():
             return _Source(variant, place)
     looked = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
-    raise BenchmarkError(
+    raise MissingDataError(
         f"movielens {variant} {looked}. Get {variant}.zip from {HOME} and give params: {{path: …/{variant}.zip}}, "
         "or put it into a folder that the environment variable BENCHMARK_DATA names."
     )

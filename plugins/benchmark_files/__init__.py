@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from benchmark import BenchmarkError, Log, hookimpl
+from benchmark import BenchmarkError, Log, MissingDataError, hookimpl
 
 __all__ = ["benchmark_datasets", "files"]
 
@@ -46,8 +46,8 @@ def files(
         unknown: what becomes of interactions and judgements whose item or query is in no file, or whose time is empty:
             an error, or they are left out and counted.
 
-    Raises BenchmarkError for what is missing, unknown, given twice or no time, with the first row where it is so
-    (counted from 1, without the header).
+    Raises MissingDataError where there is no such folder, BenchmarkError for what is missing in it, unknown, given
+    twice or no time, with the first row where it is so (counted from 1, without the header).
     """
     from benchmark_files import recbole, tables, trec
     from benchmark_files.log import as_log
@@ -55,6 +55,7 @@ def files(
     folder = Path(path).expanduser()
     if not folder.is_dir():
         what = "is a file; give its folder" if folder.exists() else "does not exist"
-        raise BenchmarkError(f"data set 'files': the path {folder} {what}.")
+        kind = BenchmarkError if folder.exists() else MissingDataError
+        raise kind(f"data set 'files': the path {folder} {what}.")
     read = {"tables": tables.read, "recbole": recbole.read, "trec": trec.read}[format]
     return as_log(read(folder, names or {}, columns or {}, ties == "file"), ties, unknown == "drop")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from benchmark_files import benchmark_datasets, files
 
-from benchmark import BenchmarkError, Log
+from benchmark import BenchmarkError, Log, MissingDataError
 from benchmark.testing import check_dataset
 
 DATA = Path(os.environ.get("BENCHMARK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -186,8 +186,9 @@ def test_errors_name_file_row_and_remedy(tmp_path: Path, changes: dict[str, str 
 )
 def test_errors_of_parameters(tmp_path: Path, params: dict[str, Any], message: str) -> None:
     path = write(tmp_path, {**ALL})
-    with pytest.raises(BenchmarkError, match=message):
+    with pytest.raises(BenchmarkError, match=message) as refused:
         files(**{"path": path, **params})
+    assert (refused.type is MissingDataError) == (params.get("path") == "/nowhere")
 
 
 def test_unknown_rows_can_be_dropped(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from benchmark_movielens import benchmark_datasets, movielens
 
-from benchmark import BenchmarkError, Log
+from benchmark import BenchmarkError, Log, MissingDataError
 from benchmark.testing import check_dataset
 
 DATA = Path(os.environ.get("BENCHMARK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -154,8 +154,10 @@ def test_a_variant_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
 )
 def test_errors_say_what_to_do(params: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCHMARK_DATA", raising=False)
-    with pytest.raises(BenchmarkError, match=message):
+    with pytest.raises(BenchmarkError, match=message) as refused:
         movielens(**params)
+    # What is not here at all a suite may do without.
+    assert (refused.type is MissingDataError) == ("Get ml-25m" in message or "does not exist" in message)
 
 
 @pytest.mark.skipif(not (DATA / "ml-latest-small").is_dir(), reason="ml-latest-small is not in BENCHMARK_DATA")
