@@ -11,8 +11,9 @@ from typing import Any
 
 from benchmark import Cell, CellResult
 
-LONGEST_PARAM, LONGEST_TAG, LONGEST_DIGEST = 6000, 8000, 36
-"""What MLflow stores, in characters: it cuts longer values with a warning, and refuses longer digests."""
+LONGEST_PARAM, LONGEST_TAG, LONGEST_DIGEST, LONGEST_NAME = 6000, 8000, 36, 250
+"""What MLflow stores, in characters: it cuts longer values with a warning, and refuses longer digests; databases but
+SQLite refuse longer names of runs."""
 
 Point = tuple[str, float, int]  # name, value, step
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import Cell, CellResult
 from benchmark_mlflow import entries
-from benchmark_mlflow.entries import LONGEST_DIGEST, LONGEST_PARAM, LONGEST_TAG, now
+from benchmark_mlflow.entries import LONGEST_DIGEST, LONGEST_NAME, LONGEST_PARAM, LONGEST_TAG, now
 from benchmark_mlflow.store import Store
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Tracker:
 
         plan, suite = self.plan, self.plan.suite
         name = " ".join(filter(None, [suite.name, suite.profile, ", ".join(plan.marks)]))
-        run = self.client.create_run(self.experiment, self.started, self._tags({}), name)
+        run = self.client.create_run(self.experiment, self.started, self._tags({}), name[:LONGEST_NAME])
         params = {
             "profile": suite.profile,
             "device": plan.device,
@@ -181,7 +181,7 @@ class Tracker:
             run = None  # the same failure in an earlier run is that run's, and stays there
         if run is None:
             tags = self._tags(tags | {"mlflow.parentRunId": parent})
-            run = self.client.create_run(self.experiment, entries.span(result)[0], tags, cell.name)
+            run = self.client.create_run(self.experiment, entries.span(result)[0], tags, cell.name[:LONGEST_NAME])
         if run.info.status == "RUNNING":  # new, or left half-logged by a run that was killed
             self._fill(run.info.run_id, cell, result)
         else:

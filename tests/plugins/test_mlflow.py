@@ -229,6 +229,14 @@ def test_names_keep_letters_of_any_language() -> None:
     assert plain("précision@5") == "précision_5"
 
 
+def test_a_long_name_is_cut_to_what_databases_take(home: Path) -> None:
+    plan = replace(plan_in(home, cells=CELLS[:1]), marks=("without Beauty: its files are not here",) * 9)
+    run(plan, {CELLS[0]: result(plan, CELLS[0])})
+    (parent,), _ = runs_of(plan)
+    assert len(parent.info.run_name) == 250
+    assert parent.data.tags["benchmark.marks"] == ", ".join(plan.marks)
+
+
 def test_a_run_is_logged_whole(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = dict(os.environ)
     plan = plan_in(home)
