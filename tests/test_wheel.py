@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ def test_the_wheel_runs_a_shipped_suite_in_an_empty_folder(tmp_path: Path) -> No
 
     run("-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", ROOT)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    roots = {name.split("/")[0].split("-")[0].removesuffix(".py") for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in roots if not name.startswith("benchmark")} == {"genrec_benchmark"}
     run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", tmp_path / "site", wheel)
     (tmp_path / "empty").mkdir()
     inside = {"cwd": tmp_path / "empty", "env": {**os.environ, "PYTHONPATH": str(tmp_path / "site")}}
