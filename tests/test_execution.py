@@ -215,7 +215,7 @@ def test_a_metric_that_fails_fails_the_cells_and_not_the_run(command: Command, t
 VARIED = """
 name: varied
 datasets:
-  - {use: checkerboard, name: Board, models: ["!Other"]}
+  - {use: checkerboard, name: Board, models: ["!Other"], protocol: {max_history: 7}}
   - {use: absent, name: Gone, optional: true}
 models:
   - {use: popular, name: Pop}
@@ -240,6 +240,7 @@ def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: C
     assert "without Gone: its files are not here" in str(written["rows"][0]["marks"])
     assert [claim["id"] for claim in written["claims"]] == ["c (Board)"]
     assert "has not run" not in (home / "leaderboard.md").read_text()
+    assert "seed 0. Board: max_history 7." in done.stdout
     assert "analysis 'drawing' failed: ContractError: its figure is not the text of an SVG file" in done.stderr
     assert "Drawing" not in (home / "leaderboard.md").read_text()
     (stored,) = home.rglob("ranking-recommendation@*.parquet")

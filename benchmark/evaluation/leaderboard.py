@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -96,7 +96,8 @@ class Leaderboard:
     """All that the report shows. Everything but `costs` depends only on the rankings and the suite.
 
     `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
-    know: title, alpha, correction, permutations, head_share, split, mask_seen, seeds, reduced. `published` is all that
+    know: title, alpha, correction, permutations, head_share, split, protocols (what data sets have of their own),
+    mask_seen, seeds, reduced. `published` is all that
     the suite's file of published values has, `aliases` the names that its data sets and models have there, by
     ("dataset" or "model", own name).
     """
@@ -191,6 +192,7 @@ def build_leaderboard(
             "permutations": significance.permutations,
             "head_share": suite.head_share,
             "split": suite.protocol.split,
+            "protocols": _own_protocols(suite, ran),
             "mask_seen": suite.mask_seen,
             "seeds": list(suite.seeds),
             "reduced": suite.reduced,
@@ -257,6 +259,14 @@ def _summary(pool: Pool, metric: str, alpha: float) -> tuple[float | None, float
         return float(by_seed.mean()), sd, None, None
     vector = pool.vector(metric)
     return float(vector.mean()), sd, *interval(vector, alpha)
+
+
+def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What differs from the suite's protocol, by data set."""
+    common = suite.protocol.model_dump()
+    own = {data.name: data.protocol.model_dump() for data in suite.datasets if data.protocol and data.name in ran}
+    found = {name: {k: v for k, v in values.items() if v != common[k]} for name, values in own.items()}
+    return {name: values for name, values in found.items() if values}
 
 
 def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
