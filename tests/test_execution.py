@@ -240,7 +240,7 @@ def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: C
     assert "without Gone: its files are not here" in str(written["rows"][0]["marks"])
     assert [claim["id"] for claim in written["claims"]] == ["c (Board)"]
     assert "has not run" not in (home / "leaderboard.md").read_text()
-    assert "seed 0. Board: max_history 7." in done.stdout
+    assert "seed 0. Board: max_history 7." in (home / "leaderboard.md").read_text()
     assert "analysis 'drawing' failed: ContractError: its figure is not the text of an SVG file" in done.stderr
     assert "Drawing" not in (home / "leaderboard.md").read_text()
     (stored,) = home.rglob("ranking-recommendation@*.parquet")
