@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -279,7 +280,7 @@ def _files(params: Mapping[str, Any]) -> list[tuple[str, int, int]]:
 
     A path is what holds a slash: a word such as `search` must not change its meaning with the folder one stands in.
     """
-    paths = [Path(value).expanduser() for value in params.values() if isinstance(value, str) and "/" in value]
+    paths = [Path(os.path.expanduser(value)) for value in params.values() if isinstance(value, str) and "/" in value]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 

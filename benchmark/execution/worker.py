@@ -76,7 +76,7 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             results.save_ranking(folder, task, requests, ranking)
             for variant in variants(model):
                 rank = partial(model.rank_variant, variant)  # type: ignore[attr-defined]
-                ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell, free=True)
+                ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell, variant)
                 results.save_ranking(folder, task, requests, ranking, variant)
         results.write_text(folder / "curve.csv", _curve(context.curve))
         results.write_json(folder / "facts.json", context.facts)
@@ -106,17 +106,20 @@ def _rank(
     depth: int,
     n_items: int,
     tell: Progress,
-    free: bool = False,
+    variant: str = "",
 ) -> Ranking:
     """Rank in batches; each is checked, so that a broken model ends here and names the request.
 
-    A `free` ranking may hold items that are excluded or no candidates.
+    The ranking of a `variant` may hold items that are excluded or no candidates.
     """
     parts = []
     for start in range(0, len(requests), BATCH):
         batch = requests.take(np.arange(start, min(start + BATCH, len(requests))))
         part = rank(batch, depth)
-        check_ranking(part, batch.unlimited() if free else batch, depth, n_items)
+        if variant:
+            check_ranking(part, batch.unlimited(), depth, n_items, f"the variant '{variant}'")
+        else:
+            check_ranking(part, batch, depth, n_items)
         parts.append(_widened(part, depth))
         tell("rank", start + len(batch), len(requests), {})
     return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))

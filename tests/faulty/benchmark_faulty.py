@@ -96,7 +96,7 @@ def drawing(given: AnalysisInput) -> Analysis:
 class Faulty:
     """Ranks items by a seeded random score after `seconds` of training; `fault` says how it fails."""
 
-    fault: Literal["none", "raise", "nan", "memory", "killed", "exit", "quit", "seen"] = "none"
+    fault: Literal["none", "raise", "nan", "memory", "killed", "exit", "quit", "seen", "variant"] = "none"
     seconds: float = 0.0
     once: str = ""
     """A file that is made at the first failure; where it lies, the model works."""
@@ -132,7 +132,10 @@ class Faulty:
         return ("worst/first",) if self.worst else ()
 
     def rank_variant(self, variant: str, requests: Requests, k: int) -> Ranking:
-        return top_k(np.tile(-self.scores_, (len(requests), 1)), requests, k)
+        ranking = top_k(np.tile(-self.scores_, (len(requests), 1)), requests, k)
+        if self.fault == "variant":
+            ranking.items[:, 1] = ranking.items[:, 0]
+        return ranking
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         ranking = top_k(np.tile(self.scores_, (len(requests), 1)), requests, k)
