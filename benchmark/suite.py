@@ -183,6 +183,7 @@ def load_suite(
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         raise BenchmarkError("\n".join(_explain(file, e) for e in error.errors())) from error
+    _check_patterns(suite, [raw, file.raw, *profiles.values()], file.path)
     suite = suite.model_copy(update={"claims": [c for claim in suite.claims for c in _per_dataset(claim, suite)]})
     check_names(suite, file.path)
     return suite, file.path
@@ -207,6 +208,17 @@ def _per_dataset(claim: Claim, suite: Suite) -> Iterator[Claim]:
         if matches(data.name, [claim.where.dataset]) and all(data.wants(name) for name in said):
             where = claim.where.model_copy(update={"dataset": data.name})
             yield claim.model_copy(update={"id": f"{claim.id} ({data.name})", "where": where})
+
+
+def _check_patterns(suite: Suite, parts: Iterable[Any], path: Path) -> None:
+    """A claim's pattern may fit no data set of this profile, but where it fits none of the file, it is misspelt."""
+    lists = [part.get("datasets") for part in parts if isinstance(part, dict)]
+    entries = [entry for entries in lists if isinstance(entries, list) for entry in entries if isinstance(entry, dict)]
+    names = {str(entry.get("name") or entry.get("use")) for entry in entries}
+    for claim in suite.claims:
+        pattern = claim.where.dataset
+        if any(sign in pattern for sign in "*?") and not any(matches(name, [pattern]) for name in names):
+            raise unknown("data set", pattern, names, f"claim '{claim.id}' of {path}")
 
 
 def _name_entries(raw: dict[str, Any]) -> None:

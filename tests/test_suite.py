@@ -90,6 +90,14 @@ claims:
     assert [(c.id, c.where.dataset) for c in claims] == [
         ("both (ML)", "ML"), ("both (ML-cold)", "ML-cold"), ("one (ML-cold)", "ML-cold"), ("named", "ML"),
     ]  # fmt: skip
+    with pytest.raises(BenchmarkError, match=r"unknown data set 'MK\*' in claim 'one'.*Known: ML, ML-cold"):
+        load(
+            tmp_path,
+            with_cold(claim.replace('one, text: t, where: {dataset: "*"', 'one, text: t, where: {dataset: "MK*"')),
+        )
+    elsewhere = with_cold(claim.replace('"*"', '"Big*"')) + "\n"
+    elsewhere = elsewhere.replace("    seeds: [0, 1, 2]", "    datasets: [{use: files, name: Bigger}]")
+    assert [c.id for c in load(tmp_path, elsewhere).claims] == ["named"]
 
 
 def test_set_and_seeds_change_single_values(tmp_path: Path) -> None:
