@@ -32,3 +32,6 @@ def test_a_word_that_is_also_a_folder_here_changes_nothing(tmp_path: Path, monke
     (tmp_path / "search" / "notes").write_text("")
     monkeypatch.chdir(tmp_path)
     assert _files({"source": "search"}) == []
+    (tmp_path / "codes.tsv").write_text("a")
+    assert [found[:2] for found in _files({"codes": "codes.tsv"})] == [("codes.tsv", 1)]
+    assert _files({"codes": "gone.tsv"}) == []
