@@ -92,7 +92,7 @@ def print_data(suite: Suite, registry: Registry) -> int:
             log = plugins.build(offer, params)
             dataset = split_log(choice.name, log, protocol_settings(suite, choice))
         except BenchmarkError as error:
-            missing += 1
+            missing += not choice.optional
             sys.stdout.write(f"  missing: {error}\n")
             continue
         for fact, value in log.facts.items():

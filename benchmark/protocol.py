@@ -56,6 +56,11 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     repeated = given[0] - len(log.user)
     part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
     if settings.unseen_share:
+        if len(log.queries):
+            raise BenchmarkError(
+                f"data set '{name}' has queries, whose relevant items would still tell of items that unseen_share "
+                "hides. Leave the queries out (movielens: `queries: []`), or set unseen_share to 0."
+            )
         log, part = _hide_items(log, part, settings)
 
     trains = part == TRAIN

@@ -89,6 +89,8 @@ def run_suite(
         if result.status == "failed":
             failed.append(cell)
         watcher.finished(cell, result)
+        for variant, why in result.facts.get("variants_failed", {}).items():
+            watcher.warned(f"{cell.name}: the variant '{variant}' is missing ({why})")
         _warn(
             watcher, registry.notify("benchmark_cell_finished", suite=plan.suite, plan=plan, cell=cell, result=result)
         )

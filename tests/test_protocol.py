@@ -164,6 +164,9 @@ def test_unseen_items_occur_only_as_test_targets() -> None:
     assert len(split_log("d", log, ProtocolSettings()).train.histories.values) == 30
     with pytest.raises(BenchmarkError, match="unseen_share"):
         split_log("d", log, ProtocolSettings(unseen_share=1.0))
+    asked = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3)], [(0, 1, 1), (1, 2, 1), (2, 0, 1)])
+    with pytest.raises(BenchmarkError, match="has queries"):
+        split_log("d", asked, ProtocolSettings(unseen_share=0.5))
 
 
 def test_rows_are_dropped_only_where_user_item_and_time_are_equal() -> None:

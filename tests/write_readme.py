@@ -63,9 +63,12 @@ def excerpt_of_tiger(board: dict[str, Any]) -> str:
         lines.append(f"| {name} | {rows[dataset, model, 'R@10']:.3f} | {rows[dataset, model, 'nDCG@10']:.3f} |")
     verdicts: dict[str, list[str]] = {"holds": [], "fails": [], "undecided": []}
     for claim in board["claims"]:
-        verdicts[claim["verdict"]].append(f"{claim['expect']} ({claim['measured']['difference']:+.3f})")
+        metric = "" if claim["where"]["metric"] == "R@10" else f"{claim['where']['metric']} "
+        verdicts[claim["verdict"]].append(f"{claim['expect']} ({metric}{claim['measured']['difference']:+.3f})")
     said = [f"- {verdict}: {'; '.join(claims)}" for verdict, claims in verdicts.items() if claims]
-    return "\n".join([*lines, "", "Claims, mostly of Tables 1 and 3, with the difference measured here:", "", *said])
+    return "\n".join(
+        [*lines, "", "Claims, mostly of Tables 1 and 3, with the difference in R@10 measured here:", "", *said]
+    )
 
 
 def decided(claims: list[dict[str, Any]]) -> str:

@@ -74,10 +74,23 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             rank_seconds += time.perf_counter() - started
             answered += len(requests)
             results.save_ranking(folder, task, requests, ranking)
+        # Before the variants, which are no part of what a model costs.
+        peak_memory, broken = _peak_memory(spec.device), dict[str, str]()
+        for task in cell.tasks:
+            requests = dataset.test[task].requests
             for variant in variants(model):
                 rank = partial(model.rank_variant, variant)  # type: ignore[attr-defined]
-                ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell, variant)
+                if variant in broken:
+                    continue
+                try:
+                    ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell, variant)
+                except Exception as error:  # what was trained and ranked is worth more than its variants
+                    traceback.print_exc()
+                    broken[variant] = describe(error)
+                    continue
                 results.save_ranking(folder, task, requests, ranking, variant)
+        if broken:
+            context.record("variants_failed", broken)
         results.write_text(folder / "curve.csv", _curve(context.curve))
         results.write_json(folder / "facts.json", context.facts)
         parameters = context.facts.get("parameters")
@@ -87,12 +100,12 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             {
                 "facts": context.facts,
                 "curve": context.curve,
-                "variants": list(variants(model)),
+                "variants": [variant for variant in variants(model) if variant not in broken],
                 "costs": {
                     "fit_seconds": None if resumed else fit_seconds,
                     "rank_seconds": rank_seconds,
                     "milliseconds_per_request": 1000 * rank_seconds / max(answered, 1),
-                    "peak_memory_bytes": _peak_memory(spec.device),
+                    "peak_memory_bytes": peak_memory,
                     "parameters": parameters if isinstance(parameters, int | float) else None,
                 },
             },

@@ -47,7 +47,12 @@ def benchmark_datasets() -> dict[str, str]:
     return {"amazon": "benchmark_amazon:amazon"}
 
 
-def amazon(category: str, path: str = "", ids: Literal["asin", "number"] = "asin") -> Log:
+def amazon(
+    category: str,
+    path: str = "",
+    ids: Literal["asin", "number"] = "asin",
+    files: Literal["any", "original"] = "any",
+) -> Log:
     """A 5-core set of the Amazon reviews of 2014: every review is an interaction (Rajput 2023, section 4.1.1).
 
     Of these pairs of files, each plain or gzipped, the first that the folder has is read, so all give the same
@@ -62,8 +67,8 @@ def amazon(category: str, path: str = "", ids: Literal["asin", "number"] = "asin
 
     The columns of `Catalog.attributes` that have any value are `title` (str), `price` (dollars, NaN where unknown),
     `brand` (str, "" where unknown), `categories` (a tuple of paths "Beauty > Makeup > Nails", or of single names where
-    the paths are not known) and `attributes` (a tuple: the brand and the names in the paths without their roots, which
-    FDSA and S3-Rec learn from; in the second pair as it stands there). `Catalog.texts` joins what is known
+    the paths are not known) and `attributes` (a tuple: the brand and the names in the paths without their roots, what
+    S3-Rec's authors learn from; in the second pair as it stands there). `Catalog.texts` joins what is known
     of the first four.
 
     Args:
@@ -73,6 +78,7 @@ def amazon(category: str, path: str = "", ids: Literal["asin", "number"] = "asin
         ids: what items are called: their ASINs where these are known, or the numbers that S3-Rec gives them, by which
             others publish semantic IDs. Numbers follow the users' histories and give answers away where a model reads
             the digits (appendix A).
+        files: any of the pairs, or the original one alone, whose items have prices and whole category paths.
 
     Raises MissingDataError where there are no files, BenchmarkError for a line that cannot be read. Where the
     statistics of a set in Table 2 are not those of the paper, the fact `remark` says so.
@@ -80,14 +86,19 @@ def amazon(category: str, path: str = "", ids: Literal["asin", "number"] = "asin
     if ids not in ("asin", "number"):
         raise BenchmarkError(f"amazon has no ids '{ids}'. Known: asin, number.")
     folder = _folder(category, path)
+    if files not in ("any", "original"):
+        raise BenchmarkError(f"amazon knows no files '{files}'. Known: any, original.")
     for read, names in FORMATS.items():
+        if files == "original" and read is not read_original:
+            continue
         first, second = (_find(folder, name.format(category)) for name in names)
         if first is None:
             continue
         if second is None:
             raise MissingDataError(f"{first} is there, but {names[1].format(category)} is not. {_needs(category)}")
         return _log(category, read(first, second), ids, [first.name, second.name])
-    raise MissingDataError(f"{folder} has no file of amazon {category}. {_needs(category)}")
+    kind = "original file" if files == "original" else "file"
+    raise MissingDataError(f"{folder} has no {kind} of amazon {category}. {_needs(category)}")
 
 
 def _folder(category: str, path: str) -> Path:

@@ -214,8 +214,8 @@ def caser_penalty(module: Any) -> Tensor:
 
 
 def clear_padding(module: Any) -> None:
-    """Make the padding item's vector zero, where RecBole's initialisation leaves noise that nothing ever trains: Caser
-    and HGN sum over padded columns."""
+    """Make the padding item's vector zero, where RecBole's initialisation leaves noise: Caser and HGN sum over padded
+    columns. In Caser it does not stay zero: RecBole's softmax has a place for it, as for an item that never comes."""
     import torch
 
     with torch.no_grad():

@@ -179,6 +179,8 @@ def test_the_first_of_several_formats_is_read(tmp_path: Path) -> None:
     assert amazon("Tiny", path).facts["files"] == ["reviews_Tiny_5.json", "meta_Tiny.json"]
     (tmp_path / "reviews_Tiny_5.json").unlink()
     assert amazon("Tiny", path).facts["files"] == ["sequences.tsv", "items.tsv"]
+    with pytest.raises(MissingDataError, match="no original file"):
+        amazon("Tiny", path, files="original")
 
 
 @pytest.mark.parametrize("place", ["amazon14/Tiny", "Tiny"])
