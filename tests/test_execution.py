@@ -195,12 +195,21 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
     assert "Traceback" not in errors
     assert len(list(cells.glob("[AP]*/*/cell.json"))) == 4
     assert not list(cells.glob("B/*/cell.json"))
+    deadline = time.monotonic() + 5  # the fork server ends when it finds its pipe closed, a moment after the command
+    while alive_in_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive_in_session(process.pid), "a worker lives on"
+
+
+def alive_in_session(number: int) -> list[str]:
+    """The command lines of processes in this session."""
     alive = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, _, session = path.read_text().rsplit(")", 1)[1].split()[:4]
-            alive += [path] if session == str(process.pid) and state != "Z" else []
-    assert not alive, "a worker lives on"
+            if session == str(number) and state != "Z":
+                alive.append(path.with_name("cmdline").read_text().replace("\0", " "))
+    return alive
 
 
 def test_a_metric_that_fails_fails_the_cells_and_not_the_run(command: Command, tmp_path: Path) -> None:

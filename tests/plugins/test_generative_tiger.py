@@ -166,7 +166,7 @@ def test_at_most_the_stated_share_of_any_top_k_is_unseen() -> None:
 
 
 def test_an_unseen_item_is_found_by_the_codes_it_shares(tmp_path: Path) -> None:
-    data = split_log("cold", checkerboard_log(n_items=12, n_users=60), ProtocolSettings(unseen_share=0.2))
+    data = split_log("cold", checkerboard_log(12, 60, tasks=["recommendation"]), ProtocolSettings(unseen_share=0.2))
     seen = data.train.popularity("recommendation") > 0
     table = tmp_path / "codes.tsv"  # pairs of neighbours share their codes
     table.write_text(
@@ -190,7 +190,7 @@ def test_candidates_are_all_scored_and_excluded_ones_are_left_out(tmp_path: Path
 
 
 def test_candidates_may_be_none_few_repeated_or_unseen(tmp_path: Path) -> None:
-    data = split_log("cold", checkerboard_log(n_items=12, n_users=60), ProtocolSettings(unseen_share=0.2))
+    data = split_log("cold", checkerboard_log(12, 60, tasks=["recommendation"]), ProtocolSettings(unseen_share=0.2))
     unseen = int(np.flatnonzero(data.train.popularity("recommendation") == 0)[0])
     model = Tiger(**{**TINY, "unseen_share": 0.0, "unseen_shares": [1.0]})
     model.fit(data.train, data.valid, Context(0, "cpu", tmp_path))
