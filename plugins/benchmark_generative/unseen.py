@@ -19,7 +19,6 @@ class UnseenItems:
     """`beside`: a row per item (N), the unseen items with the same learned codes; empty for items that are unseen."""
 
     beside: Ragged
-    group: NDArray[np.int64]
 
     @classmethod
     def of(cls, semantic: NDArray[np.int32], seen: NDArray[np.bool_]) -> UnseenItems:
@@ -28,7 +27,7 @@ class UnseenItems:
         unseen = np.flatnonzero(~seen)
         by_group = Ragged.from_pairs(group[unseen], unseen, int(group.max(initial=-1)) + 1)
         beside = by_group.take(group)
-        return cls(beside.keep(np.repeat(seen, beside.lengths)), group)
+        return cls(beside.keep(np.repeat(seen, beside.lengths)))
 
     def merged(self, retrieved: Ranking, requests: Requests, k: int, share: float) -> Ranking:
         """The retrieved items (B, M), all of them seen, with unseen ones behind those whose codes they share.
@@ -64,7 +63,7 @@ class UnseenItems:
         row, column = np.nonzero(retrieved.items != PAD)
         found = self.beside.take(retrieved.items[row, column])
         row, column, item = row[found.rows], column[found.rows], found.values.astype(np.int64)
-        n = np.int64(len(self.group))
+        n = np.int64(len(self.beside))
         key = row * n + item
         keep = np.zeros(len(key), dtype=bool)
         keep[np.unique(key, return_index=True)[1]] = True  # the first of each
