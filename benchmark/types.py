@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from benchmark.errors import BenchmarkError
 from benchmark.hashing import stable_hash
 
 if TYPE_CHECKING:
@@ -131,6 +132,98 @@ def gather(starts: Longs, lengths: Longs) -> Longs:
     return positions
 
 
+RECOMMENDED, QUERY, SEARCHED = 0, 1, 2
+"""The kinds of an event: a click on a recommended item, a query, a click on a found item (Shi 2025, equation 1)."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """Histories of recommendation and search together, oldest first (Shi 2025, section 3.1).
+
+    `offsets` int64 (n+1,) are the rows. `kind` int8 (E,) is RECOMMENDED, QUERY or SEARCHED, `value` int32 (E,) the
+    item, or for a query its number in `queries`. The clicks of a search follow its query. `end` int64 (E,) says where
+    the history of each event ends: it is `value[offsets[row]:end]`, without the event itself, without the rest of its
+    search, and without what the log holds as its copy (a purchase that is also logged as a search).
+    """
+
+    offsets: Longs
+    kind: NDArray[np.int8]
+    value: Ints
+    queries: Strings
+    end: Longs
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Longs:
+        lengths: Longs = np.diff(self.offsets)
+        return lengths
+
+    @cached_property
+    def rows(self) -> Longs:
+        """(E,) the row of every event."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+
+    def take(self, rows: ArrayLike) -> Events:
+        """The rows of these numbers, in this order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        first, lengths = self.offsets[:-1][rows], self.lengths[rows]
+        return self._cut(first, first + lengths, np.ones(int(lengths.sum()), dtype=bool))
+
+    def positions(self, kind: int) -> Longs:
+        """Where the events of this kind are, ascending."""
+        return np.flatnonzero(self.kind == kind)
+
+    def queries_of(self, positions: ArrayLike) -> Ints:
+        """The number of the query that each of these clicks (SEARCHED) answers, or that each query is."""
+        last = np.maximum.accumulate(np.where(self.kind == QUERY, np.arange(len(self.kind)), -1))
+        return self.value[last[np.asarray(positions, dtype=np.int64)]]
+
+    def histories(self, positions: ArrayLike, clicks: int | None = None, searches: int | None = None) -> Events:
+        """What came before each of these events, a row for each: its newest `clicks` recommended items and newest
+        `searches` queries with their clicks; None: all."""
+        at = np.asarray(positions, dtype=np.int64)
+        return self._newest(self.offsets[self.rows[at]], self.end[at], clicks, searches)
+
+    def newest(self, clicks: int | None, searches: int | None) -> Events:
+        """Each row cut to its newest `clicks` recommended items and newest `searches` queries with their clicks."""
+        return self._newest(self.offsets[:-1], self.offsets[1:], clicks, searches)
+
+    def _newest(self, start: Longs, stop: Longs, clicks: int | None, searches: int | None) -> Events:
+        limits = ((self.kind == RECOMMENDED, clicks), (self.kind == QUERY, searches))
+        counts = [np.concatenate([[0], np.cumsum(of)]) for of, _ in limits]
+        least = [
+            count[start] if limit is None else np.maximum(count[start], count[stop] - limit)
+            for count, (_, limit) in zip(counts, limits, strict=True)
+        ]
+        # From the oldest event that either limit lets in; the counts before it are those of its first kept one.
+        firsts = [
+            np.append(np.flatnonzero(of), len(of))[np.minimum(n, of.sum())]
+            for (of, _), n in zip(limits, least, strict=True)
+        ]
+        begin = np.minimum(np.minimum(*firsts), stop)
+        begin = np.maximum(begin, start)
+        at = gather(begin, stop - begin)
+        row = np.repeat(np.arange(len(start)), stop - begin)
+        clicked = self.kind[at] == RECOMMENDED
+        # A query, and the clicks behind it, have the number of the query; a search cut in two goes whole.
+        keep = np.where(clicked, counts[0][at] >= least[0][row], counts[1][at + 1] > least[1][row])
+        return self._cut(begin, stop, keep)
+
+    def _cut(self, begin: Longs, stop: Longs, keep: NDArray[np.bool_]) -> Events:
+        """Rows `begin` to `stop` with the events of `keep`; where a history ends moves along."""
+        at = gather(begin, stop - begin)
+        row = np.repeat(np.arange(len(begin)), stop - begin)
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        first = np.cumsum(stop - begin) - (stop - begin)  # of each row in `at`
+        end = np.clip(self.end[at] - begin[row], 0, None) + first[row]
+        offsets = np.append(kept[first], kept[-1]).astype(np.int64)
+        return Events(
+            offsets, self.kind[at][keep], self.value[at][keep], self.queries, kept[end][keep].astype(np.int64)
+        )
+
+
 @dataclass(frozen=True)
 class Catalog:
     """The items: `ids` (N,) str, `texts` (N,) str, `attributes` a DataFrame (categories, brand, year …), rows
@@ -145,6 +238,21 @@ class Catalog:
 
 
 @dataclass(frozen=True)
+class Searches:
+    """A search log: who searched when with which query, and what was clicked; a row per click, -1 for none.
+
+    `user`, `query`, `item` int32 and `time` int64 (seconds), rows of the log's users, queries and items; rows of one
+    user, query and time are one search. `part` (0 train, 1 validation, 2 test) where the data comes with its own split.
+    """
+
+    user: Ints
+    query: Ints
+    item: Ints
+    time: Longs
+    part: NDArray[np.int8] | None = None
+
+
+@dataclass(frozen=True)
 class Log:
     """What a data set plugin returns: who did what, not yet split. The protocol alone makes splits from it.
 
@@ -153,6 +261,8 @@ class Log:
     the texts and `query_ids` (Q,) their ids. Both halves may be empty. `interaction_part` (per interaction) and
     `query_part` (per query) hold 0 train, 1 validation, 2 test where the data comes with its own split, else None.
     `ties` says what orders interactions of one user at one time: a stable hash, or the order in which they are given.
+    With `searches` the log is a joint one: a search request is then one search of one user, its answers are the items
+    clicked, and the judgements only say which other items are relevant to a query, so that none becomes a negative.
     `facts` are stated beside the statistics (source, licence, version).
     """
 
@@ -169,6 +279,7 @@ class Log:
     interaction_part: NDArray[np.int8] | None = None
     query_part: NDArray[np.int8] | None = None
     ties: Literal["hash", "file"] = "hash"
+    searches: Searches | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -203,7 +314,8 @@ class Train:
 
     `histories` has a row per user, oldest item first, and `times` (seconds) is aligned with its values. `queries` (Q,)
     are the training queries and `searches` a row of relevant items per query. `max_history` and `max_prefixes_per_user`
-    are the protocol's caps (None: no cap); `prefixes()` honours both.
+    are the protocol's caps (None: no cap); `prefixes()` honours both. `events`, a row per user, is there where the log
+    holds searches of users; `queries` are then the distinct ones of training, `searches` what was clicked for each.
     """
 
     catalog: Catalog
@@ -214,6 +326,7 @@ class Train:
     searches: Ragged
     max_history: int | None = None
     max_prefixes_per_user: int | None = None
+    events: Events | None = None
 
     def popularity(self, task: Task) -> Longs:
         """(N,) training interactions, or training query-item pairs, per item."""
@@ -236,14 +349,32 @@ class Train:
             start = np.maximum(start, end - self.max_history)
         return Prefixes(self.histories.values, start, end)
 
+    def event_targets(self, kind: int) -> Longs:
+        """Positions in `events` of the events of a kind to learn to predict: at most the newest `max_prefixes_per_user`
+        of each user, and for recommended items only those with a history. Their histories are
+        `events.histories(positions, …)`. Raises ValueError without events."""
+        if self.events is None:
+            raise ValueError("this training data has no events: its log holds no searches of users")
+        at = self.events.positions(kind)
+        row = self.events.rows[at]
+        if kind == RECOMMENDED:
+            some = self.events.end[at] > self.events.offsets[row]
+            at, row = at[some], row[some]
+        if self.max_prefixes_per_user is not None:
+            counts = np.bincount(row, minlength=len(self.events))
+            newer = np.cumsum(counts)[row] - np.arange(len(row))
+            at = at[newer <= self.max_prefixes_per_user]
+        return at
+
 
 @dataclass(frozen=True)
 class Requests:
     """What a model must answer, without the answers: one ranking per request.
 
-    `ids` (R,) str; `users` (R,) int32 row in `Train.users`, -1 where unknown; `histories` oldest first, empty rows for
-    search; `queries` (R,) texts, empty strings for recommendation. `exclude` are items that must not be returned;
-    `candidates`, where given, the only ones that may.
+    `ids` (R,) str; `users` (R,) int32 row in `Train.users`, -1 where unknown; `histories` of recommended items, oldest
+    first, empty rows for a search by nobody; `queries` (R,) texts, empty strings for recommendation. `exclude` are
+    items that must not be returned; `candidates`, where given, the only ones that may. `events`, in a joint log, are
+    the histories with searches, cut to the protocol's `max_history` recommended items and as many searches.
     """
 
     task: Task
@@ -253,6 +384,7 @@ class Requests:
     queries: Strings
     exclude: Ragged
     candidates: Ragged | None = None
+    events: Events | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -267,6 +399,7 @@ class Requests:
             self.queries[rows],
             self.exclude.take(rows),
             None if self.candidates is None else self.candidates.take(rows),
+            None if self.events is None else self.events.take(rows),
         )
 
     def unlimited(self) -> Requests:
@@ -281,10 +414,18 @@ class Requests:
 
 @dataclass(frozen=True)
 class Split:
-    """Requests and the relevant items of each, with grades."""
+    """Requests and the relevant items of each, with grades.
+
+    `candidates` are frozen lists by name ("uni99"), a row per request: its relevant items and sampled negatives.
+    """
 
     requests: Requests
     relevant: Ragged
+    candidates: Mapping[str, Ragged] = field(default_factory=dict)
+
+    def take(self, rows: ArrayLike) -> Split:
+        lists = {name: candidates.take(rows) for name, candidates in self.candidates.items()}
+        return Split(self.requests.take(rows), self.relevant.take(rows), lists)
 
 
 @dataclass(frozen=True)
@@ -337,6 +478,21 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     on_progress: Callable[[int, int, Mapping[str, float]], None] | None = None
+    shared: Path | None = None
+    """A folder that all cells of the data set share, for what is costly and decided by its name alone (a digest of all
+    that went into it): write beside, rename into place. None outside a run."""
+    embed: Callable[[str, Mapping[str, Any]], NDArray[np.float32]] | None = None
+    """Set by the harness; see `item_embeddings`."""
+
+    def item_embeddings(self, model: str, params: Mapping[str, Any]) -> NDArray[np.float32]:
+        """(N, d): what another model of the harness, trained on the same data with the same seed, knows of each item.
+
+        It is trained once for all cells that ask for the same. A model that asks names it in `needs`, so that a plan
+        checks it. Raises BenchmarkError where the model offers no embeddings, or this is no run of the harness.
+        """
+        if self.embed is None:
+            raise BenchmarkError(f"the item embeddings of '{model}' can be had in a run of the harness only.")
+        return self.embed(model, params)
 
     def record(self, name: str, value: Any) -> None:
         """Keep a fact about this cell: parameters, a collision rate, the number of distinct items. JSON values only."""
@@ -360,6 +516,9 @@ class Model(Protocol):
     A model may offer further rankings of the same requests, other ways to ask what was trained once: `variants`, their
     names, and `rank_variant(variant, requests, k)`, which may show what it would return without `exclude` and
     `candidates`. They are stored for analyses and are not on the leaderboard.
+
+    A model that learns a vector for every item may offer them after `fit`: `item_embeddings()`, float32 (N, d). One
+    that builds on another's has `needs`, pairs of a model's name and its parameters: see `Context.item_embeddings`.
     """
 
     @property
