@@ -279,8 +279,8 @@ class Log:
     interaction_part: NDArray[np.int8] | None = None
     query_part: NDArray[np.int8] | None = None
     ties: Literal["hash", "file"] = "hash"
-    searches: Searches | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    searches: Searches | None = None
 
 
 @dataclass(frozen=True)
