@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.hashing import splitmix, stable_hash
-from benchmark.types import Log, Longs, Strings
+from benchmark.types import PAD, Log, Longs, Searches, Strings
 
 
 def check_log(name: str, log: Log) -> None:
@@ -31,6 +31,9 @@ def check_log(name: str, log: Log) -> None:
     ]
     if log.interaction_part is not None:
         columns.append(("interaction_part", "iu", log.interaction_part, log.user))
+    if (s := log.searches) is not None:
+        columns += [(f"searches.{c}", "iu", getattr(s, c), s.user) for c in ("user", "query", "item", "time")]
+        columns += [("searches.part", "iu", s.part, s.user)] if s.part is not None else []
     if log.query_part is not None:
         columns.append(("query_part", "iu", log.query_part, log.query_ids))
     for column, kinds, values, like in columns:
@@ -68,16 +71,35 @@ def check_log(name: str, log: Log) -> None:
         for c, p in [("interaction_part", log.interaction_part), ("query_part", log.query_part)]
         if p is not None
     ]
+    if (s := log.searches) is not None:
+        ranges += [
+            ("searches.user", s.user, len(log.users)),
+            ("searches.query", s.query, len(log.queries)),
+            ("searches.item", s.item, len(log.catalog)),
+            ("searches.time", s.time, np.iinfo(np.int64).max),
+        ]
+        ranges += [("searches.part", s.part, 3)] if s.part is not None else []
     for column, values, end in ranges:
-        if (bad := np.flatnonzero((values < 0) | (values >= end))).size:
-            known = "seconds, 0 or more" if column == "time" else f"0 to {end - 1}"
+        least = PAD if column == "searches.item" else 0  # a search without a click
+        if (bad := np.flatnonzero((values < least) | (values >= end))).size:
+            known = "seconds, 0 or more" if column.endswith("time") else f"{least} to {end - 1}"
             raise BenchmarkError(f"{where}: '{column}' is {values[bad[0]]} in row {bad[0]}; known: {known}.")
     for column, ids in (("catalog.ids", log.catalog.ids), ("users", log.users), ("query_ids", log.query_ids)):
         if len(unique := set(ids)) != len(ids):
             seen: set[Any] = set()
             twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
             raise BenchmarkError(f"{where}: '{column}' has {len(ids) - len(unique)} ids twice, the first is '{twice}'.")
-    if not len(log.user) and not (log.grade > 0).any():
+    if log.searches is not None and (log.query_part is not None or not len(log.searches.user)):
+        raise ContractError(
+            f"{where} has `searches` "
+            + (
+                "without a row"
+                if log.query_part is None
+                else "and a `query_part`; its split is that of `searches.part`"
+            )
+            + "."
+        )
+    if not len(log.user) and log.searches is None and not (log.grade > 0).any():
         raise BenchmarkError(f"{where} has neither interactions nor a query with a relevant item: nothing to rank.")
 
 
@@ -95,9 +117,10 @@ def _ranks(order: Longs) -> NDArray[np.int32]:
 
 
 def in_normal_order(log: Log, seed: int) -> Log:
-    """Items, users and queries shuffled; interactions sorted by user and time, judgements by query and item.
+    """Items, users and queries shuffled; interactions sorted by user and time, judgements by query and item, searches
+    by user, time and query.
 
-    No row is there twice, and queries without a relevant item (grade above 0) are gone.
+    No row is there twice, and queries that nobody searched and without a relevant item (grade above 0) are gone.
     """
     items = _shuffled(log.catalog.ids, seed)
     catalog = dataclasses.replace(
@@ -117,6 +140,8 @@ def in_normal_order(log: Log, seed: int) -> Log:
     once = _first_of_equals(user, time, item)
     answered = np.zeros(len(log.queries), dtype=bool)
     answered[log.query[log.grade > 0]] = True
+    if log.searches is not None:
+        answered[log.searches.query] = True
     queries = _shuffled(log.query_ids, seed)
     queries = queries[answered[queries]]
     number = np.full(len(log.queries), -1, dtype=np.int32)
@@ -141,7 +166,23 @@ def in_normal_order(log: Log, seed: int) -> Log:
         relevant=relevant[fresh],
         grade=grade[fresh].astype(np.float32),
         query_part=None if log.query_part is None else log.query_part[queries].astype(np.int8),
+        searches=None if log.searches is None else _ordered(log.searches, _ranks(users), number, _ranks(items)),
     )
+
+
+def _ordered(
+    searches: Searches, users: NDArray[np.int32], queries: NDArray[np.int32], items: NDArray[np.int32]
+) -> Searches:
+    """The search log with these new numbers, by user, time, query and item, no row twice."""
+    user, query = users[searches.user], queries[searches.query]
+    item = np.append(items, np.int32(PAD))[searches.item]
+    order = np.lexsort((item, query, searches.time, user))
+    key = np.stack([user, query, item, searches.time])[:, order]
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (key[:, 1:] != key[:, :-1]).any(axis=0)
+    order = order[fresh]
+    part = None if searches.part is None else searches.part[order].astype(np.int8)
+    return Searches(user[order], query[order], item[order], searches.time[order].astype(np.int64), part)
 
 
 def _chronological(

@@ -13,8 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
+from benchmark.joint_log import SearchRows, Timeline, compact, timeline
 from benchmark.normal_form import check_log, in_normal_order
-from benchmark.types import Dataset, Log, Ragged, Requests, Split, Task, Train
+from benchmark.types import (
+    QUERY,
+    RECOMMENDED,
+    SEARCHED,
+    Dataset,
+    Events,
+    Ints,
+    Log,
+    Longs,
+    Ragged,
+    Requests,
+    Split,
+    Task,
+    Train,
+)
 
 TRAIN, VALID, TEST = 0, 1, 2
 Parts = NDArray[np.int8]
@@ -29,6 +44,11 @@ class ProtocolSettings:
     everybody). `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1:
     0.05). `valid_share` and `test_share` are shares of interactions (ratio, global-time) and, for search, of the
     queries, whose training, validation and test sets are disjoint. `seed` orders items and partitions queries.
+
+    Of a joint log the searches are split as the interactions are, each by itself: a user's last search is a test
+    request. What is no later than a request's own moment and belongs to its own part or a later one is in none of its
+    histories, and copies of validation and test targets are in no training data. `leaky` splits each task without a
+    look at the other, as the public pipeline of Shi 2025 does, to measure what that is worth.
     """
 
     split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
@@ -38,6 +58,7 @@ class ProtocolSettings:
     test_share: float = 0.1
     unseen_share: float = 0.0
     mask_seen: bool = False
+    leaky: bool = False
     seed: int = 0
 
 
@@ -54,6 +75,13 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     given = len(log.user), len(log.queries)
     log = in_normal_order(log, settings.seed)
     repeated = given[0] - len(log.user)
+    if log.searches is not None:
+        return _split_joint(name, log, repeated, settings)
+    if settings.leaky:
+        raise BenchmarkError(
+            f"data set '{name}' has no searches of users, so there is no copy that `leaky: true` could leave in; "
+            "drop it from the protocol."
+        )
     part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
     if settings.unseen_share:
         if len(log.queries):
@@ -123,25 +151,30 @@ def _interaction_parts(log: Log, settings: ProtocolSettings) -> Parts:
     """0 train, 1 validation, 2 test for every interaction of a log in normal order."""
     if log.interaction_part is not None:
         return log.interaction_part
-    n = len(log.user)
+    return _parts(log.user, log.time, np.sort(log.time), len(log.users), settings)
+
+
+def _parts(user: Ints, time: Longs, ordered: Longs, n_users: int, settings: ProtocolSettings) -> Parts:
+    """The part of every event, sorted by user and time; `ordered` are the times that `global-time` goes by."""
+    n = len(user)
     part = np.zeros(n, dtype=np.int8)
     if settings.split == "global-time":
-        ordered = np.sort(log.time)
+        total = len(ordered)
         for value, share in ((VALID, settings.valid_share + settings.test_share), (TEST, settings.test_share)):
-            cut = min(max(int(np.ceil(n * (1 - share))), 1), n - 1) if n > 1 else 0
-            if n:
-                part[log.time >= ordered[cut]] = value
+            cut = min(max(int(np.ceil(total * (1 - share))), 1), total - 1) if total > 1 else 0
+            if total:
+                part[time >= ordered[cut]] = value
         return part
-    lengths = np.bincount(log.user, minlength=len(log.users))
+    lengths = np.bincount(user, minlength=n_users)
     if settings.split == "leave-one-out":
         tests = valids = np.ones_like(lengths)
     else:
         tests = np.maximum(np.minimum((lengths * settings.test_share).astype(np.int64), lengths - 2), 1)
         valids = np.maximum(np.minimum((lengths * settings.valid_share).astype(np.int64), lengths - 1 - tests), 1)
-    from_end = np.cumsum(lengths)[log.user] - np.arange(n)  # 1 for a user's last
+    from_end = np.cumsum(lengths)[user] - np.arange(n)  # 1 for a user's last
     enough = lengths >= 3
-    part[(from_end <= (tests + valids)[log.user]) & enough[log.user]] = VALID
-    part[(from_end <= tests[log.user]) & enough[log.user]] = TEST
+    part[(from_end <= (tests + valids)[user]) & enough[user]] = VALID
+    part[(from_end <= tests[user]) & enough[user]] = TEST
     return part
 
 
@@ -188,14 +221,15 @@ def _recommendation_split(log: Log, part: Parts, which: int, settings: ProtocolS
     n = len(log.catalog)
     relevant = _distinct(Ragged.from_lengths(targets, log.item[target]).take(asking), n)
     history = Ragged.from_lengths(befores, log.item[before]).take(asking)
+    return _recommendation(log, asking, relevant, history, None, settings)
+
+
+def _recommendation(
+    log: Log, asking: Longs, relevant: Ragged, history: Ragged, events: Events | None, settings: ProtocolSettings
+) -> Split:
+    """The requests of the users `asking`, with what all settings say about their histories."""
+    n = len(log.catalog)
     exclude = Ragged.empty(len(asking))
-    if settings.mask_seen:
-        exclude = _distinct(history, n)
-        # An item that the user had before is no answer here: to spare it from `exclude` would tell a model the answer.
-        new = ~np.isin(relevant.rows * n + relevant.values, exclude.rows * n + exclude.values)
-        relevant = relevant.keep(new)
-        left = np.flatnonzero(relevant.lengths)
-        asking, relevant, history, exclude = asking[left], relevant.take(left), history.take(left), exclude.take(left)
     requests = Requests(
         task="recommendation",
         ids=np.array([f"u:{user}" for user in log.users[asking]], dtype=object),
@@ -203,8 +237,147 @@ def _recommendation_split(log: Log, part: Parts, which: int, settings: ProtocolS
         histories=history if settings.max_history is None else history.last(settings.max_history),
         queries=np.full(len(asking), "", dtype=object),
         exclude=exclude,
+        events=events,
     )
-    return Split(requests, relevant)
+    if not settings.mask_seen:
+        return Split(requests, relevant)
+    exclude = _distinct(history, n)
+    # An item that the user had before is no answer here: to spare it from `exclude` would tell a model the answer.
+    new = ~np.isin(relevant.rows * n + relevant.values, exclude.rows * n + exclude.values)
+    left = relevant.keep(new)
+    return Split(replace(requests, exclude=exclude), left).take(np.flatnonzero(left.lengths))
+
+
+def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) -> Dataset:
+    """The data set of a joint log in normal order: as `split_log`, with the searches of users as search requests."""
+    if settings.unseen_share:
+        raise BenchmarkError(
+            f"data set '{name}' has searches, which would still tell of items that unseen_share hides. Set it to 0."
+        )
+    searches = SearchRows.of(log)
+    line = timeline(log, searches, leaky=settings.leaky)
+    part = _joint_parts(log, searches, settings)
+    moment = np.zeros(int(line.group.max(initial=-1)) + 1, dtype=np.int8)
+    np.maximum.at(moment, line.group, part[line.unit])
+    # A target whose copy is in a later part is none: its answer would be that part's.
+    own, whole = part[line.unit], moment[line.group]
+    events = line.events
+    trains = events.keep(whole == TRAIN)
+    clicks = trains.kind == RECOMMENDED
+    found = trains.positions(SEARCHED)
+    asked = trains.queries_of(found)
+    pairs = np.unique(asked.astype(np.int64) * len(log.catalog) + trains.value[found])
+    queries, row = np.unique(pairs // len(log.catalog), return_inverse=True)
+    train = Train(
+        catalog=log.catalog,
+        users=log.users,
+        histories=Ragged.from_lengths(np.bincount(trains.rows[clicks], minlength=len(log.users)), trains.value[clicks]),
+        times=line.time[whole == TRAIN][clicks],
+        queries=log.queries[queries],
+        searches=Ragged.from_pairs(row, pairs % len(log.catalog), len(queries)),
+        max_history=settings.max_history,
+        max_prefixes_per_user=settings.max_prefixes_per_user,
+        events=compact(trains),
+    )
+    splits: dict[int, dict[Task, Split]] = {
+        which: {
+            "recommendation": _joint_recommendation(log, line, own, whole, which, settings),
+            "search": _joint_search(log, searches, line, own, whole, which, settings),
+        }
+        for which in (VALID, TEST)
+    }
+    valid, test = splits[VALID], splits[TEST]
+    _check_parts(name, train, valid, test)
+    copies = np.bincount(line.group[events.kind == RECOMMENDED], minlength=len(moment)) > 0
+    facts = {
+        **log.facts,
+        **dataclasses.asdict(settings),
+        "items": len(log.catalog),
+        "ties": log.ties,
+        "repeated_rows_dropped": repeated,
+        **_interaction_facts(log, part[: len(log.user)], test["recommendation"]),
+        "queries": len(np.unique(searches.query)),
+        "searches": len(searches.user),
+        "search_clicks": len(searches.clicks.values),
+        "train_queries": len(train.queries),
+        "train_pairs": len(train.searches.values),
+        "train_searches": int((trains.kind == QUERY).sum()),
+        "valid_requests_search": len(valid["search"].requests),
+        "test_requests_search": len(test["search"].requests),
+        "test_items_not_in_training_search": int(
+            (train.popularity("search")[np.unique(test["search"].relevant.values)] == 0).sum()
+        ),
+        "searches_that_copy_an_interaction": float(copies[line.group[events.kind == QUERY]].mean()),
+        "targets_dropped_as_copies": int(((own > TRAIN) & (whole > own) & (events.kind != QUERY)).sum()),
+    }
+    return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
+
+
+def _joint_parts(log: Log, searches: SearchRows, settings: ProtocolSettings) -> Parts:
+    """The part of every interaction, then of every search. A search without a click is no target: it only trains."""
+    ordered = np.sort(np.concatenate([log.time, searches.time]))
+    first = log.interaction_part
+    if first is None:
+        first = _parts(log.user, log.time, ordered, len(log.users), settings)
+    second = searches.part
+    if second is None:
+        clicked = searches.clicks.lengths > 0
+        second = np.zeros(len(clicked), dtype=np.int8)
+        second[clicked] = _parts(searches.user[clicked], searches.time[clicked], ordered, len(log.users), settings)
+    return np.concatenate([first, second])
+
+
+def _joint_recommendation(
+    log: Log, line: Timeline, own: Parts, whole: Parts, which: int, settings: ProtocolSettings
+) -> Split:
+    events = line.events
+    target = np.flatnonzero((events.kind == RECOMMENDED) & (own == which) & (whole == which))
+    user = events.rows[target]
+    relevant = _distinct(Ragged.from_pairs(user, events.value[target], len(log.users)), len(log.catalog))
+    asking, first = np.unique(user, return_index=True)
+    allowed = (whole < which) | (settings.leaky & (events.kind != RECOMMENDED))
+    history = _before(events, target[first], allowed, None)
+    items = _items(history)
+    left = np.flatnonzero(items.lengths)
+    short = compact(history.take(left).newest(settings.max_history, settings.max_history))
+    return _recommendation(log, asking[left], relevant.take(asking[left]), items.take(left), short, settings)
+
+
+def _joint_search(
+    log: Log, searches: SearchRows, line: Timeline, own: Parts, whole: Parts, which: int, settings: ProtocolSettings
+) -> Split:
+    events, n = line.events, len(log.user)
+    asks = np.flatnonzero((events.kind == QUERY) & (own == which) & (whole == which))
+    row = line.unit[asks] - n
+    answered = searches.clicks.lengths[row] > 0  # a split that comes with the log may name others
+    asks, row = asks[answered], row[answered]
+    allowed = (whole < which) | (settings.leaky & (events.kind == RECOMMENDED))
+    history = _before(events, asks, allowed, settings.max_history)
+    user = events.rows[asks]
+    number = row - np.searchsorted(searches.user, user)  # which of the user's searches
+    requests = Requests(
+        task="search",
+        ids=np.array([f"s:{u}:{i}" for u, i in zip(log.users[user], number, strict=True)], dtype=object),
+        users=user.astype(np.int32),
+        histories=_items(history),
+        queries=log.queries[events.value[asks]],
+        exclude=Ragged.empty(len(asks)),
+        events=compact(history),
+    )
+    return Split(requests, searches.clicks.take(row))
+
+
+def _before(events: Events, positions: Longs, allowed: NDArray[np.bool_], newest: int | None) -> Events:
+    """The histories of these events, only of `allowed` events (E,)."""
+    kept = np.concatenate([[0], np.cumsum(allowed)])
+    start, stop = kept[events.offsets[events.rows[positions]]], kept[events.end[positions]]
+    return events.keep(allowed).between(start, stop, newest, newest)
+
+
+def _items(events: Events) -> Ragged:
+    """The recommended items of histories."""
+    clicks = events.kind == RECOMMENDED
+    return Ragged.from_lengths(np.bincount(events.rows[clicks], minlength=len(events)), events.value[clicks])
 
 
 def _search_split(log: Log, judged: Ragged, part: Parts, which: int) -> Split:
@@ -315,7 +488,14 @@ def _digest(train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split
         add(f"attribute {column}", train.catalog.attributes[column].to_numpy(dtype=object))
     for label in ("users", "times", "queries"):
         add(label, getattr(train, label))
+
+    def mixed(label: str, events: Events | None) -> Iterator[tuple[str, NDArray[Any] | None]]:
+        if events is not None:
+            yield from ((f"{label}.{p}", getattr(events, p)) for p in ("offsets", "kind", "value", "queries", "end"))
+
     for pair in (*ragged("histories", train.histories), *ragged("searches", train.searches)):
+        add(*pair)
+    for pair in mixed("events", train.events):
         add(*pair)
     for part, splits in (("valid", valid), ("test", test)):
         for task, split in sorted(splits.items()):
@@ -328,4 +508,6 @@ def _digest(train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split
             ):
                 for pair in ragged(f"{part} {task} {label}", rows):
                     add(*pair)
+            for pair in mixed(f"{part} {task} events", split.requests.events):
+                add(*pair)
     return sha.hexdigest()

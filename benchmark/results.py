@@ -26,6 +26,7 @@ from benchmark.types import (
     Catalog,
     Cell,
     Dataset,
+    Events,
     Floats,
     Ragged,
     Ranking,
@@ -165,6 +166,8 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
             folder / "train-searches.parquet",
             {"query": train.queries, "items": _lists(train.searches), "grades": _grades(train.searches)},
         )
+        if train.events is not None:
+            _write_events(folder / "train-events.parquet", train.events)
         for part, splits in (("valid", dataset.valid), ("test", dataset.test)):
             for task, split in splits.items():
                 r = split.requests
@@ -181,6 +184,8 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
                         "grades": _grades(split.relevant),
                     },
                 )
+                if r.events is not None:
+                    _write_events(folder / f"{part}-{task}-events.parquet", r.events)
         write_json(
             folder / "dataset.json",
             {
@@ -215,6 +220,7 @@ def load_dataset(folder: Path) -> Dataset:
         searches=_ragged(searches["items"], searches["grades"]),
         max_history=head["max_history"],
         max_prefixes_per_user=head["max_prefixes_per_user"],
+        events=_read_events(folder / "train-events.parquet"),
     )
     return Dataset(
         name=head["name"],
@@ -236,8 +242,38 @@ def _read_split(path: Path, task: Task) -> Split:
         queries=_strings(table["query"]),
         exclude=_ragged(table["exclude"]),
         candidates=_ragged(table["candidates"]) if "candidates" in table.column_names else None,
+        events=_read_events(path.with_name(f"{path.stem}-events.parquet")),
     )
     return Split(requests, _ragged(table["relevant"], table["grades"]))
+
+
+def _write_events(path: Path, events: Events) -> None:
+    """A row of lists per history, and beside it the texts of the queries by their number. `end` is counted from the
+    row's first event."""
+    rows = Ragged(events.offsets, events.value)
+    _write_table(
+        path,
+        {
+            "kind": _lists(rows, events.kind),
+            "value": _lists(rows),
+            "end": _lists(rows, events.end - events.offsets[:-1][events.rows]),
+        },
+    )
+    _write_table(path.with_name(f"{path.stem}-queries.parquet"), {"query": events.queries})
+
+
+def _read_events(path: Path) -> Events | None:
+    if not path.is_file():  # no joint log
+        return None
+    table = _read_table(path)
+    value = _ragged(table["value"])
+    return Events(
+        offsets=value.offsets,
+        kind=_flat(table["kind"], np.int8),
+        value=value.values,
+        queries=_strings(_read_table(path.with_name(f"{path.stem}-queries.parquet"))["query"]),
+        end=_flat(table["end"], np.int64) + value.offsets[:-1][value.rows],
+    )
 
 
 def _lists(rows: Ragged, values: Any = None) -> pa.Array:

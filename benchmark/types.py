@@ -184,13 +184,18 @@ class Events:
         """What came before each of these events, a row for each: its newest `clicks` recommended items and newest
         `searches` queries with their clicks; None: all."""
         at = np.asarray(positions, dtype=np.int64)
-        return self._newest(self.offsets[self.rows[at]], self.end[at], clicks, searches)
+        return self.between(self.offsets[self.rows[at]], self.end[at], clicks, searches)
 
     def newest(self, clicks: int | None, searches: int | None) -> Events:
         """Each row cut to its newest `clicks` recommended items and newest `searches` queries with their clicks."""
-        return self._newest(self.offsets[:-1], self.offsets[1:], clicks, searches)
+        return self.between(self.offsets[:-1], self.offsets[1:], clicks, searches)
 
-    def _newest(self, start: Longs, stop: Longs, clicks: int | None, searches: int | None) -> Events:
+    def keep(self, mask: NDArray[np.bool_]) -> Events:
+        """The same rows with only the events where `mask` (E,) is true."""
+        return self._cut(self.offsets[:-1], self.offsets[1:], mask)
+
+    def between(self, start: Longs, stop: Longs, clicks: int | None, searches: int | None) -> Events:
+        """The events from `start` to `stop`, a row for each pair, each within one row of these; cut as by `newest`."""
         limits = ((self.kind == RECOMMENDED, clicks), (self.kind == QUERY, searches))
         counts = [np.concatenate([[0], np.cumsum(of)]) for of, _ in limits]
         least = [

@@ -22,6 +22,7 @@ ORDER = [
     "types",
     "ranking",
     "normal_form",
+    "joint_log",
     "protocol",
     "hookspecs",
     "parameters",

@@ -1,0 +1,126 @@
+"""Joint logs: what users clicked and what they searched, put into one order (Shi 2025, section 3.1).
+
+A purchase is often logged twice, as a click and as the click of a search: the semi-synthetic Amazon data (Shi 2025,
+A.1) make one search of every purchase. Such copies are of one *moment*, and the history of all that a moment holds
+ends before it; otherwise a model would find the answer to a request in the request itself. Axis letters: I
+interactions, S searches, C clicks of searches, E events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.hashing import splitmix, stable_hash
+from benchmark.types import PAD, QUERY, RECOMMENDED, SEARCHED, Events, Ints, Log, Longs, Ragged, gather
+
+
+@dataclass(frozen=True)
+class SearchRows:
+    """Searches (S,) by user and time; a row of `clicks` each, without repetitions and empty where nothing was
+    clicked."""
+
+    user: Ints
+    query: Ints
+    time: Longs
+    clicks: Ragged
+    part: NDArray[np.int8] | None
+
+    @classmethod
+    def of(cls, log: Log) -> SearchRows:
+        """The searches of a log in normal order: rows of one user, query and time are one search."""
+        s = log.searches
+        assert s is not None
+        key = np.stack([s.user.astype(np.int64), s.time, s.query.astype(np.int64)])
+        new = np.ones(len(s.user), dtype=bool)
+        new[1:] = (key[:, 1:] != key[:, :-1]).any(axis=0)
+        row, first, clicked = np.cumsum(new) - 1, np.flatnonzero(new), s.item != PAD
+        part = None
+        if s.part is not None:
+            part = np.maximum.reduceat(s.part, first).astype(np.int8) if len(first) else s.part
+        clicks = Ragged.from_pairs(row[clicked], s.item[clicked], len(first))
+        return cls(s.user[first], s.query[first], s.time[first].astype(np.int64), clicks, part)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All events of a joint log, a row per user: `time` (E,), and `unit` (E,), the interaction's number, or I plus the
+    search's.
+
+    `group` (E,) numbers the moments.
+    """
+
+    events: Events
+    time: Longs
+    unit: Longs
+    group: Longs
+
+
+def timeline(log: Log, searches: SearchRows, *, leaky: bool = False) -> Timeline:
+    """The events of a log in normal order, by user and time.
+
+    What happened at one time is in the order of the interactions, a search that belongs to none of them before or
+    behind them by a hash. With `leaky` copies are not recognised, as in the public pipeline of Shi 2025: then they are
+    searches that belong to no interaction, and a target's copy stands in its history wherever it is sorted before it.
+    """
+    n, m = len(log.user), len(searches.user)
+    clicks = searches.clicks
+    user = np.concatenate([log.user, searches.user])
+    time = np.concatenate([log.time, searches.time])
+    group = np.arange(n + m) if leaky else _groups(log, searches)
+    # The first interaction of its group places a unit; a search alone goes before or behind those of its time.
+    place = np.full(n + m, n, dtype=np.int64)
+    np.minimum.at(place, group[:n], np.arange(n))
+    place = place[group]
+    words = splitmix(stable_hash(log.users)[searches.user] ^ splitmix(stable_hash(log.query_ids)[searches.query]))
+    words = np.concatenate([np.zeros(n, dtype=np.uint64), words])
+    place[(place == n) & (words >> np.uint64(63) == 1)] = -1
+    alone = (place == n) | (place == -1)
+    clicked = np.arange(n + m) < n
+    order = np.lexsort((np.arange(n + m), clicked, group, np.where(alone, words, 0), place, time, user))
+    lengths = np.concatenate([np.ones(n, dtype=np.int64), 1 + clicks.lengths])[order]
+    unit = np.repeat(order, lengths)
+    step = gather(np.zeros(n + m, dtype=np.int64), lengths)  # 0: the click or the query, then its clicks
+    search = np.maximum(unit - n, 0)
+    kind = np.where(unit < n, RECOMMENDED, np.where(step == 0, QUERY, SEARCHED)).astype(np.int8)
+    value = np.empty(len(unit), dtype=np.int32)
+    value[kind == RECOMMENDED] = log.item[unit[kind == RECOMMENDED]]
+    value[kind == QUERY] = searches.query[search[kind == QUERY]]
+    found = kind == SEARCHED
+    value[found] = clicks.values[clicks.offsets[search[found]] + step[found] - 1]
+    new = np.ones(len(unit), dtype=bool)
+    new[1:] = group[unit[1:]] != group[unit[:-1]]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(user[unit], minlength=len(log.users)))]).astype(np.int64)
+    end = np.maximum.accumulate(np.where(new, np.arange(len(unit)), 0))
+    return Timeline(Events(offsets, kind, value, log.queries, end), time[unit], unit, np.cumsum(new) - 1)
+
+
+def _groups(log: Log, searches: SearchRows) -> Longs:
+    """(I+S,) a number per moment: interactions and searches that share user, time and item belong to one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n, m = len(log.user), len(searches.user)
+    rows = searches.clicks.rows
+    user = np.concatenate([log.user, searches.user[rows]]).astype(np.int64)
+    time = np.concatenate([log.time, searches.time[rows]])
+    item = np.concatenate([log.item, searches.clicks.values]).astype(np.int64)
+    moment = np.unique(time, return_inverse=True)[1].astype(np.int64) * len(log.users) + user
+    key = np.unique(moment, return_inverse=True)[1].astype(np.int64) * len(log.catalog) + item
+    thing = np.unique(key, return_inverse=True)[1]
+    unit = np.concatenate([np.arange(n), n + rows])
+    total = n + m + int(thing.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(unit), dtype=np.int8), (unit, n + m + thing)), shape=(total, total))
+    group: Longs = connected_components(links, directed=False)[1][: n + m].astype(np.int64)
+    return group
+
+
+def compact(events: Events) -> Events:
+    """The same events with only the texts of queries that occur in them."""
+    asked = events.kind == QUERY
+    used, number = np.unique(events.value[asked], return_inverse=True)
+    value = events.value.copy()
+    value[asked] = number
+    return Events(events.offsets, events.kind, value, events.queries[used], events.end)

@@ -1,0 +1,218 @@
+"""Joint logs: one order for clicks and searches, and no target in its own history, by literals and by a property."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark import PAD, QUERY, RECOMMENDED, SEARCHED, BenchmarkError, Catalog, Dataset, Events, Log, Searches, Split
+from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.results import load_dataset, save_dataset
+
+NAMES = {RECOMMENDED: "click", QUERY: "query", SEARCHED: "found"}
+
+
+def make_log(clicks: list[tuple[int, int, int]], searches: list[tuple[int, int, int, int]], n: int = 40) -> Log:
+    """`clicks` are (user, item, time), `searches` (user, query, item, time), item -1 for no click."""
+    user, item, time = (np.array(column, dtype=np.int64) for column in zip(*clicks, strict=True))
+    who, query, found, when = (np.array(column, dtype=np.int64) for column in zip(*searches, strict=True))
+    ids = np.array([f"i{i}" for i in range(n)], dtype=object)
+    return Log(
+        catalog=Catalog(ids, ids, pd.DataFrame(index=range(n))),
+        users=np.array([f"u{u}" for u in range(12)], dtype=object),
+        user=user.astype(np.int32),
+        item=item.astype(np.int32),
+        time=time,
+        query_ids=np.array([f"q{q}" for q in range(8)], dtype=object),
+        queries=np.array([f"words {q}" for q in range(8)], dtype=object),
+        query=np.empty(0, dtype=np.int32),
+        relevant=np.empty(0, dtype=np.int32),
+        grade=np.empty(0, dtype=np.float32),
+        searches=Searches(who.astype(np.int32), query.astype(np.int32), found.astype(np.int32), when),
+    )
+
+
+def copied(users: int = 4, length: int = 6) -> Log:
+    """Every click is also the click of a search at the same time, as in the semi-synthetic Amazon data."""
+    clicks = [(u, (7 * u + t) % 40, 100 * t) for u in range(users) for t in range(length)]
+    return make_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks])
+
+
+def spell(data: Dataset, events: Events, row: int) -> list[str]:
+    """A history in words: "click i3", "query words 1", "found i3"."""
+    span = slice(events.offsets[row], events.offsets[row + 1])
+    names = {True: events.queries, False: data.train.catalog.ids}
+    return [f"{NAMES[k]} {names[k == QUERY][v]}" for k, v in zip(events.kind[span], events.value[span], strict=True)]
+
+
+def request_of(data: Dataset, split: Split, user: str) -> int:
+    (row,) = np.flatnonzero(split.requests.users == np.flatnonzero(data.train.users == user)[0])
+    return int(row)
+
+
+def test_what_a_purchase_logged_twice_becomes() -> None:
+    data = split_log("copies", copied(), ProtocolSettings())
+    # User 0 bought i0 … i5, each through the query of its number: the last tests both tasks, the one before validates.
+    before = [word for i in range(4) for word in (f"query words {i}", f"found i{i}", f"click i{i}")]
+    assert data.train.events is not None
+    row = int(np.flatnonzero(data.train.users == "u0")[0])
+    assert spell(data, data.train.events, row) == before
+    assert list(data.train.catalog.ids[data.train.histories[row]]) == ["i0", "i1", "i2", "i3"]
+    for task, name in (("recommendation", "u:u0"), ("search", "s:u0:5")):
+        split = data.test[task]  # type: ignore[index]
+        r = request_of(data, split, "u0")
+        assert split.requests.ids[r] == name
+        assert list(data.train.catalog.ids[split.relevant[r]]) == ["i5"]
+        assert split.requests.events is not None
+        assert spell(data, split.requests.events, r) == [*before, "query words 4", "found i4", "click i4"]
+        assert list(data.train.catalog.ids[split.requests.histories[r]]) == ["i0", "i1", "i2", "i3", "i4"]
+        valid = data.valid[task]  # type: ignore[index]
+        r = request_of(data, valid, "u0")
+        assert valid.requests.events is not None
+        assert spell(data, valid.requests.events, r) == before
+    assert data.test["search"].requests.queries[request_of(data, data.test["search"], "u0")] == "words 5"
+    assert data.facts["searches_that_copy_an_interaction"] == 1.0
+
+
+def test_a_history_of_training_ends_before_the_moment_of_its_target() -> None:
+    data = split_log("copies", copied(), ProtocolSettings())
+    train, row = data.train, int(np.flatnonzero(data.train.users == "u0")[0])
+    assert train.events is not None
+    for kind in (RECOMMENDED, SEARCHED, QUERY):
+        at = train.event_targets(kind)
+        at = at[train.events.rows[at] == row]
+        lengths = train.events.histories(at).lengths
+        # i0 has no history, so it is no target of recommendation; a search needs none.
+        assert list(lengths) == ([3, 6, 9] if kind == RECOMMENDED else [0, 3, 6, 9])
+
+
+def test_leaky_leaves_copies_in_some_histories() -> None:
+    log = copied(users=12)
+    leaky = split_log("copies", log, ProtocolSettings(leaky=True))
+    honest = split_log("copies", log, ProtocolSettings())
+    assert honest.digest != leaky.digest
+    inside = {}
+    for name, data in (("leaky", leaky), ("honest", honest)):
+        for task in ("recommendation", "search"):
+            split = data.test[task]  # type: ignore[index]
+            inside[name, task] = sum(target_in_history(split, row) for row in range(len(split.requests)))
+    assert inside["honest", "recommendation"] == inside["honest", "search"] == 0
+    assert 0 < inside["leaky", "recommendation"] < 12
+    assert 0 < inside["leaky", "search"] < 12
+
+
+def target_in_history(split: Split, row: int) -> bool:
+    events = split.requests.events
+    assert events is not None
+    span = slice(events.offsets[row], events.offsets[row + 1])
+    items = events.value[span][events.kind[span] != QUERY]
+    return bool(np.isin(split.relevant[row], [*items, *split.requests.histories[row]]).any())
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Log:
+    """Users who have every item once; some clicks are searches too, at the same time, days that hold several things."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    copies, days = draw(st.sampled_from([0.0, 0.5, 1.0])), draw(st.sampled_from([2, 5, 50]))
+    clicks, searches = [], []
+    for user in range(12):
+        items = rng.permutation(40)[: rng.integers(4, 15)]
+        for item in items:
+            time, query = int(rng.integers(days)), int(rng.integers(8))
+            kind = rng.random()
+            if kind < 0.7:
+                clicks.append((user, int(item), time))
+            if kind >= 0.7 or rng.random() < copies:
+                searches.append((user, query, int(item), time))
+        searches.append((user, int(rng.integers(8)), PAD, int(rng.integers(days))))
+    return make_log(clicks, searches)
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs(), st.sampled_from(["leave-one-out", "ratio", "global-time"]), st.booleans())
+def test_no_target_is_in_its_own_history(log: Log, split: Any, mask_seen: bool) -> None:
+    try:
+        data = split_log("random", log, ProtocolSettings(split=split, test_share=0.2, mask_seen=mask_seen))
+    except BenchmarkError:  # too little happened before the cut
+        return
+    events = data.train.events
+    assert events is not None
+    for kind in (RECOMMENDED, SEARCHED):
+        at = data.train.event_targets(kind)
+        past = events.histories(at)
+        same = (past.value == events.value[at][past.rows]) & (past.kind != QUERY)
+        assert not same.any()
+    # What a user is asked for is in no training data of that user, and in no history of the same part.
+    asked = {
+        part: set().union(*(pairs(s.requests.users, s.relevant.rows, s.relevant.values) for s in splits.values()))
+        for part, splits in (("valid", data.valid), ("test", data.test))
+    }
+    clicked = events.kind != QUERY
+    trained = pairs(np.arange(12), events.rows[clicked], events.value[clicked])
+    assert not trained & (asked["valid"] | asked["test"])
+    for part, splits in (("valid", data.valid), ("test", data.test)):
+        for requests in (task.requests for task in splits.values()):
+            past = requests.events
+            assert past is not None
+            clicked = past.kind != QUERY
+            read = pairs(requests.users, past.rows[clicked], past.value[clicked])
+            read |= pairs(requests.users, requests.histories.rows, requests.histories.values)
+            assert not read & asked[part]
+            assert part == "test" or not read & asked["test"]
+
+
+def pairs(users: Any, rows: Any, items: Any) -> set[tuple[int, int]]:
+    """(user, item) of items in the rows of requests."""
+    return set(zip(users[rows].tolist(), items.tolist(), strict=True))
+
+
+def test_the_order_of_the_file_does_not_matter() -> None:
+    log = copied()
+    assert log.searches is not None
+    back = np.arange(len(log.user))[::-1]
+    s = log.searches
+    turned = Log(**{**vars(log), "user": log.user[back], "item": log.item[back], "time": log.time[back],
+                    "searches": Searches(s.user[back], s.query[back], s.item[back], s.time[back])})  # fmt: skip
+    assert split_log("x", log, ProtocolSettings()).digest == split_log("x", turned, ProtocolSettings()).digest
+
+
+def test_several_clicks_of_one_search_are_one_request() -> None:
+    clicks = [(u, i, 10 * i) for u in range(4) for i in range(4)]
+    searches = [(u, q, 20 + q, 10 * q + 5) for u in range(4) for q in range(3)]
+    searches += [(u, 3, item, 100) for u in range(4) for item in (30, 31)]
+    data = split_log("several", make_log(clicks, searches), ProtocolSettings())
+    split = data.test["search"]
+    assert [len(row) for row in (split.relevant[r] for r in range(len(split.requests)))] == [2, 2, 2, 2]
+    assert data.facts["searches"] == 16
+    assert data.facts["search_clicks"] == 20
+
+
+def test_a_joint_data_set_is_read_as_it_was_written(tmp_path: Path) -> None:
+    data = split_log("copies", copied(), ProtocolSettings())
+    save_dataset(tmp_path, data)
+    again = load_dataset(tmp_path)
+    both = [(data.train.events, again.train.events)]
+    both += [(s.requests.events, again.test[t].requests.events) for t, s in data.test.items()]
+    for mine, read in both:
+        assert mine is not None
+        assert read is not None
+        for name in ("offsets", "kind", "value", "queries", "end"):
+            np.testing.assert_array_equal(getattr(mine, name), getattr(read, name))
+
+
+def test_mistakes_are_named() -> None:
+    log = copied()
+    assert log.searches is not None
+    wrong = Searches(log.searches.user, log.searches.query, np.full_like(log.searches.item, 99), log.searches.time)
+    with pytest.raises(BenchmarkError, match=r"'searches.item' is 99 in row 0; known: -1 to 39"):
+        split_log("wrong", Log(**{**vars(log), "searches": wrong}), ProtocolSettings())
+    with pytest.raises(BenchmarkError, match="no searches of users"):
+        split_log("none", Log(**{**vars(log), "searches": None}), ProtocolSettings(leaky=True))
+    with pytest.raises(BenchmarkError, match="unseen_share"):
+        split_log("joint", log, ProtocolSettings(unseen_share=0.1))
