@@ -56,7 +56,7 @@ def from_checkpoint(name: str) -> tuple[T5ForConditionalGeneration, tokenizers.T
         config = AutoConfig.from_pretrained(name)
         if config.model_type != "t5":
             raise BenchmarkError(
-                f"checkpoint '{name}' is a {config.model_type} model; gen needs a T5, such as google/flan-t5-base."
+                f"checkpoint '{name}' is a {config.model_type} model; a T5 is needed, such as google/flan-t5-base."
             )
         model = T5ForConditionalGeneration.from_pretrained(name, dtype=torch.float32)
         words = AutoTokenizer.from_pretrained(name).backend_tokenizer

@@ -9,7 +9,7 @@ L levels of a code, B requests, M beams, K depth of a ranking.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -29,21 +29,20 @@ from benchmark import (
     Split,
     Task,
     Train,
-    tie_break,
 )
+from benchmark_generative import retrieval
 
 if TYPE_CHECKING:
     import torch
     from transformers import T5ForConditionalGeneration
 
     from benchmark_generative.identifiers import Identifiers, Settings
+    from benchmark_generative.retrieval import Ask, Found
     from benchmark_generative.semantic_tokens import SemanticVocabulary
     from benchmark_generative.trie import Trie
     from benchmark_generative.unseen import UnseenItems
 
 VALIDATION_DEPTH = 10
-REQUESTS_AT_ONCE = {"cpu": 32, "cuda": 256}
-"""Requests searched together: what is fastest on a CPU (its cache), and enough to fill a GPU."""
 
 
 @dataclass
@@ -184,7 +183,7 @@ class Tiger:
             torch.manual_seed(context.seed)
             self.network_ = self._network().to(context.device)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
-            split = self._validation(valid)
+            split = retrieval.sampled(valid.get("recommendation"), self.validation_requests)
             epochs = max(1, round(self.steps / self.evaluate_every))
             every = round(self.steps / epochs)
             progress = training.train(
@@ -294,23 +293,9 @@ class Tiger:
             d_kv=self.d_kv,
         )  # fmt: skip
 
-    def _validation(self, valid: Mapping[Task, Split]) -> Split | None:
-        split = valid.get("recommendation")
-        if split is None or not len(split.requests):
-            return None
-        rows = np.sort(np.argsort(split.requests.keys, kind="stable")[: self.validation_requests])
-        return Split(split.requests.take(rows), split.relevant.take(rows))
-
     def _ndcg(self, split: Split) -> float:
-        """nDCG@10 with binary relevance."""
-        items, relevant = self.rank(split.requests, VALIDATION_DEPTH).items, split.relevant
-        discount = 1 / np.log2(np.arange(2, VALIDATION_DEPTH + 2))
-        hit = np.isin(
-            np.arange(len(items))[:, None] * np.int64(len(self.identifiers_)) + items,
-            relevant.rows * len(self.identifiers_) + relevant.values,
-        ) & (items != PAD)
-        ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, VALIDATION_DEPTH)]
-        return float(((hit @ discount)[ideal > 0] / ideal[ideal > 0]).mean())
+        items = self.rank(split.requests, VALIDATION_DEPTH).items
+        return retrieval.ndcg(items, split.relevant, len(self.identifiers_))
 
     def _likeliest(self, requests: Requests, k: int, share: float | None) -> Ranking:
         found = self._retrieved(requests, k, self._candidates if requests.candidates is not None else self._search)
@@ -322,26 +307,10 @@ class Tiger:
             raise NotFittedError("tiger: rank was called before fit.")
         if requests.task != "recommendation":
             raise BenchmarkError(f"tiger does recommendation, and was asked for {requests.task}.")
-        import torch
-
         from benchmark_generative.semantic_tokens import END, PADDING
 
-        device = self.network_.device
-        inputs = self.vocabulary_.histories(requests.histories, requests.users, self.max_history).to(device)
-        items = np.full((len(requests), k), PAD, dtype=np.int32)
-        scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
-        self.network_.eval()
-        order = inputs.length.argsort(stable=True)  # requests of similar length pad each other little
-        size = REQUESTS_AT_ONCE[device.type]
-        with torch.inference_mode():
-            for at in range(0, len(order), size):
-                chosen = order[at : at + size]
-                rows = chosen.cpu().numpy()
-                found, score = ask(requests.take(rows), k, *inputs.batch(chosen, PADDING, END))
-                width = min(k, found.shape[1])
-                items[rows, :width] = found[:, :width]
-                scores[rows, :width] = score[:, :width]
-        return Ranking(items, scores)
+        inputs = self.vocabulary_.histories(requests.histories, requests.users, self.max_history)
+        return retrieval.answer(self.network_, inputs, (PADDING, END), requests, k, ask)
 
     def _search(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
         from benchmark_generative.beam_search import beam_search
@@ -376,22 +345,7 @@ class Tiger:
 
     def _candidates(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
         """All candidates by their exact likelihood; unseen ones too, by the ID that they were given."""
-        from benchmark_generative.beam_search import score_candidates
-
-        assert requests.candidates is not None
-        n, exclude = len(self.identifiers_), requests.exclude
-        # Each once, and none that is excluded, as (request, item); no array is as wide as the catalogue.
-        key = np.setdiff1d(requests.candidates.rows * n + requests.candidates.values, exclude.rows * n + exclude.values)
-        asked = Ragged.from_pairs(key // n, (key % n).astype(np.int32), len(requests))
-        score = score_candidates(self.network_, tokens, mask, self.vocabulary_.items, asked).cpu().numpy()
-        order = np.lexsort((tie_break(requests.keys[asked.rows], asked.values), -score, asked.rows))
-        rank = np.arange(len(order)) - asked.offsets[asked.rows]
-        best = order[rank < k]
-        items = np.full((len(requests), k), PAD, dtype=np.int32)
-        scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
-        items[asked.rows[best], rank[rank < k]] = asked.values[best]
-        scores[asked.rows[best], rank[rank < k]] = score[best]
-        return items, scores
+        return retrieval.best_candidates(self.network_, tokens, mask, self.vocabulary_.items, requests, k)
 
     def _own(self, rows: Ragged) -> Ragged:
         """The same rows in the trie's numbers, without items that it has not."""
@@ -411,8 +365,3 @@ class Tiger:
         if self.unseen_ is None or share is None or requests.candidates is not None:
             return found
         return self.unseen_.merged(found, requests, k, share)
-
-
-Found = tuple[NDArray[np.int32], NDArray[np.float32]]
-Ask = Callable[..., Found]
-"""(requests, k, tokens, mask) -> items and scores (B, M), best first, padded."""

@@ -29,6 +29,8 @@ from torch.nn import Module
 from benchmark import BenchmarkError, Context, ContractError
 from benchmark_generative.tokens import Sequences, concat
 
+IGNORED = -100
+"""Stands behind a target's last token: nothing is to be written there."""
 WINDOW = 50
 """Batches are made of pairs of similar length within this many batches: short ones pad little, and order stays
 random."""
@@ -36,7 +38,10 @@ random."""
 
 @dataclass(frozen=True)
 class Pairs:
-    """Training examples: `inputs` (P sequences) and `targets` int64 (P, C), the tokens to write for each."""
+    """Training examples: `inputs` (P sequences) and `targets` integers (P, C), the tokens to write for each.
+
+    A target shorter than C ends in `IGNORED`; sources may differ in C.
+    """
 
     inputs: Sequences
     targets: Tensor
@@ -65,6 +70,9 @@ class Settings:
     """Compile the model with torch.compile: worth its minute on a GPU, not on a CPU."""
     mixing: Literal["concat", "balanced"] = "concat"
     """Several sources of pairs: all of each, or each repeated up to the size of the largest."""
+    shares: tuple[float, ...] | None = None
+    """Instead of `mixing`: what share of each source's pairs one pass over all of them trains; 0.1 is a tenth of them,
+    drawn anew every time, 2 is each of them twice."""
 
 
 @dataclass
@@ -113,7 +121,7 @@ def train(
     sizes = [len(source.targets) for source in sources]
     pairs = Pairs(
         concat([source.inputs for source in sources]).to(accelerator.device),
-        torch.cat([source.targets for source in sources]).to(accelerator.device),
+        _stacked([source.targets for source in sources]).to(accelerator.device),
     )
     store = _Checkpoints(context.workdir / "training", accelerator, _signature(model, pairs, settings, context.seed))
     progress = store.load()
@@ -154,7 +162,7 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     each. The batches are of equal size, as near to `batch_size` as it gets: a little more or less than it, and at most
     half as much again where there is but one.
     """
-    take = [max(sizes)] * len(sizes) if settings.mixing == "balanced" else sizes
+    take = _take(sizes, settings)
     total = sum(take)
     count = settings.pairs_per_epoch or total
     begin = epoch * count
@@ -166,6 +174,19 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     rows = rows[np.lexsort((length.cpu().numpy()[rows], window))]
     parts = np.array_split(rows, max(1, round(len(rows) / settings.batch_size)))
     return [torch.as_tensor(parts[i], device=length.device) for i in rng.permutation(len(parts))]
+
+
+def _take(sizes: Sequence[int], settings: Settings) -> Sequence[int]:
+    """How many pairs of each source a pass trains."""
+    if settings.shares is not None:
+        return [max(1, round(size * share)) for size, share in zip(sizes, settings.shares, strict=True)]
+    return [max(sizes)] * len(sizes) if settings.mixing == "balanced" else sizes
+
+
+def _stacked(targets: Sequence[Tensor]) -> Tensor:
+    """All the targets, as wide as the widest."""
+    width = max(part.shape[1] for part in targets)
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1]), value=IGNORED) for part in targets])
 
 
 def _shuffled(sizes: Sequence[int], take: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -195,6 +216,7 @@ def _epoch(
     torch.manual_seed(_number(context.seed, epoch, accelerator.process_index))
     model.train()
     total, mean = torch.zeros((), device=accelerator.device), math.nan
+    lengths = (pairs.targets != IGNORED).sum(1)
     for step, rows in enumerate(order):
         mine = rows[accelerator.process_index :: accelerator.num_processes]
         tokens, mask = pairs.inputs.batch(mine, pad, eos)
@@ -202,7 +224,8 @@ def _epoch(
         rate = settings.learning_rate * _schedule(done, settings.warmup, settings.schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = model(input_ids=tokens, attention_mask=mask, labels=pairs.targets[mine], use_cache=False).loss
+        labels = pairs.targets[mine, : int(lengths[mine].max())].long()  # no wider than the batch's longest target
+        loss = model(input_ids=tokens, attention_mask=mask, labels=labels, use_cache=False).loss
         optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), 1.0)

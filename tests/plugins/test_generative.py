@@ -363,5 +363,5 @@ def test_a_checkpoint_that_cannot_be_had(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"flan-t5-base' cannot be loaded.*config.json.*set `checkpoint: FOLDER`"):
         t5.from_checkpoint(str(missing))
     transformers.BertConfig(hidden_size=8, num_attention_heads=2).save_pretrained(missing)
-    with pytest.raises(BenchmarkError, match="is a bert model; gen needs a T5"):
+    with pytest.raises(BenchmarkError, match="is a bert model; a T5 is needed"):
         t5.from_checkpoint(str(missing))

@@ -1,0 +1,98 @@
+"""What models that write identifiers share: answering requests in groups, exact scores of candidates, validation.
+
+Axis letters: N items, R requests, B requests of a group, M beams, K depth of a ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import PAD, Ragged, Ranking, Requests, Split, tie_break
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import T5ForConditionalGeneration
+
+    from benchmark_generative.tokens import Sequences
+
+REQUESTS_AT_ONCE = {"cpu": 32, "cuda": 256}
+"""Requests searched together: what is fastest on a CPU (its cache), and enough to fill a GPU."""
+
+Found = tuple[NDArray[np.int32], NDArray[np.float32]]
+Ask = Callable[..., Found]
+"""(requests, k, tokens, mask) -> items and scores (B, M), best first, padded."""
+
+
+def answer(
+    network: T5ForConditionalGeneration, inputs: Sequences, ends: tuple[int, int], requests: Requests, k: int, ask: Ask
+) -> Ranking:
+    """What `ask` finds for the requests, asked in groups of similar length; -1 behind.
+
+    `inputs` are the R encoder inputs, `ends` the tokens of padding and of an end.
+    """
+    import torch
+
+    inputs = inputs.to(network.device)
+    items = np.full((len(requests), k), PAD, dtype=np.int32)
+    scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
+    network.eval()
+    order = inputs.length.argsort(stable=True)  # requests of similar length pad each other little
+    size = REQUESTS_AT_ONCE[network.device.type]
+    with torch.inference_mode():
+        for at in range(0, len(order), size):
+            chosen = order[at : at + size]
+            rows = chosen.cpu().numpy()
+            found, score = ask(requests.take(rows), k, *inputs.batch(chosen, *ends))
+            width = min(k, found.shape[1])
+            items[rows, :width] = found[:, :width]
+            scores[rows, :width] = score[:, :width]
+    return Ranking(items, scores)
+
+
+def best_candidates(
+    network: T5ForConditionalGeneration,
+    tokens: torch.Tensor,
+    mask: torch.Tensor,
+    sequences: NDArray[np.int64],
+    requests: Requests,
+    k: int,
+) -> Found:
+    """The k best of the requests' candidates by their exact likelihood; `sequences` (N, L) are the items' tokens."""
+    from benchmark_generative.beam_search import score_candidates
+
+    assert requests.candidates is not None
+    n, exclude = len(sequences), requests.exclude
+    # Each once, and none that is excluded, as (request, item); no array is as wide as the catalogue.
+    key = np.setdiff1d(requests.candidates.rows * n + requests.candidates.values, exclude.rows * n + exclude.values)
+    asked = Ragged.from_pairs(key // n, (key % n).astype(np.int32), len(requests))
+    score = score_candidates(network, tokens, mask, sequences, asked).cpu().numpy()
+    order = np.lexsort((tie_break(requests.keys[asked.rows], asked.values), -score, asked.rows))
+    rank = np.arange(len(order)) - asked.offsets[asked.rows]
+    best = order[rank < k]
+    items = np.full((len(requests), k), PAD, dtype=np.int32)
+    scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
+    items[asked.rows[best], rank[rank < k]] = asked.values[best]
+    scores[asked.rows[best], rank[rank < k]] = score[best]
+    return items, scores
+
+
+def sampled(split: Split | None, requests: int) -> Split | None:
+    """At most so many requests of a split, chosen by a hash; None for one without any."""
+    if split is None or not len(split.requests):
+        return None
+    rows = np.sort(np.argsort(split.requests.keys, kind="stable")[:requests])
+    return Split(split.requests.take(rows), split.relevant.take(rows))
+
+
+def ndcg(items: NDArray[np.int32], relevant: Ragged, n_items: int) -> float:
+    """The mean nDCG of rankings (R, K) at their depth K, with binary relevance."""
+    discount = 1 / np.log2(np.arange(2, items.shape[1] + 2))
+    hit = np.isin(
+        np.arange(len(items))[:, None] * np.int64(n_items) + items, relevant.rows * n_items + relevant.values
+    ) & (items != PAD)
+    ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, items.shape[1])]
+    return float(((hit @ discount)[ideal > 0] / ideal[ideal > 0]).mean())
