@@ -80,6 +80,29 @@ def test_what_a_purchase_logged_twice_becomes() -> None:
     assert data.facts["searches_that_copy_an_interaction"] == 1.0
 
 
+def test_the_newest_of_a_history_are_counted_by_kind() -> None:
+    # click 1, search "a" (2, 3), click 4, search "b" (5), click 6, click 7
+    kind = [RECOMMENDED, QUERY, SEARCHED, SEARCHED, RECOMMENDED, QUERY, SEARCHED, RECOMMENDED, RECOMMENDED]
+    events = Events(
+        offsets=np.array([0, 9]),
+        kind=np.array(kind, dtype=np.int8),
+        value=np.array([1, 0, 2, 3, 4, 1, 5, 6, 7], dtype=np.int32),
+        queries=np.array(["a", "b"], dtype=object),
+        end=np.array([0, 1, 1, 1, 4, 5, 5, 7, 8]),
+    )
+    assert list(events.newest(2, 1).value) == [1, 5, 6, 7]
+    assert list(events.newest(1, None).value) == [0, 2, 3, 1, 5, 7]
+    assert list(events.newest(0, 0).value) == []
+    assert list(events.queries_of([2, 3, 6])) == [0, 0, 1]
+    past = events.histories([8, 3, 6], clicks=2, searches=1)
+    assert [list(past.value[a:b]) for a, b in zip(past.offsets, past.offsets[1:], strict=False)] == [
+        [4, 1, 5, 6],
+        [1],
+        [1, 0, 2, 3, 4],
+    ]
+    assert list(past.end) == [0, 1, 1, 3, 4, 5, 6, 6, 6, 9]  # positions in `past`, whose last rows begin at 4 and 5
+
+
 def test_a_history_of_training_ends_before_the_moment_of_its_target() -> None:
     data = split_log("copies", copied(), ProtocolSettings())
     train, row = data.train, int(np.flatnonzero(data.train.users == "u0")[0])
