@@ -1,0 +1,343 @@
+"""The models: dataclasses that build a network, train it on the protocol's split and rank with it for the harness."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import (
+    TASKS,
+    BenchmarkError,
+    Context,
+    NotFittedError,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+    top_k,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmark_joint.data import Vocabulary
+    from benchmark_joint.modules import Network
+
+SCORED_AT_ONCE = 2**22
+"""How many scores (requests × items) are held at once: 16 MB."""
+ASKED_AT_ONCE = 1024
+VALIDATED = 2000
+"""How many requests of each task decide on the best epoch; those of larger data are taken at even distances."""
+
+
+@dataclass
+class Joint(ABC):
+    """What the four models share: fit, validation, ranking. A subclass says which network it trains.
+
+    `loss: BCE` is binary cross-entropy of the target and `negatives` items drawn uniformly for it, `softmax` the
+    softmax over the same, `CE` the softmax over all items, which suits rankings of the whole catalogue best and is
+    affordable in small ones. The epoch with the best nDCG@10, mean over the tasks, on the validation requests is kept;
+    after `patience` epochs without a better one training stops. Words are lower-cased and without stems; words that no
+    training query has say nothing.
+    """
+
+    tasks: ClassVar[frozenset[Task]]
+    requires: ClassVar[tuple[str, ...]] = ("torch",)
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    patience: int
+    weight_decay: float
+    loss: Literal["BCE", "softmax", "CE"]
+    negatives: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            if field.name == "dropout" and not 0 <= value < 1:
+                raise BenchmarkError(f"dropout is {value}; it must be at least 0 and below 1.")
+            zero = field.name in ("dropout", "weight_decay") or field.name.endswith("_weight")
+            if value < 0 or (not zero and value == 0):
+                raise BenchmarkError(f"{field.name} is {value}; it must {'not be negative' if zero else 'be above 0'}.")
+        heads = getattr(self, "heads", 1)
+        if self.dim % heads:
+            raise BenchmarkError(f"dim is {self.dim}, which {heads} heads cannot share; choose a multiple of heads.")
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Train on `train`, keep the epoch with the best nDCG@10 on `valid`.
+
+        Raises BenchmarkError where there is nothing to learn from, or training diverges.
+        """
+        import torch
+
+        from benchmark_joint import data, training
+
+        torch.set_num_threads(context.threads)
+        self.device_ = torch.device(context.device)
+        self.vocabulary_ = self.words(train)
+        self.history_ = {
+            s: n if train.max_history is None else min(n, train.max_history) for s, n in self.reads.items()
+        }
+        found = data.training(train, self.vocabulary_, **self.history_)
+        examples = {task: found[task].to(self.device_) for task in TASKS if task in self.tasks and task in found}
+        if not examples:
+            raise BenchmarkError(
+                f"{type(self).__name__} has nothing to learn from: the data set has no training example for "
+                f"{' or '.join(sorted(self.tasks))}."
+            )
+        splits = {t: _some(valid[t]) for t in examples if t in valid and len(valid[t].requests)}
+        with torch.random.fork_rng(devices=[self.device_] if self.device_.type == "cuda" else []):
+            torch.manual_seed(context.seed)
+            self.network_ = self.build(train).to(self.device_)
+            context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
+            plan = training.Plan(
+                self.learning_rate, self.weight_decay, self.batch_size, self.epochs, self.patience, self.loss,
+                self.negatives, {"search": getattr(self, "search_weight", 1.0)}, getattr(self, "word_weight", 1.0),
+            )  # fmt: skip
+            quality = None if not splits else lambda: float(np.mean([self._ndcg(s) for s in splits.values()]))
+            training.train(self.network_, examples, quality, plan, context)
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        if not hasattr(self, "network_"):
+            raise NotFittedError(f"{type(self).__name__} must be fitted before it can rank.")
+        if requests.task not in self.tasks:
+            raise BenchmarkError(f"{type(self).__name__} answers {', '.join(sorted(self.tasks))} only.")
+        import torch
+
+        from benchmark_joint import data
+
+        n = self.network_.item.num_embeddings
+        if not len(requests):
+            return top_k(np.zeros((0, n), dtype=np.float32), requests, k)
+        examples = data.asked(requests, self.vocabulary_, **self.history_).to(self.device_)
+        size = max(1, min(ASKED_AT_ONCE, SCORED_AT_ONCE // n))
+        parts = []
+        with torch.inference_mode():
+            for begin in range(0, len(requests), size):
+                rows = np.arange(begin, min(begin + size, len(requests)))
+                batch = examples.batch(torch.from_numpy(rows).to(self.device_))
+                scores = self.network_.score(self.network_.state(batch), requests.task).float().cpu().numpy()
+                parts.append(top_k(scores, requests.take(rows), k))
+        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def item_embeddings(self) -> NDArray[np.float32]:
+        """(N, dim) the items' learned vectors. Raises NotFittedError."""
+        if not hasattr(self, "network_"):
+            raise NotFittedError(f"{type(self).__name__} must be fitted before it has item embeddings.")
+        vectors: NDArray[np.float32] = self.network_.item.weight.detach().float().cpu().numpy().copy()
+        return vectors
+
+    @property
+    def reads(self) -> dict[str, int]:
+        """How many recommended `items` and how many `searches` of a history the model reads at most."""
+        return {"items": 0, "searches": 0}
+
+    def words(self, train: Train) -> Vocabulary:
+        """The words that the model knows: those of the training queries."""
+        from benchmark_joint.data import Vocabulary
+
+        return Vocabulary(train.queries)
+
+    @abstractmethod
+    def build(self, train: Train) -> Network: ...
+
+    def _ndcg(self, split: Split) -> float:
+        """Mean nDCG@10 with binary gains."""
+        items, relevant = self.rank(split.requests, 10).items, split.relevant
+        rows = relevant.rows
+        found = items[rows] == relevant.values[:, None]  # (relevant items, 10)
+        discount = 1 / np.log2(np.arange(2, 12))
+        gain = np.bincount(rows, weights=found @ discount, minlength=len(items))
+        ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, 10)]
+        return float(np.mean(gain / np.maximum(ideal, discount[-1])))
+
+
+def _some(split: Split) -> Split:
+    n = len(split.requests)
+    return split if n <= VALIDATED else split.take(np.linspace(0, n - 1, VALIDATED).astype(np.int64))
+
+
+@dataclass
+class Search(Joint):
+    """The two search models: pairs of a query and an item that was clicked for it.
+
+    The papers also let an item's embedding generate the words of its reviews (Ai 2019, section 3.1). No data set here
+    has reviews: `word_weight` above 0 adds that loss, with `negatives` words each, over the words of the item's text.
+    """
+
+    tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
+    word_weight: float = 0.0
+
+    def words(self, train: Train) -> Vocabulary:
+        from benchmark_joint.data import Vocabulary
+
+        return Vocabulary([*train.queries, *(train.catalog.texts if self.word_weight else ())])
+
+    def item_words(self, train: Train) -> Tensor | None:
+        return self.vocabulary_.encode(train.catalog.texts).to(self.device_) if self.word_weight else None
+
+
+@dataclass
+class Qem(Search):
+    """QEM, the query embedding model: no user, no history (Ai et al., CIKM 2019, section 3.1).
+
+    An item's score is the dot product of its embedding with f(q) = tanh(W·mean(words of q) + b). Defaults are the
+    settings of ProdSearch, the code of Bi et al. (SIGIR 2020), for TEM, where the papers share them.
+    """
+
+    learning_rate: float = 5e-4
+    batch_size: int = 384
+    epochs: int = 20
+    patience: int = 5
+    weight_decay: float = 0.0
+    loss: Literal["BCE", "softmax", "CE"] = "BCE"
+    negatives: int = 5
+    dim: int = 128
+
+    def build(self, train: Train) -> Network:
+        from benchmark_joint.modules import QueryNetwork
+
+        words = self.item_words(train)
+        return QueryNetwork(len(train.catalog), len(self.vocabulary_), self.dim, words, self.negatives)
+
+
+@dataclass
+class Tem(Search):
+    """TEM, a Transformer over the query and the user's past items (Bi et al., SIGIR 2020).
+
+    The output at the query, which decides how much of the history to heed, is matched with the items. Past items are
+    the newest `history` recommended ones; a searched purchase that is logged as an interaction too is one of them.
+    Without a joint log nobody asks, and the model reads the query alone. Defaults are the settings of ProdSearch, the
+    authors' code, with the smaller number where it tries 1 and 2 layers. Places are numbered from the newest item
+    back, and layers are normalised behind each part; the paper says neither.
+    """
+
+    learning_rate: float = 5e-4
+    batch_size: int = 384
+    epochs: int = 20
+    patience: int = 5
+    weight_decay: float = 0.0
+    loss: Literal["BCE", "softmax", "CE"] = "BCE"
+    negatives: int = 5
+    dim: int = 128
+    layers: int = 1
+    heads: int = 8
+    inner: int = 512
+    dropout: float = 0.1
+    history: int = 20
+
+    @property
+    def reads(self) -> dict[str, int]:
+        return {"items": self.history, "searches": 0}
+
+    def build(self, train: Train) -> Network:
+        from benchmark_joint.modules import QueryItemsNetwork
+
+        return QueryItemsNetwork(
+            len(train.catalog), len(self.vocabulary_), self.dim, self.layers, self.heads, self.inner, self.dropout,
+            self.history, self.item_words(train), self.negatives,
+        )  # fmt: skip
+
+
+@dataclass
+class Jsr(Joint):
+    """JSR, one item table for a recommender and a search engine that learn together (Zamani & Croft, DESIRES 2018).
+
+    A user's vector, and a query's words weighted by a learned importance of each word, go through a tower of their own
+    (an MLP of one hidden layer); the Hadamard product with the item goes into one output unit; the loss is that of
+    recommendation plus `search_weight` times that of search. An item is its embedding: the paper's reads the item's
+    text, which the later one (WSDM 2020) has the model reconstruct instead; neither is done here. `users: id` is the
+    paper's, an embedding for each user, so an unknown one is told the popular items; `history` reads the mean of the
+    newest `history` recommended items instead. Sizes and rates are ours: the paper tuned its own and no code is public.
+    """
+
+    tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
+    learning_rate: float = 1e-3
+    batch_size: int = 1024
+    epochs: int = 20
+    patience: int = 5
+    weight_decay: float = 0.0
+    loss: Literal["BCE", "softmax", "CE"] = "BCE"
+    negatives: int = 5
+    dim: int = 64
+    hidden: int = 128
+    dropout: float = 0.1
+    users: Literal["id", "history"] = "id"
+    history: int = 20
+    search_weight: float = 1.0
+
+    @property
+    def reads(self) -> dict[str, int]:
+        return {"items": self.history if self.users == "history" else 0, "searches": 0}
+
+    def build(self, train: Train) -> Network:
+        from benchmark_joint.modules import TwoTowers
+
+        return TwoTowers(
+            len(train.catalog), len(self.vocabulary_), len(train.users), self.dim, self.hidden, self.dropout,
+            self.users == "history",
+        )  # fmt: skip
+
+
+@dataclass
+class UniSar(Joint):
+    """UniSAR, the transitions between searching and being recommended to (Shi et al., SIGIR 2024).
+
+    A history is the newest `history` recommended items and as many searches, each the mean of its words plus the mean
+    of what was clicked. Transformers whose masks leave only events of one kind (r2r, s2s) or only pairs of different
+    kinds (s2r, r2s) extract four kinds of transitions; contrastive losses align both that lead to one kind
+    (`history_weight`), and queries with the items clicked for them (`query_weight`); cross-attention fuses them. What
+    is pooled of both kinds, the user and the query go to `experts` shared experts and as many of each task (PLE), and
+    the output is matched with the items. The loss is that of recommendation plus `search_weight` times that of search
+    (0.01 in the authors' settings for Amazon).
+
+    Embedding size, layers, heads, rate, batch, L2, weights of the contrastive losses, history and experts are the
+    authors' settings. Where they differ: the paper's pooling and experts read the candidate item too, which is a
+    forward pass for each pair of a request and an item; here the item comes in behind, by a dot product and a
+    popularity for each task, so that the whole catalogue can be ranked. Not known from the paper and ours: the width of
+    the inner layers (that of the embeddings), dropout, one number of negatives for both tasks, that attention sees
+    both ways in time, that places count from the newest event back, and epochs.
+    """
+
+    tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
+    learning_rate: float = 1e-3
+    batch_size: int = 1024
+    epochs: int = 20
+    patience: int = 5
+    weight_decay: float = 1e-5
+    loss: Literal["BCE", "softmax", "CE"] = "BCE"
+    negatives: int = 5
+    dim: int = 64
+    layers: int = 1
+    heads: int = 2
+    dropout: float = 0.1
+    history: int = 30
+    experts: int = 4
+    search_weight: float = 1.0
+    history_weight: float = 0.1
+    history_temperature: float = 0.1
+    query_weight: float = 0.01
+    query_temperature: float = 0.5
+
+    @property
+    def reads(self) -> dict[str, int]:
+        return {"items": self.history, "searches": self.history}
+
+    def build(self, train: Train) -> Network:
+        from benchmark_joint.unisar import UniSarNetwork
+
+        return UniSarNetwork(
+            len(train.catalog), len(self.vocabulary_), len(train.users), self.dim, self.layers, self.heads,
+            self.dropout, 2 * self.history, self.experts, self.history_weight, self.history_temperature,
+            self.query_weight, self.query_temperature,
+        )  # fmt: skip
