@@ -1,4 +1,5 @@
-"""The statistics of Penha 2024, Table 3: how large, dense and concentrated data is, and how its two tasks differ."""
+"""The statistics of Penha 2024, Table 3, and Shi 2025, Table 2: how large, dense and concentrated data is, and how its
+two tasks differ."""
 
 from __future__ import annotations
 
@@ -16,9 +17,13 @@ NOTE = (
     "in recommendation, KLD the Kullback-Leibler divergence in nats after adding 1 to every count, all over the "
     "items that occur in the training data of either task. The paper states neither its smoothing nor its logarithm."
 )
+JOINT_NOTE = (
+    " Where users search (Shi 2025, Table 2), a search is one user's query at one time, interactions (S) are the items "
+    "clicked in searches, queries are different texts, and popularity in search counts the different queries of an item."
+)
 ROWS = (
     *("items (R)", "users", "interactions", "density", "Gini (R)"),
-    *("items (S)", "queries", "relevant per query", "Gini (S)"),
+    *("items (S)", "queries", "relevant per query", "searches", "interactions (S)", "Gini (S)"),
     *("KS(S, R)", "KLD(S ‖ R)", "KLD(R ‖ S)"),
 )
 
@@ -37,7 +42,8 @@ def dataset_statistics(given: AnalysisInput) -> Analysis:
     table = pd.DataFrame({"statistic": rows}, dtype=object)
     for name, column in columns.items():
         table[name] = pd.Series([_rounded(column.get(row, "")) for row in rows], dtype=object)
-    return Analysis("Data sets", table, NOTE)
+    joint = any(given.dataset(name).train.events is not None for name in given.datasets)
+    return Analysis("Data sets", table, NOTE + (JOINT_NOTE if joint else ""))
 
 
 def _rounded(value: Any) -> Any:
@@ -51,12 +57,19 @@ def statistics(dataset: Dataset) -> dict[str, Any]:
     if "recommendation" in dataset.tasks:
         items, pairs = _occurrences(dataset, "recommendation", train.histories.values)
         users = int((train.histories.lengths > 0).sum())
+        if train.events is not None:  # copies of what is asked for are in none of the parts
+            users, pairs = int(dataset.facts["users"]), int(dataset.facts["interactions"])
         out |= {"items (R)": items, "users": users, "interactions": pairs, "density": pairs / (users * items)}
         out["Gini (R)"] = gini(train.popularity("recommendation"))
     if "search" in dataset.tasks:
         items, pairs = _occurrences(dataset, "search", train.searches.values)
-        queries = len(train.queries) + len(dataset.valid["search"].requests) + len(dataset.test["search"].requests)
-        out |= {"items (S)": items, "queries": queries, "relevant per query": pairs / queries}
+        out["items (S)"] = items
+        if train.events is None:
+            queries = len(train.queries) + len(dataset.valid["search"].requests) + len(dataset.test["search"].requests)
+            out |= {"queries": queries, "relevant per query": pairs / queries}
+        else:  # a query is asked many times, and what was clicked is all that is known of its relevant items
+            named = {"queries": "queries", "searches": "searches", "interactions (S)": "search_clicks"}
+            out |= {said: int(dataset.facts[fact]) for said, fact in named.items()}
         out["Gini (S)"] = gini(train.popularity("search"))
     if len(dataset.tasks) == 2:
         searched, recommended = train.popularity("search"), train.popularity("recommendation")

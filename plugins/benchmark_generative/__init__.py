@@ -23,4 +23,7 @@ def benchmark_analyses() -> dict[str, str]:
         "invalid-ids": "benchmark_generative.analyses.invalid_ids:invalid_ids",
         "identifiers": "benchmark_generative.analyses.identifiers:identifiers",
         "codes-and-categories": "benchmark_generative.analyses.codes:codes_and_categories",
+        "trade-off": "benchmark_generative.analyses.trade_off:trade_off",
+        "model-variants": "benchmark_generative.analyses.model_variants:model_variants",
+        "codebook-sweep": "benchmark_generative.analyses.codebook_sweep:codebook_sweep",
     }

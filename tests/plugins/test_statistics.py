@@ -47,6 +47,14 @@ def test_statistics_of_a_data_set_that_is_known() -> None:
     assert found["KS(S, R)"] == pytest.approx(0)
 
 
+def test_a_joint_log_has_the_counts_of_the_log_itself() -> None:
+    # every step of the 120 users is an interaction and a search with one click; what is held out counts as well
+    found = statistics(checkerboard(joint=True))
+    names = ("users", "interactions", "searches", "interactions (S)", "items (S)", "queries")
+    assert [found[name] for name in names] == [120, 960, 960, 960, 20, 160]
+    assert "relevant per query" not in found
+
+
 def test_one_column_per_data_set() -> None:
     sets = {"both": checkerboard(), "search": checkerboard(tasks=["search"])}
     analysis = dataset_statistics(

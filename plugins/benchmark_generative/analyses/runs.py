@@ -1,11 +1,11 @@
-"""What the analyses share: cells by model, recall per request, and means with their intervals.
+"""What the analyses share: cells by model, recall and nDCG per request, and means with their intervals.
 
 Axis letters: R requests, K the depth of a ranking.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ TASK: Task = "recommendation"
 Floats = NDArray[np.float64]
 
 
-def runs(given: AnalysisInput, dataset: str) -> dict[str, list[Cell]]:
-    """The finished cells of recommendation on a data set, by model: one per seed."""
+def runs(given: AnalysisInput, dataset: str, task: Task = TASK) -> dict[str, list[Cell]]:
+    """The finished cells of a task on a data set, by model: one per seed."""
     found: dict[str, list[Cell]] = {}
     for cell in given.cells:
-        if cell.dataset == dataset and TASK in cell.tasks:
+        if cell.dataset == dataset and task in cell.tasks:
             found.setdefault(cell.model, []).append(cell)
     return found
 
@@ -61,6 +61,29 @@ def mean_recall(given: AnalysisInput, cells: Sequence[Cell], variant: str, relev
     return np.mean([recall(given.ranking(cell, TASK, variant), relevant, ks) for cell in cells], axis=0)
 
 
+def ndcg(ranking: Ranking, relevant: Ragged, k: int) -> Floats:
+    """(R,) with linear gains, as trec_eval has it; NaN for a request without relevant items."""
+    base = 1 + max(int(ranking.items.max(initial=0)), int(relevant.values.max(initial=0)))
+    grades = np.ones(len(relevant.values)) if relevant.grades is None else relevant.grades.astype(np.float64)
+    best = np.lexsort((-grades, relevant.rows))
+    discount = 1 / np.log2(np.arange(2, 2 + max(k, int(relevant.lengths.max(initial=0)))))
+    place = np.arange(len(best)) - relevant.offsets[:-1][relevant.rows]
+    counted = place < k
+    ideal = np.bincount(
+        relevant.rows[counted], (grades[best] * discount[place])[counted], minlength=len(relevant)
+    )  # fmt: skip
+    keys = relevant.rows * base + relevant.values
+    order = np.argsort(keys)
+    shown = ranking.items[:, :k]
+    wanted = np.arange(len(ranking), dtype=np.int64)[:, None] * base + shown
+    at = np.searchsorted(keys[order], wanted)
+    found = (shown >= 0) & (np.append(keys[order], -1)[at] == wanted)
+    gain = np.where(found, np.append(grades[order], 0)[at], 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values: Floats = (gain @ discount[: shown.shape[1]]) / ideal
+    return np.where(ideal > 0, values, np.nan)
+
+
 def interval(values: Floats) -> tuple[float, float]:
     """The mean of values per request and half the width of its 95 % interval (Student's t); NaN where undefined."""
     from scipy.stats import t
@@ -69,3 +92,16 @@ def interval(values: Floats) -> tuple[float, float]:
     if n < 2:
         return (float(values.mean()) if n else float("nan")), float("nan")
     return float(values.mean()), float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+
+
+def ndcg_by_request(given: AnalysisInput, cells: Sequence[Cell], task: Task, k: int) -> Floats:
+    """(R,) nDCG@k over all items, averaged over the seeds; NaN for a request without relevant items."""
+    relevant = given.dataset(cells[0].dataset).test[task].relevant
+    values: Floats = np.mean([ndcg(given.ranking(cell, task), relevant, k) for cell in cells], axis=0)
+    return values
+
+
+def base_of(model: str, models: Collection[str]) -> str:
+    """The model among `models` that this one is a variant of, by its name (`GenSAR` of `GenSAR[-NSIP]`), or ""."""
+    base, bracket, _ = model.partition("[")
+    return base if bracket and base in models else ""
