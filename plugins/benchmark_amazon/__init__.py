@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmark import BenchmarkError, Catalog, Log, MissingDataError, hookimpl
 from benchmark_amazon.original import read_original
+from benchmark_amazon.places import HOME, find, folders_of
 from benchmark_amazon.prepared import read_s3_rec, read_tables
-from benchmark_amazon.sequences import Sequences, objects
+from benchmark_amazon.sequences import Sequences, texts_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-HOME = "https://jmcauley.ucsd.edu/data/amazon (2014, 5-core)"
 S3_REC = "https://github.com/aHuiWang/CIKM2020-S3Rec"
 
 
@@ -44,7 +38,7 @@ FORMATS = {
 
 @hookimpl
 def benchmark_datasets() -> dict[str, str]:
-    return {"amazon": "benchmark_amazon:amazon"}
+    return {"amazon": "benchmark_amazon:amazon", "amazon_search": "benchmark_amazon.search:amazon_search"}
 
 
 def amazon(
@@ -85,13 +79,13 @@ def amazon(
     """
     if ids not in ("asin", "number"):
         raise BenchmarkError(f"amazon has no ids '{ids}'. Known: asin, number.")
-    folder = _folder(category, path)
+    folder = folders_of("amazon", category, path, ("amazon14",), _needs(category))[0]
     if files not in ("any", "original"):
         raise BenchmarkError(f"amazon knows no files '{files}'. Known: any, original.")
     for read, names in FORMATS.items():
         if files == "original" and read is not read_original:
             continue
-        first, second = (_find(folder, name.format(category)) for name in names)
+        first, second = (find(folder, name.format(category)) for name in names)
         if first is None:
             continue
         if second is None:
@@ -101,20 +95,6 @@ def amazon(
     raise MissingDataError(f"{folder} has no {kind} of amazon {category}. {_needs(category)}")
 
 
-def _folder(category: str, path: str) -> Path:
-    if path:
-        folder = Path(path).expanduser()
-        if folder.is_dir():
-            return folder
-        raise MissingDataError(f"amazon {category}: the folder {folder} does not exist. {_needs(category)}")
-    data = os.environ.get("BENCHMARK_DATA", "")
-    for folder in (Path(data) / "amazon14" / category, Path(data) / category) if data and category else ():
-        if folder.is_dir():
-            return folder
-    looked = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
-    raise MissingDataError(f"amazon {category} {looked}. {_needs(category)}")
-
-
 def _needs(category: str) -> str:
     return (
         f"Get reviews_{category}_5.json.gz and meta_{category}.json.gz from {HOME}, "
@@ -122,10 +102,6 @@ def _needs(category: str) -> str:
         f"Give their folder as params: {{path: …}}, or put them into amazon14/{category} in the folder that the "
         "environment variable BENCHMARK_DATA names."
     )
-
-
-def _find(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
 def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
@@ -138,7 +114,7 @@ def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
     names = items["asin"] if ids == "asin" and "asin" in items else numbers
     columns = ("title", "price", "brand", "categories", "attributes")
     known = [c for c in columns if c in items and any(v == v and v not in ("", ()) for v in items[c])]
-    texts = _texts(items)
+    texts = texts_of(items)
     found = Table2(len(read.users), len(items), float(read.lengths.mean()), float(np.median(read.lengths)))
     facts = {
         "source": HOME,
@@ -167,28 +143,6 @@ def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
         grade=np.empty(0, dtype=np.float32),
         ties="file",
         facts=facts,
-    )
-
-
-def _texts(items: pd.DataFrame) -> NDArray[np.object_]:
-    """What a text encoder reads: title (or digest), price, brand and categories, as far as they are known."""
-    n = len(items)
-    title, digest, brand = (items[c].tolist() if c in items else [""] * n for c in ("title", "digest", "brand"))
-    prices = items["price"].tolist() if "price" in items else [float("nan")] * n
-    paths = items["categories"].tolist() if "categories" in items else [()] * n
-    return objects(
-        ". ".join(
-            filter(
-                None,
-                (
-                    name or short,
-                    f"Price: {price:.2f}" if price == price else "",
-                    f"Brand: {maker}" if maker else "",
-                    f"Categories: {', '.join(several)}" if several else "",
-                ),
-            )
-        )
-        for name, short, price, maker, several in zip(title, digest, prices, brand, paths, strict=True)
     )
 
 

@@ -22,13 +22,13 @@ def read_tables(sequences: Path, items: Path) -> Sequences:
     """`sequences.tsv` and `items.tsv`: numbered items, and the seconds that passed between a user's reviews."""
     import pandas as pd
 
-    rows = _tsv(sequences, ["reviewer", "items", "gaps"])
+    rows = tsv(sequences, ["reviewer", "items", "gaps"])
     lengths, numbers = _integers(sequences, rows["items"].tolist(), 2)
     gap_lengths, gaps = _integers(sequences, rows["gaps"].tolist(), 2)
     if (odd := np.flatnonzero(lengths != gap_lengths)).size:
         at = odd[0]
         raise BenchmarkError(f"{sequences}, line {at + 2}: {lengths[at]} items, but {gap_lengths[at]} gaps.")
-    known = _tsv(items, ["item", "asin", "title", "categories", "attributes", "digest"])
+    known = tsv(items, ["item", "asin", "title", "categories", "attributes", "digest"])
     if (bad := np.flatnonzero(~known["item"].str.isdecimal() | known["item"].duplicated())).size:
         item = known["item"][bad[0]]
         raise BenchmarkError(f"{items}, line {bad[0] + 2}: '{item}' must be a whole number that no other line has.")
@@ -80,7 +80,7 @@ def _text(path: Path) -> str:
     return b"".join(line for _, line in lines(path)).decode()
 
 
-def _tsv(path: Path, columns: list[str]) -> pd.DataFrame:
+def tsv(path: Path, columns: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     try:

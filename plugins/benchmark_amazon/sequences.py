@@ -65,3 +65,25 @@ def objects(values: Iterable[Any]) -> NDArray[np.object_]:
 
 def shortened(line: bytes) -> str:
     return repr(line[:60].decode(errors="replace").strip())
+
+
+def texts_of(items: pd.DataFrame) -> NDArray[np.object_]:
+    """What a text encoder reads: title (or digest), price, brand and categories, as far as they are known."""
+    n = len(items)
+    title, digest, brand = (items[c].tolist() if c in items else [""] * n for c in ("title", "digest", "brand"))
+    prices = items["price"].tolist() if "price" in items else [float("nan")] * n
+    paths = items["categories"].tolist() if "categories" in items else [()] * n
+    return objects(
+        ". ".join(
+            filter(
+                None,
+                (
+                    name or short,
+                    f"Price: {price:.2f}" if price == price else "",
+                    f"Brand: {maker}" if maker else "",
+                    f"Categories: {', '.join(several)}" if several else "",
+                ),
+            )
+        )
+        for name, short, price, maker, several in zip(title, digest, prices, brand, paths, strict=True)
+    )

@@ -88,7 +88,10 @@ def column(log: Log, name: str) -> dict[str, Any]:
 
 
 def test_hook() -> None:
-    assert benchmark_datasets() == {"amazon": "benchmark_amazon:amazon"}
+    assert benchmark_datasets() == {
+        "amazon": "benchmark_amazon:amazon",
+        "amazon_search": "benchmark_amazon.search:amazon_search",
+    }
 
 
 @pytest.mark.parametrize("zipped", [False, True])

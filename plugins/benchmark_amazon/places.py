@@ -1,0 +1,34 @@
+"""Where the files of a category lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark import MissingDataError
+
+HOME = "https://jmcauley.ucsd.edu/data/amazon (2014, 5-core)"
+
+
+def folders_of(dataset: str, category: str, path: str, homes: Sequence[str], needs: str) -> list[Path]:
+    """The folder at `path`; where that is empty, those of the category in `homes` of BENCHMARK_DATA, and in it itself.
+
+    Raises MissingDataError, with what it `needs`, where there is none.
+    """
+    if path:
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            return [folder]
+        raise MissingDataError(f"{dataset} {category}: the folder {folder} does not exist. {needs}")
+    data = os.environ.get("BENCHMARK_DATA", "")
+    places = [Path(data) / home / category for home in (*homes, "")] if data and category else []
+    if found := [folder for folder in places if folder.is_dir()]:
+        return found
+    looked = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
+    raise MissingDataError(f"{dataset} {category} {looked}. {needs}")
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """The file of this name, gzipped or not."""
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
