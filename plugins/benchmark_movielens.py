@@ -9,12 +9,14 @@ import itertools
 import os
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmark import BenchmarkError, Catalog, Log, MissingDataError, hookimpl
+from benchmark import BenchmarkError, Catalog, Log, MissingDataError, Searches, hookimpl, stable_hash, tie_break
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +45,15 @@ def movielens(
     queries: list[QueryKind] | None = None,
     items: Literal["both", "all"] = "both",
     genome_relevance: float = 0.8,
+    searches: bool = False,
+    search_share: float = 1.0,
+    seed: int = 0,
 ) -> Log:
     """A MovieLens data set: every rating, whatever its value, is an interaction; genres, decades and tags are queries.
+
+    With `searches` it is a joint log, made as others make one from the Amazon reviews (Shi 2025, A.1): a rating is also
+    the click of a search by that user at that time, with one of the film's queries; which ratings and which queries a
+    hash of user, film and `seed` decides. The judgements then only say which films are relevant to a query.
 
     Args:
         variant: ml-100k comes with the installed recbole package; the others are files of GroupLens.
@@ -56,9 +65,12 @@ def movielens(
             case, are one query.
         items: "both" keeps items that have a rating and a query, as Penha 2024 (section 5) does.
         genome_relevance: 0-1; the paper does not state the score it asks for.
+        searches: whether ratings are searches too.
+        search_share: above 0, at most 1; the share of the ratings that are. A film without a query is never searched.
+        seed: decides which; without `searches` it decides nothing.
 
-    Raises MissingDataError where it is not here, BenchmarkError where a file of it is missing or a kind of query is not
-    in the variant.
+    Raises MissingDataError where it is not here, BenchmarkError where a file of it is missing, a kind of query is not
+    in the variant, or there is nothing to search with.
     """
     if variant not in KINDS:
         raise BenchmarkError(f"movielens has no variant '{variant}'. Known: {', '.join(KINDS)}.")
@@ -72,10 +84,13 @@ def movielens(
             )
     if not 0 <= genome_relevance <= 1:
         raise BenchmarkError(f"movielens genome_relevance is {genome_relevance}; give a number from 0 to 1.")
+    if not 0 < search_share <= 1:
+        raise BenchmarkError(f"movielens search_share is {search_share}; give a share above 0 and at most 1.")
     source = _source(variant, path)
     ratings, films = _ratings(variant, source), _films(variant, source)
     judgements = _judgements(films, kinds, source, genome_relevance)
-    return _log(ratings, films, judgements, items, {"source": f"{HOME}, {variant}", "query_kinds": list(kinds)})
+    log = _log(ratings, films, judgements, items, {"source": f"{HOME}, {variant}", "query_kinds": list(kinds)})
+    return _searched(log, search_share, seed) if searches else log
 
 
 class _Source:
@@ -259,3 +274,25 @@ def _log(
         grade=np.ones(len(query), dtype=np.float32),
         facts=facts,
     )
+
+
+def _searched(log: Log, share: float, seed: int) -> Log:
+    """The log with `share` of its ratings as searches, each with one of the film's queries."""
+    order = np.lexsort((log.query, log.relevant))  # a film's queries in the order of their texts
+    counts = np.bincount(log.relevant, minlength=len(log.catalog))
+    first = np.cumsum(counts) - counts
+
+    def words(what: str) -> NDArray[np.uint64]:
+        users = stable_hash(f"{seed} {what} {user}" for user in log.users)
+        return tie_break(users[log.user], stable_hash(log.catalog.ids)[log.item])
+
+    row = np.flatnonzero((counts[log.item] > 0) & (words("search") / 2.0**64 <= share))
+    if not len(row):
+        raise BenchmarkError(
+            "movielens has nothing to search: no film with a rating has a query. Give queries: [genres, decades], say."
+        )
+    item = log.item[row]
+    chosen = words("query")[row] % counts[item].astype(np.uint64)
+    query = log.query[order[first[item] + chosen.astype(np.int64)]]
+    facts = {**log.facts, "ratings_without_search": len(log.user) - len(row)}
+    return replace(log, searches=Searches(log.user[row], query, item, log.time[row]), facts=facts)

@@ -137,6 +137,43 @@ def test_a_variant_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
     assert len(movielens("ml-1m").catalog) == 2
 
 
+def searched(log: Log) -> list[tuple[str, str, str, int]]:
+    """User, query, film and time of every search."""
+    assert log.searches is not None
+    s = log.searches
+    names = zip(log.users[s.user], log.queries[s.query], log.catalog.ids[s.item], s.time, strict=True)
+    return sorted((str(user), str(query), str(item), int(time)) for user, query, item, time in names)
+
+
+def test_a_rating_is_also_a_search_with_a_query_of_the_film(tmp_path: Path) -> None:
+    path = str(make_zip(tmp_path, "ml-25m", CSV))
+    log = movielens("ml-25m", path=path, queries=["decades"], searches=True)
+    assert searched(log) == [("1", "1980s", "20", 101), ("1", "1990s", "10", 100), ("2", "1990s", "10", 50)]
+    assert judged(log) == {"1980s": ["20"], "1990s": ["10"]}
+    assert movielens("ml-25m", path=path).searches is None
+    # All kinds together: one query of the film each, and over the seeds every one of them.
+    logs = [movielens("ml-25m", path=path, searches=True, seed=seed) for seed in range(40)]
+    assert {len(searched(log)) for log in logs} == {3}
+    used = {query for log in logs for _, query, film, _ in searched(log) if film == "20"}
+    assert used == {query for query, films in judged(logs[0]).items() if "20" in films}
+    # A film without a query can be rated, and is not searched.
+    log = movielens("ml-25m", path=path, queries=["decades"], items="all", searches=True)
+    assert ("2", "30", 60) in rows(log)
+    assert log.facts["ratings_without_search"] == 1
+
+
+def test_the_searches_of_ml_100k() -> None:
+    data = check_dataset(movielens, {"searches": True, "search_share": 0.5})
+    assert data.train.events is not None
+    assert data.facts["search_clicks"] == pytest.approx(50_000, abs=1000)
+    assert data.facts["search_clicks"] + data.facts["ratings_without_search"] == data.facts["interactions"]
+    assert data.facts["searches_that_copy_an_interaction"] == 1.0
+    some, all_ = movielens(searches=True, search_share=0.5), movielens(searches=True)
+    assert set(searched(some)) <= set(searched(all_))  # a share takes searches away and changes none
+    for query, item in zip(all_.searches.query[:500], all_.searches.item[:500], strict=True):  # type: ignore[union-attr]
+        assert item in all_.relevant[all_.query == query]
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -150,6 +187,9 @@ def test_a_variant_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
         ({"queries": ["tags"]}, "no queries of the kind 'tags'. .* Variants with it: ml-latest-small, ml-20m, ml-25m"),
         ({"variant": "ml-10m"}, "no variant 'ml-10m'. Known: ml-100k"),
         ({"genome_relevance": 2.0}, "genome_relevance is 2.0"),
+        ({"search_share": 0.0}, "search_share is 0.0; give a share above 0"),
+        ({"search_share": 1.5}, "search_share is 1.5"),
+        ({"searches": True, "queries": [], "items": "all"}, "nothing to search: no film with a rating has a query"),
     ],
 )
 def test_errors_say_what_to_do(params: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
