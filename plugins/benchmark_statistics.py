@@ -19,7 +19,7 @@ NOTE = (
 )
 JOINT_NOTE = (
     " Where users search (Shi 2025, Table 2), a search is one user's query at one time, interactions (S) are the items "
-    "clicked in searches, queries are different texts, and popularity in search counts the different queries of an item."
+    "clicked in searches, queries are different texts, and popularity in search counts clicks."
 )
 ROWS = (
     *("items (R)", "users", "interactions", "density", "Gini (R)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -125,6 +126,7 @@ def test_the_trade_off_has_a_point_per_joint_model_and_a_line_for_the_others() -
         cell("SASRec[CE]", ["recommendation"]): {"recommendation": [FIRST, THIRD, NOT, NOT]},
     }
     found = trade_off(given(data, rankings))
+    assert column(found, "over") == ["all items"] * 3
     assert column(found, "model") == ["GenSAR", "SASRec[CE]", "BM25"]
     assert column(found, "recommendation") == [0.5, 0.375, None]
     assert column(found, "search") == [0.5, None, 1.0]  # 3/4 and 1/4 when the seeds are averaged
@@ -133,6 +135,25 @@ def test_the_trade_off_has_a_point_per_joint_model_and_a_line_for_the_others() -
     assert column(found, "± search")[0] == pytest.approx(3.1824 / math.sqrt(48), abs=1e-4)
     assert column(found, "correlation") == [pytest.approx(1.0), None, None]
     assert {"GenSAR", "BM25", "SASRec[CE]", "recommendation, nDCG@10", "search, nDCG@10"} <= texts(found.figure)
+
+
+def test_the_trade_off_over_candidate_lists_stands_beside_that_over_all_items() -> None:
+    data = dataset([[0]] * 2, [[0]] * 2, [0, 1])
+    lists = {"recommendation": "uni2", "search": "bm25-2"}
+    test = {task: replace(split, candidates={lists[task]: Ragged.from_rows([[0, 1, 2]] * 2)})
+            for task, split in data.test.items()}  # fmt: skip
+    asked = []
+
+    def ranking(of: Cell, task: Task, name: str = "") -> Ranking:
+        asked.append((task, name))
+        items = np.array([FIRST, FIRST] if name else [THIRD, NOT], dtype=np.int32)
+        return Ranking(items, np.zeros(items.shape, dtype=np.float32))
+
+    found = trade_off(AnalysisInput(["D"], [cell("GenSAR")], lambda name: replace(data, test=test), ranking))
+    assert asked == [("recommendation", ""), ("search", ""), ("recommendation", "uni2"), ("search", "bm25-2")]
+    assert column(found, "over") == ["all items", "uni2 and bm25-2"]
+    assert column(found, "search") == [0.25, 1.0]
+    assert {"D, all items", "D, uni2 and bm25-2"} <= texts(found.figure)
 
 
 def test_no_trade_off_without_a_model_of_both_tasks() -> None:

@@ -94,10 +94,11 @@ def interval(values: Floats) -> tuple[float, float]:
     return float(values.mean()), float(t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
 
 
-def ndcg_by_request(given: AnalysisInput, cells: Sequence[Cell], task: Task, k: int) -> Floats:
-    """(R,) nDCG@k over all items, averaged over the seeds; NaN for a request without relevant items."""
+def ndcg_by_request(given: AnalysisInput, cells: Sequence[Cell], task: Task, k: int, candidates: str = "") -> Floats:
+    """(R,) nDCG@k over all items, or over the candidate list of this name, averaged over the seeds; NaN for a request
+    without relevant items."""
     relevant = given.dataset(cells[0].dataset).test[task].relevant
-    values: Floats = np.mean([ndcg(given.ranking(cell, task), relevant, k) for cell in cells], axis=0)
+    values: Floats = np.mean([ndcg(given.ranking(cell, task, candidates), relevant, k) for cell in cells], axis=0)
     return values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,13 @@ DEPTH = 10
 CHI_SQUARE = -2 * math.log(0.05)
 """The 95 % quantile of chi-square with two degrees of freedom: an ellipse holds both means at once."""
 NOTE = (
-    f"As in Shi 2025, Figure 1a: nDCG@{DEPTH} of each model in recommendation and in search, over all items. ± 95 % "
-    "interval of each mean over requests, seeds averaged first. The ellipse is the 95 % region of both means at once, "
-    "and so wider than either interval; a user's requests are one observation, so that it leans where the same users "
-    "are easy in both tasks (correlation of the two means). A model of one task is a line. Variants of a model in the "
-    "table (`GenSAR[...]`) are left out."
+    f"As in Shi 2025, Figure 1a: nDCG@{DEPTH} of each model in recommendation and in search, over all items and, where "
+    "there are candidate lists for both tasks, over the first of each. ± 95 % interval of each mean over requests, "
+    "seeds averaged first. The ellipse is the 95 % region of both means at once, and so wider than either interval; a "
+    "user's requests are one observation, so that it leans where the same users are easy in both tasks (correlation of "
+    "the two means). A model of one task is a line. Variants of a model that is there too (`GenSAR[...]`) are left out."
 )
+ALL_ITEMS = "all items"
 NOTHING = "No model of this run answers requests of both tasks on a data set (`gen` with both `tasks` does it)."
 
 
@@ -43,39 +44,52 @@ class Place:
 
 
 def trade_off(given: AnalysisInput) -> Analysis:
-    """A row per data set and model; of data sets with a model that answers both tasks."""
+    """A row per data set, list and model; of data sets with a model that answers both tasks."""
     import pandas as pd
 
-    found = {name: places for name in given.datasets if (places := _places(given, name))}
+    found: dict[str, dict[str, list[Place]]] = {}  # by data set, and by what is ranked
+    for dataset in given.datasets:
+        for said, lists in _lists(given, dataset).items():
+            if places := _places(given, dataset, lists):
+                found.setdefault(dataset, {})[said] = places
     lines = []
-    for dataset, places in found.items():
-        for place in places:
-            line: dict[str, Any] = {"data set": dataset, "model": place.model}
-            for task in TASKS:
-                line |= {task: place.mean.get(task, np.nan), f"± {task}": place.half.get(task, np.nan)}
-            lines.append(line | {"correlation": correlation(place.covariance)})
+    for dataset, said, place in ((d, s, place) for d, by in found.items() for s, of in by.items() for place in of):
+        line: dict[str, Any] = {"data set": dataset, "over": said, "model": place.model}
+        for task in TASKS:
+            line |= {task: place.mean.get(task, np.nan), f"± {task}": place.half.get(task, np.nan)}
+        lines.append(line | {"correlation": correlation(place.covariance)})
     if not lines:
         return Analysis(TITLE, pd.DataFrame(), f"{NOTE} {NOTHING}")
     return Analysis(TITLE, pd.DataFrame(lines), NOTE, _figure(found))
 
 
-def _places(given: AnalysisInput, dataset: str) -> list[Place]:
+def _lists(given: AnalysisInput, dataset: str) -> dict[str, dict[Task, str]]:
+    """What is ranked in each task, "" for all items; nothing where a data set has one task."""
+    data = given.dataset(dataset)
+    if not set(TASKS) <= set(data.tasks):
+        return {}
+    first = {task: next(iter(data.test[task].candidates), "") for task in TASKS}
+    return {ALL_ITEMS: dict.fromkeys(TASKS, "")} | (
+        {" and ".join(first.values()): first} if all(first.values()) else {}
+    )
+
+
+def _places(given: AnalysisInput, dataset: str, lists: Mapping[Task, str]) -> list[Place]:
     """One per model in the order of the run, those of both tasks first; none where no model has both."""
-    if not set(TASKS) <= set(given.dataset(dataset).tasks):
-        return []
     cells: dict[str, dict[Task, list[Cell]]] = {}
     for task in TASKS:
         for model, own in runs(given, dataset, task).items():
             cells.setdefault(model, {})[task] = own
     models = [model for model in cells if not base_of(model, cells)]
-    found = [_place(given, model, cells[model]) for model in sorted(models, key=lambda m: len(cells[m]) < len(TASKS))]
+    models.sort(key=lambda model: len(cells[model]) < len(TASKS))
+    found = [_place(given, model, cells[model], lists) for model in models]
     return found if any(place.covariance is not None for place in found) else []
 
 
-def _place(given: AnalysisInput, model: str, cells: dict[Task, list[Cell]]) -> Place:
+def _place(given: AnalysisInput, model: str, cells: Mapping[Task, list[Cell]], lists: Mapping[Task, str]) -> Place:
     values, users = [], []
     for task, own in cells.items():
-        value = ndcg_by_request(given, own, task, DEPTH)
+        value = ndcg_by_request(given, own, task, DEPTH, lists[task])
         asked = np.isfinite(value)
         values.append(value[asked])
         users.append(given.dataset(own[0].dataset).test[task].requests.users[asked])
@@ -122,28 +136,38 @@ def ellipse(covariance: Floats) -> tuple[float, float, float]:
     return float(long), float(short), math.degrees(math.atan2(axes[1, 1], axes[0, 1])) % 180
 
 
-def _figure(found: dict[str, list[Place]]) -> str:
+def _figure(found: Mapping[str, Mapping[str, Sequence[Place]]]) -> str:
+    columns = max(len(by_list) for by_list in found.values())
+
     def paint(axes: Sequence[Sequence[Axes]]) -> None:
-        from matplotlib.patches import Ellipse
+        for (dataset, by_list), (*row, beside) in zip(found.items(), axes, strict=True):
+            for axis in row[len(by_list) :]:
+                axis.axis("off")
+            for (said, places), axis in zip(by_list.items(), row, strict=False):
+                for i, place in enumerate(places):
+                    _draw(axis, i, place)
+                charts.name(axis, f"{dataset}, {said}", f"{TASKS[0]}, nDCG@{DEPTH}", f"{TASKS[1]}, nDCG@{DEPTH}")
+                axis.margins(0.08)
+                axis.autoscale_view()
+                axis.set_xlim(left=0)
+                charts.from_zero(axis)
+            charts.key(beside, row[0])
 
-        for (dataset, places), (axis, beside) in zip(found.items(), axes, strict=True):
-            for i, place in enumerate(places):
-                colour = charts.COLOURS[i % len(charts.COLOURS)]
-                if place.covariance is not None:
-                    at = (place.mean[TASKS[0]], place.mean[TASKS[1]])
-                    axis.plot(*at, charts.MARKERS[i % len(charts.MARKERS)], color=colour, label=place.model, zorder=3)
-                    if np.isfinite(place.covariance).all():
-                        long, short, angle = ellipse(place.covariance)
-                        axis.add_patch(Ellipse(at, long, short, angle=angle, color=colour, alpha=0.18, linewidth=0))
-                    continue
-                draw = axis.axvline if TASKS[0] in place.mean else axis.axhline
-                style = (0, (4, 1 + i // len(charts.COLOURS) * 2))
-                draw(*place.mean.values(), color=colour, linestyle=style, linewidth=1.1, label=place.model)
-            charts.name(axis, dataset, f"{TASKS[0]}, nDCG@{DEPTH}", f"{TASKS[1]}, nDCG@{DEPTH}")
-            axis.margins(0.08)
-            axis.autoscale_view()
-            axis.set_xlim(left=0)
-            charts.from_zero(axis)
-            charts.key(beside, axis)
+    return charts.draw(len(found), columns + 1, paint, height=4.0)
 
-    return charts.draw(len(found), 2, paint, height=4.2)
+
+def _draw(axis: Axes, i: int, place: Place) -> None:
+    """Model number i: a point in its ellipse, or a line where it has one task."""
+    from matplotlib.patches import Ellipse
+
+    colour = charts.COLOURS[i % len(charts.COLOURS)]
+    if place.covariance is None:
+        line = axis.axvline if TASKS[0] in place.mean else axis.axhline
+        style = (0, (4, 1 + 2 * (i // len(charts.COLOURS))))
+        line(*place.mean.values(), color=colour, linestyle=style, linewidth=1.1, label=place.model)
+        return
+    at = (place.mean[TASKS[0]], place.mean[TASKS[1]])
+    axis.plot(*at, charts.MARKERS[i % len(charts.MARKERS)], color=colour, label=place.model, zorder=3)
+    if np.isfinite(place.covariance).all():
+        long, short, angle = ellipse(place.covariance)
+        axis.add_patch(Ellipse(at, long, short, angle=angle, color=colour, alpha=0.18, linewidth=0))
