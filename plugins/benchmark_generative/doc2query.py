@@ -1,0 +1,113 @@
+"""Pseudo-queries: what a T5 that writes queries for a text (doc2query) would ask to find an item (Shi 2025, A.4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import Context, Train
+
+BATCH = 64
+MAX_TEXT_TOKENS = 256
+MAX_QUERY_TOKENS = 32
+LEARNING_RATE = 1e-4
+
+
+def pseudo_queries(
+    train: Train, checkpoint: str, per_item: int, epochs: int, context: Context
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Texts (P,) and the row of the item that each asks for; at most `per_item` different ones of an item.
+
+    `checkpoint` is a T5 by name or folder, such as doc2query/msmarco-t5-base-v1; it first learns for `epochs` from the
+    training queries and the items that were found with them. Queries are sampled (of the 10 likeliest words those
+    with 0.95 of the probability, as the authors do). They are kept in the folder of the data set, so that they are made
+    once. Raises BenchmarkError where the checkpoint cannot be had.
+    """
+    texts = [str(text) for text in train.catalog.texts]
+    queries = [str(query) for query in train.queries]
+    pairs = (train.searches.rows, train.searches.values) if epochs else (np.empty(0), np.empty(0))
+    told = json.dumps([checkpoint, per_item, epochs, context.seed, texts, queries if epochs else []])
+    digest = hashlib.sha256(told.encode() + b"".join(np.asarray(part, dtype=np.int64).tobytes() for part in pairs))
+    kept = Path(context.shared or context.workdir) / f"pseudo-queries-{digest.hexdigest()[:16]}.json"
+    if not kept.is_file():
+        made = _made(train, checkpoint, texts, queries, per_item, epochs, context)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        draft = kept.with_name(f".{kept.name}.{os.getpid()}")
+        draft.write_text(json.dumps(made))
+        draft.replace(kept)
+    rows: list[list[str]] = json.loads(kept.read_text())
+    item = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    return np.array([text for row in rows for text in row], dtype=object), item
+
+
+def _made(
+    train: Train,
+    checkpoint: str,
+    texts: Sequence[str],
+    queries: Sequence[str],
+    per_item: int,
+    epochs: int,
+    context: Context,
+) -> list[list[str]]:
+    import torch
+
+    from benchmark_generative import t5, training
+    from benchmark_generative.gensar_vocabulary import Slices, joined, sequences
+    from benchmark_generative.tokens import Vocabulary
+
+    network, words = t5.from_checkpoint(checkpoint)
+    config = network.config
+    vocabulary = Vocabulary(words, config.vocab_size, 0)
+    inputs = vocabulary.queries(texts, MAX_TEXT_TOKENS)
+    network.to(context.device)
+    cuda = torch.device(context.device).type == "cuda"
+    with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
+        if epochs and len(train.searches.values):
+            asked = Slices.of(vocabulary.text(queries, MAX_QUERY_TOKENS)).take(train.searches.rows)
+            written = joined([asked, Slices.repeated([config.eos_token_id], len(asked.start))])
+            found = Slices.of(vocabulary.text(texts, MAX_TEXT_TOKENS)).take(train.searches.values)
+            training.train(
+                network,
+                [
+                    training.Pairs(
+                        sequences(joined([found])),
+                        torch.from_numpy(written.padded(int(written.lengths.max()), pad=training.IGNORED)),
+                    )
+                ],
+                config.pad_token_id,
+                config.eos_token_id,
+                dict,
+                training.Settings(
+                    epochs=epochs,
+                    batch_size=BATCH,
+                    learning_rate=LEARNING_RATE,
+                    weight_decay=0.01,
+                    patience=epochs,
+                    warmup=0.1,
+                    precision="bf16" if cuda else "fp32",
+                ),
+                # Its checkpoints are not those of the model itself, and its loss is no point of the model's curve.
+                replace(context, workdir=context.workdir / "doc2query", facts={}, curve=[], on_progress=None),
+            )
+        torch.manual_seed(context.seed)
+        network.eval()
+        inputs, rows = inputs.to(context.device), []
+        for at in range(0, len(texts), BATCH):
+            chosen = torch.arange(at, min(at + BATCH, len(texts)), device=context.device)
+            tokens, mask = inputs.batch(chosen, config.pad_token_id, config.eos_token_id)
+            written_ids = network.generate(
+                input_ids=tokens, attention_mask=mask, do_sample=True, top_p=0.95, top_k=10,
+                max_new_tokens=MAX_QUERY_TOKENS, num_return_sequences=per_item,
+            ).cpu().numpy()  # fmt: skip
+            said = [text.strip() for text in words.decode_batch(written_ids.tolist(), skip_special_tokens=True)]
+            rows += [
+                [text for text in dict.fromkeys(said[i : i + per_item]) if text] for i in range(0, len(said), per_item)
+            ]
+    return rows

@@ -1,0 +1,446 @@
+"""GenSAR: one T5 for search and recommendation that writes one of two identifiers of an item (Shi 2025).
+
+Items have a semantic and a collaborative identifier that begin alike (3.2); a history of clicks, queries and found
+items becomes their tokens behind tokens of the behaviours; six kinds of examples are trained together (3.3, and the
+ad-hoc search of the authors' code); a search over the tree of the right identifiers answers a request (3.4). Axis
+letters: N items, R requests, B requests of a group, M beams, K depth of a ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import PAD, TASKS, BenchmarkError, Context, NotFittedError, Ragged, Ranking, Requests, Split, Task, Train
+from benchmark_generative import retrieval
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import T5ForConditionalGeneration
+
+    from benchmark_generative.gensar_tasks import Writer
+    from benchmark_generative.identifiers.joint import JointIdentifiers
+    from benchmark_generative.identifiers.settings import JointSettings
+    from benchmark_generative.retrieval import Found
+    from benchmark_generative.tokens import Sequences
+    from benchmark_generative.training import Pairs
+    from benchmark_generative.trie import Trie
+
+VALIDATION_DEPTH = 10
+LOSS_EXAMPLES = 512
+"""How many training examples of each task the losses among the facts are the mean of."""
+SHARES = {"nrip": 1.0, "nsqp": 1.0, "nsip": 1.0, "adhoc": 0.0, "desc2id": 1.0, "id2desc": 1.0}
+Pseudo = tuple[NDArray[np.object_], NDArray[np.int64]]
+"""Texts of pseudo-queries, and the item that each asks for."""
+ASKS: dict[Task, str] = {"recommendation": "nrip", "search": "nsip"}
+
+
+@dataclass
+class GenSar:
+    """T5 that writes collaborative identifiers for recommendation and semantic ones for search (Shi 2025).
+
+    The network's sizes are small ones that train in minutes; with `checkpoint: t5-small` they are the paper's.
+    """
+
+    identifiers: dict[str, Any] = field(default_factory=dict)
+    """`kind` (joint, or semantic or collaborative alone), and the fields of
+    `benchmark_generative.identifiers.JointSettings`: shared and specific levels, size, …; the paper's by default."""
+    encoder: str = ""
+    """What turns an item's text into its semantic vector: a sentence-transformers model by name or folder, or a file
+    with ready vectors; empty is the bundled all-MiniLM-L6-v2. The paper: BAAI/bge-base-en-v1.5."""
+    collaborative: dict[str, Any] = field(default_factory=lambda: {"use": "sasrec"})
+    """Where collaborative vectors come from: `use` and `params`, a model of the harness that offers item embeddings
+    (the paper: unisar), or `file`, ready vectors."""
+    tasks_trained: dict[str, float] = field(default_factory=dict)
+    """What share of a task's examples a pass over the data trains, each task's own; 0 leaves it out, 0.1 is another
+    tenth in every pass, 2 is each twice. Tasks: nrip, nsqp, nsip (next recommended item, query, searched item),
+    desc2id, id2desc, all 1; and adhoc, search without a history, 0 but where `doc2query` is given, then 1."""
+    behaviour_tokens: bool = True
+    """<R_I>, <S_Q> and <S_I> in front of what they say about (3.2.4). Without them (Table 5) only the instruction tells
+    the tasks apart."""
+    behaviour: Literal["input", "decoder"] = "input"
+    """Where the token stands that says what is to be written: at the end of the input, as the paper says (3.4.2), or
+    in front of the decoder's output, as in the authors' code; in training as in inference."""
+    instructions: Literal["words", "tokens"] = "words"
+    """How instructions are read: word by word, or every fixed part as a token of its own, which is faster where the
+    network knows no language yet."""
+    max_history: int = 5
+    """The newest recommended clicks and, as many, the newest searches that are read (A.4: 5); the suite's protocol may
+    allow fewer."""
+    max_query_tokens: int = 16
+    max_description_tokens: int = 32
+    max_words: int = 8000
+    """Words known without a checkpoint, the frequent ones, those of instructions and queries first."""
+    doc2query: str = ""
+    """A T5 that writes pseudo-queries, by name or folder (the paper: doc2query/msmarco-t5-base-v1); empty: none."""
+    pseudo_queries: int = 1
+    """Pseudo-queries per item (A.4: 1 on Amazon)."""
+    doc2query_epochs: int = 1
+    """How long it learns from the training searches before it writes; the paper says that it does."""
+    checkpoint: str = ""
+    """A T5 by name or folder (the paper: t5-small); empty: one of the sizes below with random weights."""
+    d_model: int = 64
+    d_ff: int = 256
+    heads: int = 4
+    d_kv: int = 16
+    layers: int = 2
+    decoder_layers: int = 2
+    dropout: float = 0.1
+    steps: int = 3000
+    evaluate_every: int = 500
+    """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""
+    patience: int = 5
+    """Stop after so many validations without a better nDCG@10, mean over both tasks."""
+    validation_requests: int = 500
+    """At most so many requests of each task, chosen by a hash, are validated on."""
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    schedule: Literal["cosine", "inverse_sqrt", "linear", "constant"] = "cosine"
+    warmup: float = 0.01
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.0
+    """0 makes AdamW the paper's Adam (A.4)."""
+    beams: int = 30
+    candidate_scoring: Literal["exact", "trie"] = "exact"
+    """Candidates are scored one and all, or searched with `beams` beams in each request's own tree of them, as in the
+    authors' code, which can lose some on the way."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. Answers are given in fp32."""
+    compile: bool = False
+    """Train with torch.compile: for long training on a GPU."""
+
+    tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
+    requires: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "accelerate", "sentence_transformers")
+
+    network_: T5ForConditionalGeneration = field(init=False, repr=False, compare=False)
+    identifiers_: JointIdentifiers = field(init=False, repr=False, compare=False)
+    writer_: Writer = field(init=False, repr=False, compare=False)
+    tries_: dict[str, Trie] = field(init=False, repr=False, compare=False)
+    """The identifiers that may be written, by task: nrip and nsip."""
+    queries_: NDArray[np.object_] = field(init=False, repr=False, compare=False)
+    """The different training queries, in the order of `query_trie_`."""
+    query_trie_: Trie | None = field(init=False, repr=False, compare=False)
+    """The words of `queries_`; None where no next query is learned."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_history", "max_query_tokens", "max_description_tokens", "max_words", "pseudo_queries",
+                     "d_model", "d_ff", "heads", "d_kv", "layers", "decoder_layers", "steps", "evaluate_every",
+                     "patience", "validation_requests", "batch_size", "beams"):  # fmt: skip
+            self._require(getattr(self, name) >= 1, name, "it must be at least 1")
+        for name in ("weight_decay", "doc2query_epochs"):
+            self._require(getattr(self, name) >= 0, name, "it must not be negative")
+        for name in ("dropout", "warmup"):
+            self._require(0 <= getattr(self, name) < 1, name, "it must be at least 0 and below 1")
+        self._require(self.learning_rate > 0, "learning_rate", "it must be above 0")
+        for task, share in self.tasks_trained.items():
+            self._require(task in SHARES, "tasks_trained", f"there is no task '{task}'; known are {', '.join(SHARES)}")
+            self._require(
+                isinstance(share, int | float) and share >= 0, "tasks_trained", "a share is a number, not below 0"
+            )
+        self._require(any(self._shares.values()), "tasks_trained", "at least one task needs a share above 0")
+        self._require(
+            not self.doc2query or self._shares["adhoc"] > 0, "doc2query",
+            "its queries are the examples of adhoc; give that a share above 0 in `tasks_trained`, or leave it out",
+        )  # fmt: skip
+        self._require(
+            set(self.collaborative) in ({"use"}, {"use", "params"}, {"file"}), "collaborative",
+            "name a model, {use: sasrec, params: {…}}, or a file with a vector per item, {file: …}",
+        )  # fmt: skip
+        self._settings()
+
+    def _require(self, holds: bool, name: str, wanted: str) -> None:
+        if not holds:
+            raise BenchmarkError(f"gensar: `{name}` is {getattr(self, name)}; {wanted}.")
+
+    @property
+    def _shares(self) -> dict[str, float]:
+        """Of every task."""
+        return {**SHARES, "adhoc": 1.0 if self.doc2query else 0.0, **self.tasks_trained}
+
+    def _settings(self) -> tuple[Any, JointSettings]:
+        """The kind of identifiers and their settings. Raises BenchmarkError on one that is unknown or wrong."""
+        from benchmark_generative.identifiers.settings import JointSettings
+
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.identifiers.items()}
+        kind = given.pop("kind", "joint")
+        self._require(kind in ("joint", "semantic", "collaborative"), "identifiers",
+                      "`kind` is joint, semantic or collaborative")  # fmt: skip
+        known = [f.name for f in fields(JointSettings)]
+        for name in given:
+            self._require(name in known, "identifiers", f"there is no '{name}'; known are kind, {', '.join(known)}")
+        try:
+            return kind, JointSettings(**given)
+        except TypeError as error:
+            raise BenchmarkError(
+                f"gensar: `identifiers` is {self.identifiers}, a value has a wrong type: {error}."
+            ) from error
+
+    @property
+    def needs(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """The model whose item embeddings are asked for."""
+        if self._settings()[0] == "semantic" or "use" not in self.collaborative:
+            return ()
+        return ((self.collaborative["use"], self.collaborative.get("params", {})),)
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        """Make the identifiers, train on the examples of all tasks, keep the checkpoint with the best nDCG@10 on
+        `valid`, mean over the tasks.
+
+        Raises BenchmarkError when there is nothing to train on, the identifiers cannot be made, or `checkpoint` or
+        `doc2query` cannot be had.
+        """
+        import torch
+
+        from benchmark_generative import training
+
+        torch.set_num_threads(context.threads)
+        self.identifiers_ = self._identify(train, context)
+        context.record("identifiers", dict(self.identifiers_.facts))
+        pseudo = None
+        if self.doc2query:
+            from benchmark_generative.doc2query import pseudo_queries
+
+            pseudo = pseudo_queries(train, self.doc2query, self.pseudo_queries, self.doc2query_epochs, context)
+            context.record("pseudo_queries", len(pseudo[0]))
+        cuda = torch.device(context.device).type == "cuda"
+        with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
+            torch.manual_seed(context.seed)
+            self._build(train, pseudo, context)
+            context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
+            pairs = self._pairs(train, pseudo)
+            shares = {task: self._shares[task] for task in pairs}
+            context.record("examples", {task: len(of.targets) for task, of in pairs.items()})
+            context.record("shares", shares)
+            splits = {t: s for t in TASKS if (s := retrieval.sampled(valid.get(t), self.validation_requests))}
+            epochs = max(1, round(self.steps / self.evaluate_every))
+            every = round(self.steps / epochs)
+            progress = training.train(
+                self.network_,
+                list(pairs.values()),
+                *self._ends,
+                lambda: self._validate(splits),
+                training.Settings(
+                    epochs=epochs,
+                    batch_size=self.batch_size,
+                    learning_rate=self.learning_rate,
+                    weight_decay=self.weight_decay,
+                    patience=self.patience,
+                    warmup=self.warmup,
+                    precision=("bf16" if cuda else "fp32") if self.precision == "auto" else self.precision,
+                    schedule=self.schedule,
+                    pairs_per_epoch=every * self.batch_size,
+                    compile=self.compile,
+                    shares=tuple(shares.values()),
+                ),
+                context,
+            )
+        context.record("best_step", progress.best_epoch * every)
+        context.record("steps", progress.epoch * every)
+        context.record("losses", {task: self._loss(of, context.seed) for task, of in pairs.items()})
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        """The likeliest items that the search finds, at most `beams`, with their log-likelihoods as scores.
+
+        `candidates` are all scored, or searched in each request's own tree: see `candidate_scoring`.
+        """
+        self._fitted("rank")
+        inputs = self.writer_.next_item(requests)
+        exact = requests.candidates is not None and self.candidate_scoring == "exact"
+        ask = partial(self._candidates if exact else self._search, ASKS[requests.task])
+        return retrieval.answer(self.network_, inputs, self._ends, requests, k, ask)
+
+    def predict_queries(
+        self, requests: Requests, n: int, *, free: bool = False
+    ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
+        """What users will search for next: texts (R, n), likeliest first, empty behind the last, and their
+        log-likelihoods (R, n), -inf there; from the histories alone.
+
+        The answers are training queries, found by beam search along the tree of their words; `free` ones are what beam
+        search writes word by word, at most `max_query_tokens` of them, which may be no query that anyone asked. Raises
+        BenchmarkError where training knew no queries.
+        """
+        self._fitted("predict_queries")
+        if self.query_trie_ is None:
+            raise BenchmarkError(
+                "gensar: no next query was learned, so none can be predicted; it takes a data set with searches of "
+                "users, and a share of nsqp in `tasks_trained` above 0."
+            )
+        inputs = self.writer_.next_query(requests)
+        texts = np.full((len(requests), n), "", dtype=object)
+        if free:
+            return texts, self._written(inputs, texts)
+        asked = replace(requests, exclude=Ragged.empty(len(requests)), candidates=None)
+        found = retrieval.answer(self.network_, inputs, self._ends, asked, n, partial(self._search, "nsqp"))
+        there = found.items != PAD
+        texts[there] = self.queries_[found.items[there]]
+        return texts, found.scores
+
+    @property
+    def _ends(self) -> tuple[int, int]:
+        return self.writer_.vocabulary.padding, self.writer_.vocabulary.end
+
+    def _fitted(self, method: str) -> None:
+        if not hasattr(self, "network_"):
+            raise NotFittedError(f"gensar: {method} was called before fit.")
+
+    def _identify(self, train: Train, context: Context) -> JointIdentifiers:
+        from benchmark_generative.identifiers.joint import make_pair
+        from benchmark_generative.vectors import item_vectors, read_vectors
+
+        kind, settings = self._settings()
+        semantic = collaborative = None
+        if kind != "collaborative":
+            semantic = item_vectors(train.catalog, self.encoder, device=context.device)
+        if kind != "semantic" and "file" in self.collaborative:
+            collaborative = read_vectors(Path(self.collaborative["file"]).expanduser(), train.catalog.ids)
+        elif kind != "semantic":
+            collaborative = context.item_embeddings(*self.needs[0])
+        return make_pair(
+            kind, semantic, collaborative, settings, seed=context.seed, device=context.device, threads=context.threads,
+            progress=lambda step, total, **values: context.progress(step, total),
+            folder=context.shared or context.workdir,
+        )  # fmt: skip
+
+    def _build(self, train: Train, pseudo: Pseudo | None, context: Context) -> None:
+        """The network, the writer of its inputs and responses, and the trees of what it may write."""
+        import torch
+
+        from benchmark_generative import t5
+        from benchmark_generative.gensar_tasks import Writer, phrases
+        from benchmark_generative.gensar_vocabulary import Vocabulary, own_words
+        from benchmark_generative.trie import Trie
+
+        fixed = phrases()
+        named = partial(
+            Vocabulary.of, behaviours=self.behaviour_tokens, phrases=fixed if self.instructions == "tokens" else ()
+        )
+        if self.checkpoint:
+            network, words = t5.from_checkpoint(self.checkpoint)
+            config: Any = network.config
+            ends = (config.pad_token_id, config.eos_token_id)
+            first = len(network.get_input_embeddings().weight)
+            vocabulary = named(words, ends, first, self.identifiers_)
+            t5.add_tokens(network, len(vocabulary.names), torch.Generator().manual_seed(context.seed))
+        else:
+            asked = [train.queries, *(() if train.events is None else (train.events.queries,)),
+                     *(() if pseudo is None else (pseudo[0],))]  # fmt: skip
+            words = own_words(np.concatenate(asked), train.catalog.texts, fixed, self.max_words)
+            vocabulary = named(words, (0, 1), words.get_vocab_size(), self.identifiers_)
+            network = t5.from_scratch(
+                vocabulary.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
+                d_kv=self.d_kv,
+            )  # fmt: skip
+        self.network_ = network.to(context.device)
+        newest = min(self.max_history, train.max_history or self.max_history)
+        self.writer_ = Writer(
+            vocabulary, self.behaviour, newest, newest, self.max_query_tokens, self.max_description_tokens
+        )
+        self.tries_ = {task: Trie.build(self.writer_.items(task)).to(context.device) for task in ASKS.values()}
+        self.queries_ = np.empty(0, dtype=object)
+        self.query_trie_ = None
+
+    def _pairs(self, train: Train, pseudo: Pseudo | None) -> dict[str, Pairs]:
+        """The training examples of each task that has any; from now on next queries can be searched, if they are
+        learned."""
+        from benchmark_generative.gensar_tasks import examples
+        from benchmark_generative.trie import Trie
+
+        found = {
+            task: pairs
+            for task, share in self._shares.items()
+            if share > 0 and (pairs := examples(task, train, self.writer_, pseudo)) is not None
+        }
+        if not found:
+            raise BenchmarkError(
+                "gensar: the data set has no training example for any of the tasks of `tasks_trained`; it needs "
+                "histories of at least two items, queries with relevant items, or item texts."
+            )
+        if "nsqp" in found:
+            words = self.writer_.queries(train.queries)
+            known = np.flatnonzero(words.length > 0)
+            rows = self.writer_.responses("nsqp", words.take(known), end=True)
+            # Queries that differ in signs or capitals only are one.
+            first = np.unique(rows.padded(int(rows.lengths.max())), axis=0, return_index=True)[1]
+            self.queries_ = train.queries[known[first]]
+            self.query_trie_ = Trie.build(rows.take(first)).to(self.network_.device)
+        return found
+
+    def _search(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+        from benchmark_generative.beam_search import beam_search
+
+        trie, beams = self.tries_.get(task, self.query_trie_), self.beams
+        assert trie is not None
+        found, scores = beam_search(
+            self.network_, tokens, mask, trie, beams=max(beams, k) if task == "nsqp" else beams,
+            exclude=requests.exclude, candidates=requests.candidates, keys=requests.keys,
+        )  # fmt: skip
+        return found.cpu().numpy(), scores.cpu().numpy()
+
+    def _candidates(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+        return retrieval.best_candidates(self.network_, tokens, mask, self.writer_.items(task), requests, k)
+
+    def _written(self, inputs: Sequences, texts: NDArray[np.object_]) -> NDArray[np.float32]:
+        """Fill `texts` (R, n) with what beam search over all words writes, and give their log-likelihoods."""
+        import torch
+
+        network, vocabulary, (n, width) = self.network_, self.writer_.vocabulary, texts.shape
+        scores = np.full(texts.shape, -np.inf, dtype=np.float32)
+        lead = self.writer_.lead("nsqp")
+        codes = list(range(vocabulary.first, vocabulary.size))
+        start = torch.tensor([network.config.decoder_start_token_id, *lead], device=network.device)
+        inputs = inputs.to(network.device)
+        size = retrieval.REQUESTS_AT_ONCE[network.device.type]
+        network.eval()
+        for rows in torch.split(torch.arange(n, device=network.device), size):
+            tokens, mask = inputs.batch(rows, *self._ends)
+            out = network.generate(
+                input_ids=tokens, attention_mask=mask, decoder_input_ids=start.repeat(len(rows), 1), do_sample=False,
+                num_beams=max(self.beams, width), num_return_sequences=width, length_penalty=0.0,
+                max_new_tokens=self.max_query_tokens + 1, suppress_tokens=codes,
+                output_scores=True, return_dict_in_generate=True,
+            )  # fmt: skip
+            written = out.sequences[:, len(start) :].tolist()
+            said = vocabulary.words.decode_batch([[t for t in row if t not in self._ends] for row in written])
+            at = rows.cpu().numpy()
+            texts[at] = np.array(said, dtype=object).reshape(len(at), width)
+            scores[at] = out.sequences_scores.float().cpu().numpy().reshape(len(at), width)
+        return scores
+
+    def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
+        """The mean nDCG@10 of the tasks, and each task's own where there are two."""
+        name, items = f"nDCG@{VALIDATION_DEPTH}", self.writer_.vocabulary.items
+        found = {
+            task: retrieval.ndcg(self.rank(split.requests, VALIDATION_DEPTH).items, split.relevant, items)
+            for task, split in splits.items()
+        }
+        if not found:
+            return {}
+        each = {f"{name}.{task}": value for task, value in found.items()} if len(found) > 1 else {}
+        return {name: float(np.mean(list(found.values()))), **each}
+
+    def _loss(self, pairs: Pairs, seed: int) -> float:
+        """Mean negative log-likelihood of a token (equation 12), over some training examples of a task."""
+        import torch
+
+        from benchmark_generative.training import IGNORED
+
+        device, total, count = self.network_.device, 0.0, 0
+        rng = np.random.default_rng(seed)
+        chosen = torch.from_numpy(rng.permutation(len(pairs.targets))[:LOSS_EXAMPLES])
+        self.network_.eval()
+        with torch.inference_mode():
+            for rows in torch.split(chosen, 64):
+                tokens, mask = pairs.inputs.batch(rows, *self._ends)
+                labels = pairs.targets[rows].long()
+                of = int((labels != IGNORED).sum())
+                loss = self.network_(
+                    input_ids=tokens.to(device), attention_mask=mask.to(device), labels=labels.to(device)
+                ).loss
+                total, count = total + float(loss) * of, count + of
+        return total / count
