@@ -27,15 +27,20 @@ def files(
 
     Formats:
         tables: `items` (id, text, and any other columns, which become attributes; without this file an item's text is
-            its id), `interactions` (user, item, time, perhaps split), `queries` (id, text, perhaps split) and
-            `relevance` (query, item, perhaps grade), each as .csv, .tsv (no quoting), .csv.gz, .tsv.gz or .parquet. A
-            time is a number (whole seconds count) or an ISO 8601 date. A split column says train, valid or test and
-            then replaces the suite's own split.
+            its id), `interactions` (user, item, time, perhaps split), `queries` (id, text, perhaps split),
+            `relevance` (query, item, perhaps grade) and `searches` (user, query, item, time, perhaps split), each as
+            .csv, .tsv (no quoting), .csv.gz, .tsv.gz or .parquet. A time is a number (whole seconds count) or an ISO
+            8601 date. A split column says train, valid or test and then replaces the suite's own split.
         recbole: one .inter and perhaps one .item with typed headers (`user_id:token`); columns of the type token_seq
-            are the text of an item. x.train.inter, x.valid.inter and x.test.inter come with their own split. `queries`
-            and `relevance` as in tables.
+            are the text of an item. x.train.inter, x.valid.inter and x.test.inter come with their own split. `queries`,
+            `relevance` and `searches` as in tables.
         trec: topics (<top> elements, or lines of id, tab, text), qrels (query, 0, document, grade) and documents (<DOC>
             elements, .jsonl, or lines of id, tab, text; a file or a folder of them), gzipped or not.
+
+    With `searches` it is a joint log, and its search requests are searches of users. A row says what a user searched
+    for (`query` is the text; texts that differ in case alone are one query), when, and which item was clicked: empty
+    for none, a row each for several. `queries` and `relevance` are then optional and only say which other items are
+    relevant to a query.
 
     Args:
         path: the folder.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark import BenchmarkError, Catalog, Log
+from benchmark import PAD, BenchmarkError, Catalog, Log, Searches
 from benchmark_files.tables import Table, Tables
 
 PARTS = {"train": 0, "valid": 1, "validation": 1, "dev": 1, "test": 2}
@@ -18,51 +19,100 @@ def as_log(tables: Tables, ties: Literal["hash", "file"], drop: bool) -> Log:
     """The log of these tables. Raises BenchmarkError; `drop` leaves out what refers to an unknown item or query."""
     _check_halves(tables)
     catalog = _catalog(tables)
-    items = pd.Index(catalog.ids)
-    dropped: dict[str, int] = {}
+    known = _Known(pd.Index(catalog.ids), tables.items.file if tables.items else "any table", drop)
+    user, users, item = np.empty(0, np.int32), np.empty(0, object), np.empty(0, np.int32)
+    time, part = np.empty(0, np.int64), None
+    if tables.interactions:
+        table = known.timed(tables.interactions)
+        item, there = known.items(table)
+        time, part = _seconds(table)[there], _parts(table)
+        codes, names = pd.factorize(_ids(table, "user")[there])
+        user, users, item = codes.astype(np.int32), names.to_numpy(dtype=object), item[there]
+        part = None if part is None else part[there]
+    query_ids, texts, query_part = np.empty(0, object), np.empty(0, object), None
+    query, relevant, grade = np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
+    if tables.queries and tables.relevance:
+        query_ids, texts = _unique_ids(tables.queries), _texts(tables.queries, "text")
+        query_part = _parts(tables.queries)
+        relevant, there = known.items(tables.relevance)
+        query, asked = known.rows(tables.relevance, "query", pd.Index(query_ids), tables.queries.file)
+        there = there & asked
+        query, relevant, grade = query[there], relevant[there], _grades(tables.relevance)[there]
+    log = Log(catalog, users, user, item, time, query_ids, texts, query, relevant, grade, part, query_part, ties)
+    if tables.searches:
+        log = _with_searches(log, known.timed(tables.searches), known)
+    facts = {"source": ", ".join(t.file for t in tables.given), **{k: n for k, n in known.dropped.items() if n}}
+    return replace(log, facts=facts)
 
-    def rows_of(table: Table, column: str, known: pd.Index, home: str) -> tuple[NDArray[Any], NDArray[Any]]:
+
+class _Known:
+    """The items there are, and how many rows are `dropped` because they name another one or no time."""
+
+    def __init__(self, items: pd.Index, home: str, drop: bool) -> None:
+        self._items, self._home, self._drop = items, home, drop
+        self.dropped: dict[str, int] = {}
+
+    def items(self, table: Table) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        return self.rows(table, "item", self._items, self._home)
+
+    def rows(
+        self, table: Table, column: str, known: pd.Index, home: str
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Where each row's id stands among the known ones, and whether it does."""
         ids = _ids(table, column)
         codes, distinct = pd.factorize(ids)
         rows = known.get_indexer(pd.Index(distinct))[codes]
-        if (bad := rows < 0).any() and not drop:
+        if (bad := rows < 0).any() and not self._drop:
             first = ", ".join(repr(i) for i in ids[bad].drop_duplicates()[:5])
             raise BenchmarkError(
                 f"{table.file}: {int(bad.sum())} rows name an unknown {column}, not in {home}; the first: {first}. "
                 "Add them there, or leave such rows out with params: {unknown: drop}."
             )
-        dropped[f"rows_of_unknown_{column}_dropped"] = dropped.get(f"rows_of_unknown_{column}_dropped", 0) + int(
-            bad.sum()
-        )
+        self._count(f"rows_of_unknown_{column}_dropped", bad)
         return rows.astype(np.int32), ~bad
 
-    home = tables.items.file if tables.items else "any table"
-    user, users, item = np.empty(0, np.int32), np.empty(0, object), np.empty(0, np.int32)
-    time, part = np.empty(0, np.int64), None
-    if table := tables.interactions:
-        timed = ~(table.rows["time"].isna() | (table.rows["time"].astype(str) == ""))
-        if drop and not timed.all():
-            dropped["rows_without_time_dropped"] = int((~timed).sum())
-            table = Table(table.file, table.rows[timed])
-        item, known = rows_of(table, "item", items, home)
-        time, part = _seconds(table)[known], _parts(table)
-        codes, names = pd.factorize(_ids(table, "user")[known])
-        user, users, item = codes.astype(np.int32), names.to_numpy(dtype=object), item[known]
-        part = None if part is None else part[known]
-    query_ids, texts, query_part = np.empty(0, object), np.empty(0, object), None
-    query, relevant, grade = np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
-    if tables.queries and tables.relevance:
-        query_ids, texts = _unique_ids(tables.queries), _texts(tables.queries)
-        query_part = _parts(tables.queries)
-        relevant, known = rows_of(tables.relevance, "item", items, home)
-        query, asked = rows_of(tables.relevance, "query", pd.Index(query_ids), tables.queries.file)
-        grade = _grades(tables.relevance)
-        query, relevant, grade = (values[known & asked] for values in (query, relevant, grade))
-    there = [t for t in (tables.items, tables.interactions, tables.queries, tables.relevance) if t]
-    return Log(
-        catalog, users, user, item, time, query_ids, texts, query, relevant, grade, part, query_part, ties,
-        {"source": ", ".join(t.file for t in there), **{k: n for k, n in dropped.items() if n}},
-    )  # fmt: skip
+    def timed(self, table: Table) -> Table:
+        """The rows with a time, or all where none may be dropped."""
+        empty = ~_filled(table, "time")
+        if not self._drop:
+            return table
+        self._count("rows_without_time_dropped", empty)
+        return Table(table.file, table.rows[~empty])
+
+    def _count(self, fact: str, bad: NDArray[np.bool_]) -> None:
+        self.dropped[fact] = self.dropped.get(fact, 0) + int(bad.sum())
+
+
+def _with_searches(log: Log, table: Table, known: _Known) -> Log:
+    """The log with the searches of the table. A query is its text, whatever its case: one list for searches and
+    judgements."""
+    clicked = _filled(table, "item")
+    item, there = np.full(len(table.rows), PAD, dtype=np.int32), np.ones(len(table.rows), dtype=bool)
+    item[clicked], there[clicked] = known.items(Table(table.file, table.rows[clicked]))
+    words, time, part = _texts(table, "query"), _seconds(table), _parts(table)
+    if (empty := np.flatnonzero([not word.strip() for word in words])).size:
+        raise BenchmarkError(
+            f"{table.file}: 'query' is empty in row {empty[0] + 1} (and {empty.size - 1} more); it is the text that "
+            "was searched for."
+        )
+    user, users = pd.factorize(np.concatenate([log.users, _ids(table, "user").to_numpy(dtype=object)[there]]))
+    texts = np.concatenate([log.queries, words[there]])
+    number, keys = pd.factorize(np.array([" ".join(text.casefold().split()) for text in texts], dtype=object))
+    old = len(log.queries)
+    return replace(
+        log,
+        users=users,
+        query_ids=keys,
+        queries=texts[np.unique(number, return_index=True)[1]],
+        query=number[:old][log.query].astype(np.int32),
+        searches=Searches(
+            user[len(log.users) :].astype(np.int32),
+            number[old:].astype(np.int32),
+            item[there],
+            time[there],
+            None if part is None else part[there],
+        ),
+    )
 
 
 def _check_halves(tables: Tables) -> None:
@@ -70,21 +120,30 @@ def _check_halves(tables: Tables) -> None:
         raise BenchmarkError(f"{tables.queries.file} needs a table 'relevance' (query, item) beside it.")
     if tables.relevance and not tables.queries:
         raise BenchmarkError(f"{tables.relevance.file} needs a table 'queries' (id, text) beside it.")
+    if tables.searches and not tables.interactions:
+        raise BenchmarkError(f"{tables.searches.file} needs a table 'interactions' (user, item, time) beside it.")
+    if tables.searches and tables.queries and "split" in tables.queries.rows:
+        raise BenchmarkError(
+            f"{tables.queries.file} has a column 'split', but beside {tables.searches.file} requests are searches of "
+            "users: give that file the split, and remove it here."
+        )
     if not tables.interactions and not tables.queries:
         raise BenchmarkError(
             "there are items only. Add 'interactions' (user, item, time), or 'queries' (id, text) with 'relevance' "
             "(query, item), or all three."
         )
-    for table in (tables.items, tables.interactions, tables.queries, tables.relevance):
-        if table and table.rows.empty:
+    for table in tables.given:
+        if table.rows.empty:
             raise BenchmarkError(f"{table.file} has no rows.")
 
 
 def _catalog(tables: Tables) -> Catalog:
     if tables.items:
         rest = tables.items.rows.drop(columns=["id", "text"]).reset_index(drop=True)
-        return Catalog(_unique_ids(tables.items), _texts(tables.items), rest)
+        return Catalog(_unique_ids(tables.items), _texts(tables.items, "text"), rest)
     used = [_ids(t, "item") for t in (tables.interactions, tables.relevance) if t]
+    if table := tables.searches:
+        used.append(_ids(Table(table.file, table.rows[_filled(table, "item")]), "item"))
     ids = pd.concat(used).drop_duplicates().to_numpy(dtype=object)
     return Catalog(ids, ids, pd.DataFrame(index=range(len(ids))))
 
@@ -97,6 +156,11 @@ def _ids(table: Table, column: str) -> pd.Series[str]:
     return text
 
 
+def _filled(table: Table, column: str) -> NDArray[np.bool_]:
+    values = table.rows[column]
+    return np.asarray(values.notna() & (values.astype(str) != ""), dtype=bool)
+
+
 def _unique_ids(table: Table) -> NDArray[np.object_]:
     ids = _ids(table, "id")
     if (twice := ids[ids.duplicated()].drop_duplicates()).size:
@@ -107,8 +171,8 @@ def _unique_ids(table: Table) -> NDArray[np.object_]:
     return ids.to_numpy(dtype=object)
 
 
-def _texts(table: Table) -> NDArray[np.object_]:
-    text = table.rows["text"]
+def _texts(table: Table, column: str) -> NDArray[np.object_]:
+    text = table.rows[column]
     return text.astype(str).mask(text.isna(), "").to_numpy(dtype=object)
 
 

@@ -14,15 +14,18 @@ PARTS = ("train", "valid", "test")
 
 
 def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool) -> Tables:
-    """`.inter` and `.item` of a folder, and `queries` and `relevance` beside them where they are."""
-    check_keys("names", names, ["inter", "item", "queries", "relevance"])
-    check_keys("columns", columns, ["user", "item", "time", "text", "queries.id", "queries.text", "query", "grade"])
-    queries, relevance = (find(folder, role, names) for role in ("queries", "relevance"))
+    """`.inter` and `.item` of a folder, and `queries`, `relevance` and `searches` beside them where they are."""
+    check_keys("names", names, ["inter", "item", "queries", "relevance", "searches"])
+    own = [f"searches.{column}" for column in NEEDED["searches"]]
+    known = ["user", "item", "time", "text", "queries.id", "queries.text", "query", "grade", *own]
+    check_keys("columns", columns, known)
+    queries, relevance, searches = (find(folder, role, names) for role in ("queries", "relevance", "searches"))
     return Tables(
         items=_items(folder, names, columns),
-        interactions=_interactions(folder, names, columns, untimed),
+        interactions=_interactions(folder, names, columns, untimed and not searches),
         queries=load(queries, "queries", {k: v for k, v in columns.items() if "." in k}, untimed) if queries else None,
         relevance=load(relevance, "relevance", columns, untimed) if relevance else None,
+        searches=load(searches, "searches", columns, untimed=False) if searches else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables in CSV, TSV or Parquet, and the four tables that every format is turned into."""
+"""Tables in CSV, TSV or Parquet, and the five tables that every format is turned into."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ NEEDED = {
     "interactions": ("user", "item", "time"),
     "queries": ("id", "text"),
     "relevance": ("query", "item"),
+    "searches": ("user", "query", "item", "time"),
 }
-OPTIONAL = {"interactions": ("split",), "queries": ("split",), "relevance": ("grade",)}
+OPTIONAL = {"interactions": ("split",), "queries": ("split",), "relevance": ("grade",), "searches": ("split",)}
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,18 @@ class Tables:
     interactions: Table | None = None
     queries: Table | None = None
     relevance: Table | None = None
+    searches: Table | None = None
+
+    @property
+    def given(self) -> list[Table]:
+        """Those that are there."""
+        every = (self.items, self.interactions, self.queries, self.relevance, self.searches)
+        return [table for table in every if table]
 
 
 def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool) -> Tables:
-    """The tables of a folder. `untimed` allows interactions without a time: row numbers take its place."""
+    """The tables of a folder. `untimed` allows interactions without a time, whose place row numbers take; beside
+    searches they need one."""
     check_keys("names", names, list(NEEDED))
     known = [c for table in NEEDED for c in (*NEEDED[table], *OPTIONAL.get(table, ()))]
     qualified = [f"{table}.{c}" for table in NEEDED for c in (*NEEDED[table], *OPTIONAL.get(table, ()))]
@@ -49,9 +58,10 @@ def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], unt
     if not any(found.values()):
         there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
         raise BenchmarkError(
-            f"{folder} has none of the files items, interactions, queries, relevance ({', '.join(ENDINGS)}); "
+            f"{folder} has none of the files {', '.join(NEEDED)} ({', '.join(ENDINGS)}); "
             f"there is {there}. Say what they are called with params: {{names: {{interactions: …}}}}."
         )
+    untimed = untimed and not found["searches"]
     return Tables(**{role: load(file, role, columns, untimed) for role, file in found.items() if file})
 
 
@@ -131,7 +141,11 @@ def missing(file: str, column: str, theirs: str, there: list[str]) -> BenchmarkE
     lowered = {name.lower(): name for name in there}
     close = difflib.get_close_matches(theirs.lower(), lowered, n=1, cutoff=0.4)
     hint = f" Did you mean '{lowered[close[0]]}'?" if close else ""
-    order = " Without times, give ties: file, and the order of the rows counts." if column == "time" else ""
+    order = (
+        " Without times, and without searches, give ties: file, and the order of the rows counts."
+        if column == "time"
+        else ""
+    )
     return BenchmarkError(
         f"{file} has no column '{theirs}'.{hint} It has: {', '.join(map(str, there))}. "
         f"Say what it is called with params: {{columns: {{{column}: …}}}}.{order}"

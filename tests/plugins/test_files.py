@@ -161,7 +161,7 @@ def test_a_split_column_becomes_the_split(tmp_path: Path) -> None:
         ({"relevance.csv": None}, "queries.csv needs a table 'relevance'"),
         ({"queries.csv": None}, "relevance.csv needs a table 'queries'"),
         ({"interactions.csv": None, "queries.csv": None, "relevance.csv": None}, "there are items only"),
-        (dict.fromkeys(ALL), "has none of the files items, interactions, queries, relevance .* there is nothing"),
+        (dict.fromkeys(ALL), "none of the files items, interactions, queries, relevance, searches .* there is nothing"),
         ({"items.tsv": "id\ttext\n"}, "several files for items: items.csv, items.tsv"),
     ],
 )  # fmt: skip
@@ -205,6 +205,104 @@ INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\t1\t3\t
 ITEM = (
     'item_id:token\ttitle:token_seq\tyear:token\tclass:token_seq\n1\tToy "Story\t1995\tComedy Drama\n2\tTron\t1982\t\n'
 )
+SEARCHES = "user,query,item,time\nx,Red fruit,a,19\nx,  red FRUIT ,b,19\ny,spies,,6\nz,FRUIT,,50\n"
+
+
+def searched(log: Log) -> list[tuple[str, str, str, int]]:
+    """User, query, item ("" for none) and time of every row."""
+    assert log.searches is not None
+    s = log.searches
+    items = [str(log.catalog.ids[item]) if item >= 0 else "" for item in s.item]
+    names = zip(log.users[s.user], log.queries[s.query], items, s.time, strict=True)
+    return [(str(user), str(query), item, int(time)) for user, query, item, time in names]
+
+
+def test_searches_make_a_joint_log(tmp_path: Path) -> None:
+    log = files(write(tmp_path, {**ALL, "searches.csv": SEARCHES}))
+    assert searched(log) == [
+        ("x", "Red fruit", "a", 19),
+        ("x", "Red fruit", "b", 19),  # the same query, as it was first written
+        ("y", "spies", "", 6),
+        ("z", "fruit", "", 50),  # as in the table of queries; z has no interaction
+    ]
+    assert log.users.tolist() == ["x", "y", "z"]
+    assert log.query_ids.tolist() == ["fruit", "agent", "things", "red fruit", "spies"]
+    assert judged(log) == [("fruit", "a", 2.0), ("agent", "007", 1.0), ("things", "a", 0.5), ("things", "b", 0.0)]
+    assert rows(log) == rows(files(write(tmp_path, {**ALL})))
+    assert "searches.csv" in log.facts["source"]
+
+
+def test_searches_and_interactions_are_enough(tmp_path: Path) -> None:
+    """No items, queries or relevance; a column of another name; dates; a Parquet file with empty items."""
+    clicks = "".join(f"u{u},i{u + t},2024-05-0{t + 1}\n" for u in range(6) for t in range(5))
+    found = "".join(f"u{u},words {t % 2},i{u + t},2024-05-0{t + 1}T10:00\n" for u in range(6) for t in range(4))
+    found += "u0,nothing,,2024-05-09\nu1,words 0,new,2024-04-09\n"
+    path = write(
+        tmp_path, {"interactions.csv": "user,item,time\n" + clicks, "searches.csv": "who,query,item,time\n" + found}
+    )
+    data = check_dataset(files, {"path": path, "columns": {"searches.user": "who"}})
+    assert data.tasks == ("recommendation", "search")
+    assert "new" in data.train.catalog.ids
+    assert data.train.events is not None
+    assert (data.facts["interactions"], data.facts["searches"], data.facts["search_clicks"]) == (30, 26, 25)
+    other = tmp_path / "other"
+    other.mkdir()
+    table = pd.read_csv(tmp_path / "searches.csv")
+    table["time"] = pd.to_datetime(table["time"], format="ISO8601")
+    table.rename(columns={"who": "user"}).to_parquet(other / "searches.parquet")
+    again = files(write(other, {"interactions.csv": "user,item,time\n" + clicks}))
+    assert searched(again) == searched(files(path, columns={"searches.user": "who"}))
+
+
+def test_the_split_of_searches(tmp_path: Path) -> None:
+    given = "user,query,item,time,split\nx,q,a,1,train\nx,r,b,2,valid\ny,q,a,3,test\n"
+    log = files(write(tmp_path, {"interactions.csv": INTERACTIONS, "searches.csv": given}))
+    assert log.searches is not None
+    assert log.searches.part is not None
+    assert log.searches.part.tolist() == [0, 1, 2]
+    assert log.interaction_part is None
+
+
+def test_searches_of_unknown_items_can_be_dropped(tmp_path: Path) -> None:
+    contents = {**ALL, "searches.csv": SEARCHES + "x,fruit,z,1\nx,fruit,a,\n"}
+    log = files(write(tmp_path, contents), unknown="drop")
+    assert len(searched(log)) == 4
+    assert (log.facts["rows_of_unknown_item_dropped"], log.facts["rows_without_time_dropped"]) == (1, 1)
+
+
+def test_searches_beside_the_files_of_recbole(tmp_path: Path) -> None:
+    contents = {"x.inter": INTER, "x.item": ITEM, "searches.csv": "user,query,item,time\nu1,tron,2,5\n"}
+    assert searched(files(write(tmp_path, contents), format="recbole")) == [("u1", "tron", "2", 5)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"searches.csv": "user,text,item,time\nx,red,a,1\n"}, "searches.csv has no column 'query'.* It has: user, te"),
+        ({"searches.csv": "user,query,time\nx,red,1\n"}, "searches.csv has no column 'item'"),
+        ({"searches.csv": "user,query,item\nx,red,a\n"}, "no column 'time'.* without searches, give ties: file"),
+        ({"searches.csv": "user,query,item,time\nx,red,a,1\nx,red,a,soon\n"}, "searches.csv: the time 'soon' in row 2"),
+        ({"searches.csv": "user,query,item,time\nx,red,z,1\n"}, "searches.csv: 1 rows name an unknown item.*: 'z'"),
+        ({"searches.csv": "user,query,item,time\nx,red,a,1\nx, ,a,1\n"}, "'query' is empty in row 2"),
+        ({"searches.csv": "user,query,item,time\n,red,a,1\n"}, "'user' is empty in row 1"),
+        ({"searches.csv": "user,query,item,time\n"}, "searches.csv has no rows"),
+        ({"interactions.csv": None}, "searches.csv needs a table 'interactions'"),
+        ({"queries.csv": QUERIES.replace("\n", ",train\n").replace("text,train", "text,split")},
+         "queries.csv has a column 'split', but beside searches.csv"),
+    ],
+)  # fmt: skip
+def test_errors_of_searches(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
+    given = {**ALL, "searches.csv": SEARCHES, **changes}
+    with pytest.raises(BenchmarkError, match=message):
+        files(write(tmp_path, {name: content for name, content in given.items() if content is not None}))
+
+
+def test_interactions_beside_searches_need_times(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, {"interactions.csv": "user,item\nx,a\n", "searches.csv": "user,query,item,time\nx,red,a,1\n"}
+    )
+    with pytest.raises(BenchmarkError, match=r"interactions\.csv has no column 'time'"):
+        files(path, ties="file")
 
 
 def test_recbole(tmp_path: Path) -> None:
