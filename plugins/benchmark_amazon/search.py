@@ -1,4 +1,4 @@
-"""Search made from purchases: a query of the item's category path for each (Ai 2017, section 4.1; Shi 2025, A.1)."""
+"""Search made from purchases: a query of the item's category path for each (Ai 2017; Shi 2025, A.1)."""
 
 from __future__ import annotations
 
