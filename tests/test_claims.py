@@ -136,12 +136,14 @@ def test_every_claim_of_a_shipped_suite_agrees_with_the_published_values(name: s
     published = load_published(path.parent / shipped.published)
     measured = {table.dataset for table in published.tables}
     rows = {model.name: model.published_as or model.name for model in shipped.models}
+    places = {data.name: data.published_as or data.name for data in shipped.datasets}
     for claim in shipped.claims:
         a, sign, b = parse_expectation(claim.expect)
         where = claim.where
-        if where.dataset not in measured or not claim.source.startswith("Table"):
+        place = places[where.dataset]
+        if place not in measured or not claim.source.startswith("Table"):
             continue
-        printed = [published.find(where.dataset, where.task, where.slice, where.metric, rows[m]) for m in (a, b)]
+        printed = [published.find(place, where.task, where.slice, where.metric, rows[m]) for m in (a, b)]
         values = [value.value for value in printed if value is not None]
         assert len(values) == 2, claim.id
         assert (values[0] - values[1]) * sign > 0, claim.id

@@ -57,6 +57,8 @@ class GenSar:
     collaborative: dict[str, Any] = field(default_factory=lambda: {"use": "sasrec"})
     """Where collaborative vectors come from: `use` and `params`, a model of the harness that offers item embeddings
     (the paper: unisar), or `file`, ready vectors."""
+    compare_identifiers: bool = False
+    """Make identifiers of either kind of vectors alone too, and keep what they are like among the facts (4.4.2)."""
     tasks_trained: dict[str, float] = field(default_factory=dict)
     """What share of a task's examples a pass over the data trains, each task's own; 0 leaves it out, 0.1 is another
     tenth in every pass, 2 is each twice. Tasks: nrip, nsqp, nsip (next recommended item, query, searched item),
@@ -184,7 +186,8 @@ class GenSar:
     @property
     def needs(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         """The model whose item embeddings are asked for."""
-        if self._settings()[0] == "semantic" or "use" not in self.collaborative:
+        alone = self._settings()[0] == "semantic" and not self.compare_identifiers
+        if alone or "use" not in self.collaborative:
             return ()
         return ((self.collaborative["use"], self.collaborative.get("params", {})),)
 
@@ -200,8 +203,8 @@ class GenSar:
         from benchmark_generative import training
 
         torch.set_num_threads(context.threads)
-        self.identifiers_ = self._identify(train, context)
-        context.record("identifiers", dict(self.identifiers_.facts))
+        self.identifiers_, alone = self._identify(train, context)
+        context.record("identifiers", {**self.identifiers_.facts, **({"alone": alone} if alone else {})})
         pseudo = None
         if self.doc2query:
             from benchmark_generative.doc2query import pseudo_queries
@@ -289,23 +292,32 @@ class GenSar:
         if not hasattr(self, "network_"):
             raise NotFittedError(f"gensar: {method} was called before fit.")
 
-    def _identify(self, train: Train, context: Context) -> JointIdentifiers:
+    def _identify(self, train: Train, context: Context) -> tuple[JointIdentifiers, dict[str, Any]]:
+        """The identifiers, and facts about those of either kind of vectors alone where these are wanted."""
         from benchmark_generative.identifiers.joint import make_pair
         from benchmark_generative.vectors import item_vectors, read_vectors
 
         kind, settings = self._settings()
         semantic = collaborative = None
-        if kind != "collaborative":
+        if kind != "collaborative" or self.compare_identifiers:
             semantic = item_vectors(train.catalog, self.encoder, device=context.device)
-        if kind != "semantic" and "file" in self.collaborative:
+        if "file" in self.collaborative and (kind != "semantic" or self.compare_identifiers):
             collaborative = read_vectors(Path(self.collaborative["file"]).expanduser(), train.catalog.ids)
-        elif kind != "semantic":
+        elif self.needs:
             collaborative = context.item_embeddings(*self.needs[0])
-        return make_pair(
-            kind, semantic, collaborative, settings, seed=context.seed, device=context.device, threads=context.threads,
-            progress=lambda step, total, **values: context.progress(step, total),
-            folder=context.shared or context.workdir,
-        )  # fmt: skip
+
+        def made(kind: Literal["joint", "semantic", "collaborative"]) -> JointIdentifiers:
+            return make_pair(
+                kind, semantic, collaborative, settings, seed=context.seed, device=context.device,
+                threads=context.threads, progress=lambda step, total, **values: context.progress(step, total),
+                folder=context.shared or context.workdir,
+            )  # fmt: skip
+
+        alone: dict[str, Any] = {}
+        if self.compare_identifiers:
+            alone = {"semantic": made("semantic").facts["semantic"]}
+            alone["collaborative"] = made("collaborative").facts["collaborative"]
+        return made(kind), alone
 
     def _build(self, train: Train, pseudo: Pseudo | None, context: Context) -> None:
         """The network, the writer of its inputs and responses, and the trees of what it may write."""
