@@ -8,7 +8,6 @@ L levels of a code, B requests, M beams, K depth of a ranking.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -275,15 +274,15 @@ class Tiger:
                 "`identifiers: {method: random}`."
             )
         # Kept for an interrupted fit: made again, they would cost their time, and on another machine differ.
-        digest = hashlib.sha256(f"{settings} {context.seed} {vectors.shape}".encode() + vectors.tobytes())
-        digest.update(b"" if trained_on is None else trained_on.tobytes())
-        kept = context.workdir / f"identifiers-{digest.hexdigest()[:16]}.npz"
-        if not kept.is_file():
-            identifiers.make(
+        return identifiers.cached(
+            context.workdir,
+            (settings, context.seed, trained_on, vectors),
+            lambda: identifiers.make(
                 vectors, settings, seed=context.seed, device=context.device, threads=context.threads,
                 trained_on=trained_on, progress=lambda step, total, **values: context.progress(step, total),
-            ).save(kept)  # fmt: skip
-        return identifiers.Identifiers.load(kept)
+            ),
+            identifiers.Identifiers.load,
+        )  # fmt: skip
 
     def _network(self) -> T5ForConditionalGeneration:
         from benchmark_generative import t5

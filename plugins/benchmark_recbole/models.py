@@ -113,6 +113,13 @@ class Recommender(ABC):
         np.maximum.at(reciprocal, rows, (found / np.arange(1, training.DEPTH + 1)).max(axis=1))
         return float(recall.mean()), float(reciprocal.mean())
 
+    def rows_of(self, table: Callable[[Any], Tensor]) -> NDArray[np.float32]:
+        """(N, H) a row for every item of a table of the fitted module, which has padding first."""
+        if not hasattr(self, "module_"):
+            raise NotFittedError(f"{type(self).__name__} must be fitted before it has item embeddings.")
+        rows = table(self.module_)[1 : self.n_items_ + 1]  # behind the items may be a mask
+        return rows.detach().float().cpu().numpy().copy()
+
     def tensor(self, array: NDArray[Any]) -> Tensor:
         import torch
 
@@ -182,6 +189,10 @@ class NextItem(Recommender):
         """(N + 1, H) what a hidden state is compared with, padding first."""
         weight: Tensor = module.item_embedding.weight
         return weight
+
+    def item_embeddings(self) -> NDArray[np.float32]:
+        """(N, H) rows of the catalogue, also of items that were never trained on. Raises NotFittedError."""
+        return self.rows_of(self.items)
 
     def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
         module: Any = self.module_
@@ -317,6 +328,10 @@ class Bert4Rec(Recommender):
         for inputs, masked, targets in made:
             loss = modules.cloze_loss(module, self.tensor(inputs), self.tensor(masked), self.tensor(targets))
             yield loss, int((masked > 0).sum())
+
+    def item_embeddings(self) -> NDArray[np.float32]:
+        """(N, H) rows of the catalogue, also of items that were never trained on. Raises NotFittedError."""
+        return self.rows_of(lambda module: module.item_embedding.weight)
 
     def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
         module: Any = self.module_

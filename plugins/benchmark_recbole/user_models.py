@@ -53,6 +53,10 @@ class Personal(Recommender):
         hidden = modules.states_with_mean_user(module, *self.inputs(rows, users))
         return (hidden @ self.items(module).T)[:, 1:]
 
+    def item_embeddings(self) -> NDArray[np.float32]:
+        """(N, H) rows of the catalogue, also of items that were never trained on. Raises NotFittedError."""
+        return self.rows_of(self.items)
+
     @abstractmethod
     def inputs(self, rows: Longs, users: NDArray[Any]) -> tuple[Tensor, Tensor]:
         """What the module's forward pass takes: items (B, W) and user numbers (B,), in its own order."""

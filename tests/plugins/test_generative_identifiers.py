@@ -11,10 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from benchmark_generative.identifiers import PAPER, Identifiers, Method, Settings, make  # noqa: E402
+from benchmark_generative.identifiers.autoencoder import restart, start_codebooks  # noqa: E402
 from benchmark_generative.identifiers.collisions import number_extra, sinkhorn  # noqa: E402
 from benchmark_generative.identifiers.kmeans import kmeans, nearest, principal  # noqa: E402
 from benchmark_generative.identifiers.making import random_codes  # noqa: E402
-from benchmark_generative.identifiers.rqvae import AutoEncoder, restart, start_codebooks  # noqa: E402
+from benchmark_generative.identifiers.rqvae import AutoEncoder  # noqa: E402
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
 

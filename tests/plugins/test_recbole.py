@@ -631,6 +631,26 @@ def test_one_request_is_ranked_as_in_a_batch(name: str, params: dict[str, Any], 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "bert4rec", "fdsa", "s3rec", "caser", "hgn"])
+def test_every_item_has_an_embedding_in_the_order_of_the_catalogue(name: str, tmp_path: Path) -> None:
+    """Rings of 40 items, and two more that nobody has seen."""
+    train, _ = rings()
+    train = make_train([list(row) for row in train.histories.padded(9)], 42, max_history=9)
+    model = small(name, epochs=1)
+    with pytest.raises(NotFittedError, match="must be fitted before it has item embeddings"):
+        model.item_embeddings()
+    model.fit(train, {}, context(tmp_path))
+    found = model.item_embeddings()
+    assert (found.shape, found.dtype) == ((42, 64), np.float32)
+    assert np.isfinite(found).all()
+    assert len(np.unique(found, axis=0)) == 42
+    table = model.module_.item_embedding_for_prediction if name == "hgn" else model.module_.item_embedding
+    np.testing.assert_array_equal(found[7], table.weight[8].detach().numpy())  # item 0 is padding
+    found[:] = 0  # a copy: the model is as it was
+    assert model.item_embeddings().any()
+    assert not hasattr(small("diffrec"), "item_embeddings")
+
+
 def test_validation_chooses_the_epoch_and_stops(tmp_path: Path) -> None:
     train, split = rings(n_items=12)
     # Nothing moves at this rate, so no epoch is better than the first. Twelve items fit in thirty places: recall is 1.

@@ -1,9 +1,25 @@
-"""Identifiers of items: from vectors (N, d) to codes (N, L), unique, with what they are like, saved and read."""
+"""Identifiers of items: from vectors (N, d) to codes (N, L), unique, with what they are like, saved and read; one per
+item, or two that share codes."""
 
 from __future__ import annotations
 
 from benchmark_generative.identifiers.codes import Identifiers
+from benchmark_generative.identifiers.joint import JointIdentifiers, Kind, make_joint, make_pair
+from benchmark_generative.identifiers.keeping import cached
 from benchmark_generative.identifiers.making import make
-from benchmark_generative.identifiers.settings import PAPER, Method, Settings
+from benchmark_generative.identifiers.settings import JOINT_PAPER, PAPER, JointSettings, Method, Settings
 
-__all__ = ["PAPER", "Identifiers", "Method", "Settings", "make"]
+__all__ = [
+    "JOINT_PAPER",
+    "PAPER",
+    "Identifiers",
+    "JointIdentifiers",
+    "JointSettings",
+    "Kind",
+    "Method",
+    "Settings",
+    "cached",
+    "make",
+    "make_joint",
+    "make_pair",
+]

@@ -10,11 +10,11 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from benchmark import BenchmarkError, ContractError
 from benchmark_generative.identifiers.collisions import group_numbers, number_extra
 
 Codes = NDArray[np.int32]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,40 +105,32 @@ class Identifiers:
 
     def save(self, path: str | Path) -> None:
         """Write an .npz, beside and then in place, so that it is whole or not there."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        facts = json.dumps(dict(self.facts), sort_keys=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    codes=self.codes,
-                    sizes=np.array(self.sizes),
-                    learned=np.array(self.learned),
-                    facts=np.array(facts),
-                    seal=np.array(_seal(self.digest, facts)),
-                )
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_arrays(path, self.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> Identifiers:
         """Raises BenchmarkError where the file is missing, incomplete, or was changed after it was saved."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                facts = str(file["facts"])
-                found = cls(
-                    file["codes"], tuple(int(s) for s in file["sizes"]), int(file["learned"]), json.loads(facts)
-                )
-                seal = str(file["seal"])
-        except FileNotFoundError:
-            raise BenchmarkError(f"there are no identifiers at {path}.") from None
-        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, ContractError) as error:
-            raise BenchmarkError(f"{path} is not whole ({error}). Delete it and make the identifiers again.") from error
-        if seal != _seal(found.digest, facts):
-            raise BenchmarkError(f"{path} was changed after it was saved. Delete it and make the identifiers again.")
+        return read_arrays(path, cls.of_arrays)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What a file of them holds."""
+        facts = json.dumps(dict(self.facts), sort_keys=True)
+        return {
+            "codes": self.codes,
+            "sizes": np.array(self.sizes),
+            "learned": np.array(self.learned),
+            "facts": np.array(facts),
+            "seal": np.array(seal(self.digest, facts)),
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Identifiers:
+        """Raises ChangedError where they are not what was saved."""
+        facts = str(arrays["facts"])
+        sizes = tuple(int(s) for s in arrays["sizes"])
+        found = cls(arrays["codes"], sizes, int(arrays["learned"]), json.loads(facts))
+        if str(arrays["seal"]) != seal(found.digest, facts):
+            raise ChangedError
         return found
 
     @classmethod
@@ -193,8 +186,41 @@ def _perplexity(counts: NDArray[np.int64]) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def _seal(digest: str, facts: str) -> str:
+class ChangedError(Exception):
+    """A file holds other codes or facts than were saved."""
+
+
+def seal(digest: str, facts: str) -> str:
+    """What tells that a file's codes and facts are those that were saved."""
     return hashlib.sha256(f"{digest}\n{facts}".encode()).hexdigest()
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz, beside and then in place, so that it is whole or not there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_arrays(path: str | Path, of_arrays: Callable[[Mapping[str, NDArray[Any]]], Kept]) -> Kept:
+    """What `of_arrays` makes of an .npz. Raises BenchmarkError where it is missing, incomplete, or was changed."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return of_arrays(file)
+    except FileNotFoundError:
+        raise BenchmarkError(f"there are no identifiers at {path}.") from None
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, ContractError) as error:
+        raise BenchmarkError(f"{path} is not whole ({error}). Delete it and make the identifiers again.") from error
+    except ChangedError:
+        raise BenchmarkError(
+            f"{path} was changed after it was saved. Delete it and make the identifiers again."
+        ) from None
 
 
 def _read_table(path: Path) -> tuple[dict[str, int], Codes]:

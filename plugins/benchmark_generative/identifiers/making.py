@@ -5,7 +5,8 @@ Axis letters: N items, D the width of a vector, L levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def make(
     otherwise; never with `random`, whose rows are drawn again until all differ. Raises BenchmarkError on vectors that
     are no finite numbers.
     """
-    vectors, seen = _checked(vectors, trained_on)
+    vectors, seen = checked(vectors, trained_on)
     facts: dict[str, Any] = {"method": settings.method, "levels": settings.levels, "seed": seed}
     if trained_on is not None:
         facts["items_trained_on"] = int(seen.sum())
@@ -51,26 +52,46 @@ def make(
         codes = random_codes(len(vectors), settings.sizes, seed, seen)
         facts |= {"reconstruction_error": None, "prefix_error": _prefix_errors(vectors, codes)}
         return Identifiers.unique(codes, settings.sizes, facts=facts, always=False)
+    with limited(threads):
+        found = _quantise(vectors, seen, settings, seed, device, progress)
+        return told_apart(found, vectors, settings.sizes, settings.collisions, facts, seen)
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """torch with so many threads."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = _quantise(vectors, seen, settings, seed, device, progress)
-        facts |= {
-            "reconstruction_error": None if found.error is None else round(found.error, 6),
-            "prefix_error": _prefix_errors(vectors, found.codes),
-        }
-        if found.epochs:
-            facts["epochs"] = found.epochs
-        if settings.collisions == "extra":
-            return Identifiers.unique(found.codes, settings.sizes, facts=facts, first=seen)
-        return _moved(found, settings, facts, seen)
+        yield
     finally:
         torch.set_num_threads(before)
 
 
-def _checked(
+def told_apart(
+    found: Quantised,
+    vectors: NDArray[np.float32],
+    sizes: tuple[int, ...],
+    collisions: str,
+    facts: Mapping[str, Any],
+    seen: NDArray[np.bool_],
+) -> Identifiers:
+    """Identifiers of codes that may collide; `facts` get those about the vectors (N, D) that the codes stand for."""
+    said: dict[str, Any] = {
+        **facts,
+        "reconstruction_error": None if found.error is None else round(found.error, 6),
+        "prefix_error": _prefix_errors(vectors, found.codes),
+    }
+    if found.epochs:
+        said["epochs"] = found.epochs
+    if collisions == "extra":
+        return Identifiers.unique(found.codes, sizes, facts=said, first=seen)
+    return _moved(found, sizes, said, seen)
+
+
+def checked(
     vectors: NDArray[Any], trained_on: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -169,21 +190,22 @@ def random_codes(
     return out
 
 
-def _moved(found: Quantised, settings: Settings, facts: dict[str, Any], seen: NDArray[np.bool_]) -> Identifiers:
+def _moved(found: Quantised, sizes: tuple[int, ...], facts: dict[str, Any], seen: NDArray[np.bool_]) -> Identifiers:
     """Seen items in collision get another last code; what still collides, and unseen items, the extra token."""
     import torch
 
     if found.residuals is None or found.codebook is None:
-        raise BenchmarkError(f"{settings.method} has no codebook to choose other codes from; use collisions='extra'.")
+        raise BenchmarkError("there is no codebook to choose other codes from; use collisions='extra'.")
     codes = found.codes.copy()
     rows = torch.from_numpy(np.flatnonzero(seen)).to(found.residuals.device)
     codes[seen] = sinkhorn(codes[seen], found.residuals[rows], found.codebook)
-    made = Identifiers.unique(codes, settings.sizes, first=seen, always=False)
-    before = Identifiers.unique(found.codes, settings.sizes, facts=facts, first=seen).facts
+    made = Identifiers.unique(codes, sizes, first=seen, always=False)
+    before = Identifiers.unique(found.codes, sizes, facts=facts, first=seen).facts
     said = {
         **before,
         "items_moved": int((codes != found.codes).any(axis=1).sum()),
         "in_collision_after_moving": made.facts["in_collision_before"],
+        "collision_rate_after_moving": made.facts["collision_rate_before"],
         "extra_size": made.facts["extra_size"],
     }
     return Identifiers(made.codes, made.sizes, made.learned, said)

@@ -10,12 +10,59 @@ from benchmark import BenchmarkError
 Method = Literal["rqvae", "rkmeans", "hkmeans", "vqvae", "lsh", "random"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How an auto-encoder is built and trained; the defaults reach few collisions in a minute on one core."""
+
+    hidden: tuple[int, ...] = (512, 256, 128)
+    """Widths between the vectors and the latent; the decoder has them in the other order."""
+    latent: int = 32
+    optimizer: Literal["adamw", "adagrad"] = "adamw"
+    """Neither has weight decay, so that adamw is Adam."""
+    learning_rate: float = 1e-3
+    codebook_rate: float = 0.03
+    """Learning rate of the codebooks. With the encoder's they lag behind its latents, and items collide."""
+    batch_size: int = 1024
+    epochs: int = 300
+    """At most so many; training ends earlier by the next two."""
+    enough: float | None = 0.03
+    """End when at most this share of the items shares its codes with another, four fifths of every codebook are in use,
+    and reconstructions hardly improve. None: train all epochs."""
+    patience: int = 50
+    """End when neither the share of items in collision nor the reconstructions have improved for so many epochs."""
+    start: Literal["all", "batch"] = "all"
+    """What the codebooks start from: k-means over all items, or over the first batch as in Rajput 2023."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of training; auto is bf16 where the device multiplies it natively. Codes are always assigned in fp32."""
+
+    def __post_init__(self) -> None:
+        self._whole("latent", "batch_size", "epochs", "patience")
+        self._require(all(w >= 1 for w in self.hidden), "hidden", "widths are at least 1")
+        self._require(self.latent >= 1, "latent", "it is at least 1")
+        self._require(self.optimizer in ("adamw", "adagrad"), "optimizer", "known are adamw, adagrad")
+        self._require(self.learning_rate > 0, "learning_rate", "it is above 0")
+        self._require(self.codebook_rate > 0, "codebook_rate", "it is above 0")
+        self._require(self.batch_size >= 1, "batch_size", "it is at least 1")
+        self._require(self.epochs >= 1, "epochs", "it is at least 1")
+        self._require(self.enough is None or 0 <= self.enough <= 1, "enough", "it is a share from 0 to 1, or None")
+        self._require(self.patience >= 1, "patience", "it is at least 1")
+        self._require(self.start in ("all", "batch"), "start", "known are all, batch")
+        self._require(self.precision in ("auto", "fp32", "bf16"), "precision", "known are auto, fp32, bf16")
+
+    def _require(self, holds: bool, name: str, wanted: str) -> None:
+        if not holds:
+            raise BenchmarkError(f"identifiers were asked for with {name}={getattr(self, name)!r}; {wanted}.")
+
+    def _whole(self, *names: str) -> None:
+        for name in names:
+            self._require(type(getattr(self, name)) is int, name, "it is a whole number")
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(Training):
     """`levels` codes of `size` values each, one size per level where a tuple is given (4, 16, 256 in Figure 4).
 
-    Fields from `hidden` on are those of `rqvae` and `vqvae`; their defaults reach few collisions in a minute on one
-    core, and `PAPER` has the paper's values (Rajput 2023, 4.1.3).
+    What `Training` has, and `beta`, is about `rqvae` and `vqvae`; `PAPER` has the paper's values (Rajput 2023, 4.1.3).
     """
 
     method: Method = "rqvae"
@@ -30,35 +77,13 @@ class Settings:
     """rkmeans: scale the residuals of every level to length 1, as GRID does."""
     iterations: int = 25
     """rkmeans, hkmeans: rounds of k-means, at most."""
-    hidden: tuple[int, ...] = (512, 256, 128)
-    """Widths between the vectors and the latent; the decoder has them in the other order."""
-    latent: int = 32
     beta: float = 0.25
     """Weight of the commitment term."""
-    optimizer: Literal["adamw", "adagrad"] = "adamw"
-    learning_rate: float = 1e-3
-    codebook_rate: float = 0.03
-    """Learning rate of the codebooks. With the encoder's they lag behind its latents, and items collide."""
-    batch_size: int = 1024
-    epochs: int = 300
-    """At most so many; training ends earlier by the next two."""
-    enough: float | None = 0.03
-    """End when at most this share of the items shares its codes with another, four fifths of every codebook are in use,
-    and reconstructions hardly improve. None: train all epochs."""
-    patience: int = 50
-    """End when neither the share of items in collision nor the reconstructions have improved for so many epochs."""
-    start: Literal["all", "batch"] = "all"
-    """What the codebooks start from: k-means over all items, or over the first batch as in the paper."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto is bf16 where the device multiplies it natively. Codes are always assigned in fp32."""
 
     def __post_init__(self) -> None:
-        def require(holds: bool, name: str, wanted: str) -> None:
-            if not holds:
-                raise BenchmarkError(f"identifiers were asked for with {name}={getattr(self, name)!r}; {wanted}.")
-
-        for name in ("levels", "iterations", "latent", "batch_size", "epochs", "patience"):
-            require(type(getattr(self, name)) is int, name, "it is a whole number")
+        super().__post_init__()
+        require = self._require
+        self._whole("levels", "iterations")
         require(self.method in get_args(Method), "method", f"known are {', '.join(get_args(Method))}")
         require(self.levels >= 1, "levels", "there is at least one")
         sizes = (self.size,) if isinstance(self.size, int) else self.size
@@ -81,21 +106,10 @@ class Settings:
         )
         require(self.components is None or self.components >= 1, "components", "it is at least 1, or None")
         require(self.iterations >= 1, "iterations", "it is at least 1")
-        require(all(w >= 1 for w in self.hidden), "hidden", "widths are at least 1")
-        require(self.latent >= 1, "latent", "it is at least 1")
         require(
             self.method != "vqvae" or self.latent >= self.levels, "latent", "vqvae splits it into one part per level"
         )
         require(self.beta >= 0, "beta", "it is not negative")
-        require(self.optimizer in ("adamw", "adagrad"), "optimizer", "known are adamw, adagrad")
-        require(self.learning_rate > 0, "learning_rate", "it is above 0")
-        require(self.codebook_rate > 0, "codebook_rate", "it is above 0")
-        require(self.batch_size >= 1, "batch_size", "it is at least 1")
-        require(self.epochs >= 1, "epochs", "it is at least 1")
-        require(self.enough is None or 0 <= self.enough <= 1, "enough", "it is a share from 0 to 1, or None")
-        require(self.patience >= 1, "patience", "it is at least 1")
-        require(self.start in ("all", "batch"), "start", "known are all, batch")
-        require(self.precision in ("auto", "fp32", "bf16"), "precision", "known are auto, fp32, bf16")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -113,3 +127,45 @@ PAPER = Settings(
     precision="fp32",
 )
 """RQ-VAE as in Rajput 2023, 4.1.3: hours on a CPU."""
+
+
+@dataclass(frozen=True)
+class JointSettings(Training):
+    """Two identifiers per item of `shared` codes that are the same in both and `specific` codes of its own (Shi 2025,
+    3.2: L_m, L_n), `size` values each.
+
+    What the paper says is the default (A.4), but for the codebooks' learning rate and the stop rule; `JOINT_PAPER`
+    trains to the end. `latent` is d: shared code embeddings have 2 d numbers, specific ones d.
+    """
+
+    hidden: tuple[int, ...] = (256, 128)
+    epochs: int = 500
+    shared: int = 2
+    specific: int = 2
+    size: int = 256
+    alpha: float = 0.25
+    """Weight of the commitment terms (equation 9)."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Squared norms as in equations 8 and 9, or means over widths and levels, as in the authors' code."""
+    collisions: Literal["sinkhorn", "extra"] = "sinkhorn"
+    """What makes colliding ids unique: another last specific code, chosen by Sinkhorn as in the authors' code, and an
+    extra token for what cannot be told apart so; or the extra token alone. The paper does not say."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._whole("shared", "specific", "size")
+        self._require(self.shared >= 1, "shared", "there is at least one level")
+        self._require(self.specific >= 1, "specific", "there is at least one level")
+        self._require(2 <= self.size <= 1 << 16, "size", "a level has 2 to 65,536 codes")
+        self._require(self.alpha >= 0, "alpha", "it is not negative")
+        self._require(self.reduction in ("sum", "mean"), "reduction", "known are sum, mean")
+        self._require(self.collisions in ("sinkhorn", "extra"), "collisions", "known are sinkhorn, extra")
+
+    @property
+    def levels(self) -> int:
+        """Codes of one identifier."""
+        return self.shared + self.specific
+
+
+JOINT_PAPER = JointSettings(hidden=(512, 256, 128, 64), epochs=500, codebook_rate=1e-3, enough=None, precision="fp32")
+"""Joint identifiers trained as in Shi 2025, A.4; widths of the networks, which it does not state, as in its code."""

@@ -1,0 +1,242 @@
+"""Joint identifiers: two per item, of codes that both have and codes of each, from what an item says and from who chose
+it (Shi 2025, 3.2); and identifiers of one of the two, to compare them with (4.4.1).
+
+Axis letters: N items, S and C the widths of a semantic and a collaborative vector.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import BenchmarkError, ContractError
+from benchmark_generative.identifiers.codes import ChangedError, Identifiers, read_arrays, seal, write_arrays
+from benchmark_generative.identifiers.keeping import cached
+from benchmark_generative.identifiers.making import Progress, checked, limited, make, told_apart
+from benchmark_generative.identifiers.settings import JointSettings, Settings, Training
+
+Kind = Literal["joint", "semantic", "collaborative"]
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class JointIdentifiers:
+    """A `semantic` and a `collaborative` identifier of every item, the first `shared` codes of which are the same.
+
+    Where they were made of one kind of vectors only, both are the same identifiers and all codes are shared. `facts`
+    (JSON values) say how they were made, and under the names of the two what each is like. Raises ContractError where
+    shared codes differ.
+    """
+
+    semantic: Identifiers
+    collaborative: Identifiers
+    shared: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        both, shared = (self.semantic, self.collaborative), self.shared
+        if not 1 <= shared <= min(len(ids.sizes) for ids in both) or len(both[0]) != len(both[1]):
+            raise ContractError(
+                f"joint identifiers of {len(both[0])} and {len(both[1])} items with sizes {both[0].sizes} and "
+                f"{both[1].sizes} cannot share {shared} levels"
+            )
+        first, second = ((ids.sizes[:shared], ids.codes[:, :shared]) for ids in both)
+        if first[0] != second[0] or not np.array_equal(first[1], second[1]):
+            raise ContractError(f"the first {shared} codes of joint identifiers must be the same in both")
+
+    def __len__(self) -> int:
+        return len(self.semantic)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of both identifiers' and of how many levels they share; not of the facts."""
+        return hashlib.sha256(f"{self.shared} {self.semantic.digest} {self.collaborative.digest}".encode()).hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write an .npz, beside and then in place, so that it is whole or not there."""
+        facts = json.dumps(dict(self.facts), sort_keys=True)
+        arrays = {"shared": np.array(self.shared), "facts": np.array(facts), "seal": np.array(seal(self.digest, facts))}
+        for name, ids in (("semantic", self.semantic), ("collaborative", self.collaborative)):
+            arrays |= {f"{name}_{key}": value for key, value in ids.arrays().items()}
+        write_arrays(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> JointIdentifiers:
+        """Raises BenchmarkError where the file is missing, incomplete, or was changed after it was saved."""
+        return read_arrays(path, cls.of_arrays)
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> JointIdentifiers:
+        """Raises ChangedError where they are not what was saved."""
+        semantic, collaborative = (
+            Identifiers.of_arrays({key[len(name) :]: arrays[key] for key in arrays if key.startswith(name)})
+            for name in ("semantic_", "collaborative_")
+        )
+        facts = str(arrays["facts"])
+        found = cls(semantic, collaborative, int(arrays["shared"]), json.loads(facts))
+        if str(arrays["seal"]) != seal(found.digest, facts):
+            raise ChangedError
+        return found
+
+
+def make_pair(
+    kind: Kind,
+    semantic: Vectors | None,
+    collaborative: Vectors | None,
+    settings: JointSettings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    threads: int = 1,
+    trained_on: NDArray[np.bool_] | None = None,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+) -> JointIdentifiers:
+    """Joint identifiers (`make_joint`), or those that RQ-VAE makes of `semantic` (N, S) or `collaborative` (N, C)
+    vectors alone, of as many levels (4.4.1); only the vectors that the kind needs are.
+
+    With a `folder` they are kept there, made once by all processes that ask for the same. Raises BenchmarkError on
+    another kind, and on vectors that are missing, all equal or no finite numbers.
+    """
+    if kind not in get_args(Kind):
+        raise BenchmarkError(f"there are no identifiers of the kind {kind!r}; known are {', '.join(get_args(Kind))}.")
+    given = {"semantic": semantic, "collaborative": collaborative}
+    needed = {name: _vectors(name, vectors) for name, vectors in given.items() if kind in ("joint", name)}
+
+    def made() -> JointIdentifiers:
+        if kind == "joint":
+            return make_joint(
+                needed["semantic"], needed["collaborative"], settings, seed=seed, device=device, threads=threads,
+                trained_on=trained_on, progress=progress,
+            )  # fmt: skip
+        vectors = needed[kind]
+        known = np.ones(len(vectors), dtype=bool)
+        if kind == "collaborative":
+            vectors, known = _filled(vectors, trained_on)
+        own = {f.name: getattr(settings, f.name) for f in fields(Training)}
+        single = Settings(
+            **own, levels=settings.levels, size=settings.size, beta=settings.alpha, collisions=settings.collisions
+        )
+        found = make(
+            vectors, single, seed=seed, device=device, threads=threads, trained_on=trained_on, progress=progress
+        )
+        return _paired(kind, found, found, len(found.sizes), _facts(settings, seed, known, trained_on))
+
+    if folder is None:
+        return made()
+    parts = (kind, settings, seed, device.partition(":")[0], trained_on, *needed.values())
+    return cached(folder, parts, made, JointIdentifiers.load)
+
+
+def make_joint(
+    semantic: Vectors,
+    collaborative: Vectors,
+    settings: JointSettings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    threads: int = 1,
+    trained_on: NDArray[np.bool_] | None = None,
+    progress: Progress | None = None,
+) -> JointIdentifiers:
+    """Identifiers from the semantic (N, S) and collaborative (N, C) vectors of the items; the same seed gives the same.
+
+    A row of `collaborative` with NaN or infinity is an item that the other model knows nothing of: it counts as the
+    mean. `trained_on` (N,) says which items the codebooks may learn from (all by default); no code of theirs depends on
+    the others. Items with equal codes are told apart in each identifier on its own, by its last specific code or an
+    extra token, so that shared codes stay equal in both. Raises BenchmarkError on vectors that are all equal, or
+    semantic ones that are no finite numbers.
+    """
+    import torch
+
+    from benchmark_generative.identifiers import joint_rqvae
+
+    semantic, collaborative = (
+        _vectors(name, v) for name, v in (("semantic", semantic), ("collaborative", collaborative))
+    )
+    if len(semantic) != len(collaborative):
+        raise BenchmarkError(
+            f"joint identifiers need both vectors of every item; there are {len(semantic)} semantic and "
+            f"{len(collaborative)} collaborative ones."
+        )
+    semantic, seen = checked(semantic, trained_on)
+    collaborative, known = _filled(collaborative, trained_on)
+    sizes = (settings.size,) * settings.levels
+    with limited(threads):
+        found = joint_rqvae.quantise(
+            torch.from_numpy(semantic).to(device),
+            torch.from_numpy(collaborative).to(device),
+            torch.from_numpy(seen).to(device),
+            settings,
+            torch.Generator().manual_seed(seed),
+            progress,
+        )
+        both = [
+            told_apart(codes, vectors, sizes, settings.collisions, {}, seen)
+            for codes, vectors in zip(found, (semantic, collaborative), strict=True)
+        ]
+    return _paired("joint", both[0], both[1], settings.shared, _facts(settings, seed, known, trained_on))
+
+
+def _vectors(name: str, vectors: Vectors | None) -> Vectors:
+    if vectors is None:
+        raise BenchmarkError(f"identifiers of this kind need {name} vectors, and there are none.")
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or not vectors.size:
+        raise BenchmarkError(f"identifiers need a {name} vector per item; an array of shape {vectors.shape} has none.")
+    if len(vectors) > 1 and (vectors == vectors[0]).all():
+        raise BenchmarkError(
+            f"all items have the same {name} vector, so identifiers can say nothing of them. "
+            + (
+                "The data set knows no text of any item: give ready vectors as the encoder."
+                if name == "semantic"
+                else "Ask another model for them."
+            )
+        )
+    return vectors
+
+
+def _filled(vectors: Vectors, trained_on: NDArray[np.bool_] | None) -> tuple[Vectors, NDArray[np.bool_]]:
+    """The vectors, rows that are no finite numbers replaced by the mean of the others, and (N,) which are those.
+
+    Where some items are not trained on, the mean is not theirs either.
+    """
+    known: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+    if known.all():
+        return vectors, known
+    usable = known if trained_on is None else known & trained_on
+    if not usable.any():
+        raise BenchmarkError("no item has a collaborative vector of finite numbers. Ask another model for them.")
+    return np.where(known[:, None], vectors, vectors[usable].mean(axis=0)), known
+
+
+def _facts(
+    settings: JointSettings, seed: int, known: NDArray[np.bool_], trained_on: NDArray[np.bool_] | None
+) -> dict[str, Any]:
+    said = {"levels": settings.levels, "size": settings.size, "collisions": settings.collisions, "seed": seed}
+    said |= {"items": len(known), "items_without_collaborative": int((~known).sum())}
+    return said if trained_on is None else {**said, "items_trained_on": int(trained_on.sum())}
+
+
+def _paired(
+    kind: Kind, semantic: Identifiers, collaborative: Identifiers, shared: int, facts: Mapping[str, Any]
+) -> JointIdentifiers:
+    made = JointIdentifiers(semantic, collaborative, shared)
+    said = {
+        "kind": kind,
+        **facts,
+        "shared": shared,
+        "epochs": semantic.facts["epochs"],
+        "digest": made.digest,
+        "semantic": dict(semantic.facts),
+        "collaborative": dict(collaborative.facts),
+    }
+    return JointIdentifiers(semantic, collaborative, shared, said)
