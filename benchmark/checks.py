@@ -15,7 +15,7 @@ from benchmark.plan import Plan, protocol_settings
 from benchmark.plugins import Registry
 from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
-from benchmark.suite import Suite
+from benchmark.suite import Suite, candidate_list
 
 DISCORDANT = 0.2
 """The share of requests on which two models differ, assumed for the smallest difference of a 0/1 metric."""
@@ -71,6 +71,15 @@ def lint(plan: Plan) -> Iterator[str]:
         again = dataset.facts.get("queries_with_a_text_seen_before")
         if again:
             yield f"{name}: {again} queries have the text of another query; it may be trained on and tested."
+    sampled = [metric for metric in suite.metrics if candidate_list(metric)]
+    if sampled:
+        whole = "those over the whole catalogue stand beside them."
+        none = "add some over the whole catalogue."
+        yield (
+            f"{', '.join(sampled)}: sampled metrics can put models into another order than the whole catalogue does "
+            "(Krichene and Rendle 2020), and differ between samplers and data sets; "
+            + (whole if len(sampled) < len(suite.metrics) else none)
+        )
     if len(suite.seeds) < 3:
         yield f"{len(suite.seeds)} seed(s): the tests are about these fitted models; 3 or more tell about the method."
     pairs = sum(len(entry.against) for entry in suite.compare) * len(suite.metrics) * len(suite.slices)

@@ -10,22 +10,23 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark import __version__, plugins
-from benchmark.errors import BenchmarkError, MissingDataError
+from benchmark.candidates import check_sampler, known_items, listed_digest, with_candidates
+from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
 from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.suite import Choice, DataChoice, Suite, matches, results_name
+from benchmark.suite import Choice, DataChoice, Sampler, Suite, matches, results_name
 from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task
 
 
@@ -49,6 +50,8 @@ class Plan:
     marks: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     """Modules that the selected models import when they work."""
+    unlisted: Mapping[str, Callable[[], Dataset]] = field(default_factory=dict)
+    """What makes the data sets whose candidate lists are not made yet. The runner calls it where none are frozen."""
     result: Callable[[Cell], CellResult | None] = lambda cell: None
     """How a cell ended, from disk; None where it has not finished. Set by the runner."""
 
@@ -84,9 +87,20 @@ def make_plan(
                 params[kind, choice.name] = plugins.check_params(registry.offer(kind, choice.use), choice.params)
             except BenchmarkError as error:
                 mistakes.append(str(error))
+    for data in suite.datasets:
+        for task, of in suite.protocol_of(data).candidates.items():
+            for sampler in of:
+                try:
+                    check_sampler(sampler, task, registry)
+                except BenchmarkError as error:
+                    mistakes.append(str(error))
     if mistakes:
         raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
-    tasks = {choice.name: _tasks(choice, registry, params["model", choice.name]) for choice in suite.models}
+    tasks, needs = {}, {}
+    for choice in suite.models:
+        model = plugins.build(registry.offer("model", choice.use), params["model", choice.name])  # checks values, too
+        tasks[choice.name] = frozenset(model.tasks)
+        needs[choice.name] = [_needed(choice, registry, *need) for need in getattr(model, "needs", ())]
     chosen_device = pick_device(device)
     wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds if d.wants(m.name)}
     for pattern in only:
@@ -98,10 +112,12 @@ def make_plan(
     requires: set[str] = set()
     for choice in suite.models:
         if any(model == choice.name for _, model, _ in picked):
-            offer = registry.offer("model", choice.use)
-            plugins.check_requirements(offer)
-            requires.update(getattr(plugins.resolve(offer), "requires", ()))
+            for name in (choice.use, *(need["model"] for need in needs[choice.name])):
+                offer = registry.offer("model", name)
+                plugins.check_requirements(offer)
+                requires.update(getattr(plugins.resolve(offer), "requires", ()))
     datasets: dict[str, Dataset] = {}
+    unlisted: dict[str, Callable[[], Dataset]] = {}
     missing: dict[str, BenchmarkError] = {}
     for data in suite.datasets:
         offer = registry.offer("dataset", data.use)
@@ -113,20 +129,28 @@ def make_plan(
                 raise
             missing[data.name] = error
             continue
-        datasets[data.name] = split_log(data.name, log, protocol_settings(suite, data))
+        dataset = split_log(data.name, log, protocol_settings(suite, data))
         if limit is not None:
-            datasets[data.name] = limit_requests(datasets[data.name], limit)
+            dataset = limit_requests(dataset, limit)
+        samplers = samplers_of(suite, data, dataset)
+        if samplers:
+            dataset = replace(dataset, digest=listed_digest(dataset.digest, samplers, _origins(samplers, registry)))
+            known = known_items(log, dataset)
+            unlisted[data.name] = partial(with_candidates, dataset, known, samplers, registry, suite.threads)
+        datasets[data.name] = dataset
     asked = {dataset for dataset, _, _ in picked}
     if not datasets or (asked and asked <= missing.keys()):  # a run of nothing would look like one that went well
         needed = [str(error) for name, error in missing.items() if name in asked or not asked]
         raise BenchmarkError("\n".join(dict.fromkeys(needed)))
-    versions = {choice.name: _versions(registry.offer("model", choice.use)) for choice in suite.models}
+    versions = {choice.name: source_versions(registry.offer("model", choice.use)) for choice in suite.models}
     files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
     cells = []
     for data in suite.datasets:
-        dataset = datasets.get(data.name)
+        if data.name not in datasets:
+            continue
+        dataset = datasets[data.name]
         for choice in suite.models:
-            if dataset is None or not data.wants(choice.name):
+            if not data.wants(choice.name):
                 continue
             answers = tuple(task for task in dataset.tasks if task in tasks[choice.name])
             if not answers:
@@ -141,6 +165,7 @@ def make_plan(
                 "tasks": answers,
                 "versions": versions[choice.name],
                 "files": files[choice.name],
+                **({"needs": needs[choice.name]} if needs[choice.name] else {}),
                 "depth": suite.depth,
                 "threads": suite.threads,
                 "device": chosen_device.partition(":")[0],
@@ -177,6 +202,7 @@ def make_plan(
         tracking=tracking,
         marks=tuple(marks),
         requires=tuple(sorted(requires)),
+        unlisted=unlisted,
     )
 
 
@@ -186,7 +212,9 @@ def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, B
         registry.offer("analysis", name)
     check_claims(suite)
     published_values(suite, source)
-    return {spec: _checked_metric(spec, registry, suite.depth) for spec in suite.metrics}
+    of = [samplers for data in suite.datasets for samplers in suite.protocol_of(data).candidates.values()]
+    lists = {sampler.list_name for samplers in of for sampler in samplers}
+    return {spec: _checked_metric(spec, registry, suite.depth, lists) for spec in suite.metrics}
 
 
 def published_values(suite: Suite, source: Path) -> Published | None:
@@ -224,7 +252,7 @@ def limit_requests(dataset: Dataset, n: int) -> Dataset:
 
     def first(split: Split) -> Split:
         rows = np.sort(np.argsort(splitmix(split.requests.keys), kind="stable")[:n])
-        return Split(split.requests.take(rows), split.relevant.take(rows))
+        return split.take(rows)
 
     digest = hashlib.sha256(f"{dataset.digest} limit {n}".encode()).hexdigest()
     return replace(dataset, test={task: first(split) for task, split in dataset.test.items()}, digest=digest)
@@ -232,11 +260,34 @@ def limit_requests(dataset: Dataset, n: int) -> Dataset:
 
 def protocol_settings(suite: Suite, data: DataChoice) -> ProtocolSettings:
     """The protocol of this data set."""
-    return ProtocolSettings(**(data.protocol or suite.protocol).model_dump(), mask_seen=suite.mask_seen)
+    return ProtocolSettings(**suite.protocol_of(data).model_dump(exclude={"candidates"}), mask_seen=suite.mask_seen)
 
 
-def _checked_metric(spec: str, registry: Registry, depth: int) -> BoundMetric:
+def samplers_of(suite: Suite, data: DataChoice, dataset: Dataset) -> dict[Task, list[Sampler]]:
+    """What makes the candidate lists of a data set, by the tasks that it has."""
+    return {task: of for task, of in suite.protocol_of(data).candidates.items() if of and task in dataset.tasks}
+
+
+def _origins(samplers: Mapping[Task, Sequence[Sampler]], registry: Registry) -> dict[str, Any]:
+    """The code, the parameters and the files that the lists of models come from."""
+    found: dict[str, Any] = {}
+    for task, of in samplers.items():
+        for sampler in of:
+            if sampler.model:
+                params = check_sampler(sampler, task, registry)
+                code = source_versions(registry.offer("model", sampler.model))
+                found[f"{task} {sampler.list_name}"] = [params, code, _files(params)]
+    return found
+
+
+def _checked_metric(spec: str, registry: Registry, depth: int, lists: Collection[str]) -> BoundMetric:
     metric = registry.metric(spec)
+    if metric.candidates and metric.candidates not in lists:
+        error = unknown("candidate list", metric.candidates, lists, f"metric {spec}")
+        hint = (
+            "" if lists else " A suite says them under protocol: candidates: {recommendation: {kind: uniform, n: 99}}."
+        )
+        raise BenchmarkError(f"{error}{hint}")
     if metric.k is not None and metric.k > depth:
         raise BenchmarkError(
             f"metric {spec} looks at {metric.k} items, but rankings hold {depth}. Set `depth: {metric.k}` in the suite "
@@ -253,9 +304,17 @@ def _checked_metric(spec: str, registry: Registry, depth: int) -> BoundMetric:
     return metric
 
 
-def _tasks(choice: Choice, registry: Registry, params: Mapping[str, Any]) -> frozenset[Task]:
-    """The tasks of this model with these parameters; building it also checks their values."""
-    return frozenset(plugins.build(registry.offer("model", choice.use), params).tasks)
+def _needed(choice: Choice, registry: Registry, model: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A model whose item embeddings another one asks for: its name, parameters and code, for the fingerprint."""
+    try:
+        offer = registry.offer("model", model)
+        params = plugins.check_params(offer, params)
+        plugins.build(offer, params)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"model '{choice.name}' asks for item embeddings. {error}") from error
+    if not hasattr(plugins.resolve(offer), "item_embeddings"):
+        raise BenchmarkError(f"model '{choice.name}' asks for item embeddings of '{model}', which offers none.")
+    return {"model": model, "params": params, "versions": source_versions(offer)}
 
 
 def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bool:
@@ -263,8 +322,8 @@ def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bo
     return not patterns or any(matches(name, patterns) for name in names)
 
 
-def _versions(offer: Offer) -> dict[str, str]:
-    """What code a cell runs: the plugin and the core's part in a ranking by their source, libraries by version."""
+def source_versions(offer: Offer) -> dict[str, str]:
+    """What code a model runs: the plugin and the core's part in a ranking by their source, libraries by version."""
     core = hashlib.sha256()
     for module in ("hashing", "ranking", "types"):
         core.update(Path(__file__).with_name(f"{module}.py").read_bytes())

@@ -43,7 +43,7 @@ _GIVEN: dict[Kind, tuple[str, ...]] = {
 }
 _NAME = re.compile(r"\w[\w.+-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-_METRIC = re.compile(r"(?P<name>[^(@]*)(?:\((?P<arguments>[^)]*)\))?(?:@(?P<k>.*))?")
+_METRIC = re.compile(r"(?P<name>[^(@|]*)(?:\((?P<arguments>[^)|]*)\))?(?:@(?P<k>[^|]*))?(?:\|(?P<list>[^|]+))?")
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,16 @@ class Offer:
 
 @dataclass(frozen=True)
 class BoundMetric:
-    """A metric as a suite writes it, "AP(rel=2)@100": ready to be called. `k` is None for the whole ranking."""
+    """A metric as a suite writes it, "AP(rel=2)@100" or "HR@10|uni99": ready to be called.
+
+    `k` is None for the whole ranking, `candidates` the list whose ranking it is for, empty for the whole catalogue's.
+    """
 
     name: str
     k: int | None
     function: Callable[..., Floats | float]
     wants_popularity: bool = False
+    candidates: str = ""
 
     def __call__(self, ranking: Ranking, relevant: Ragged, popularity: Longs) -> Floats | float:
         """One value per request, or one number about all lists. `popularity` (N,) are training counts of the task."""
@@ -119,10 +123,14 @@ class Registry:
         raise BenchmarkError(f"{error} Not in use: {absent}" if absent else str(error))
 
     def metric(self, spec: str) -> BoundMetric:
-        """The metric that a suite writes as "nDCG@10", "AP(rel=2)@100" or "RR". Raises BenchmarkError."""
+        """The metric that a suite writes as "nDCG@10", "AP(rel=2)@100", "RR" or "HR@10|uni99". Raises
+        BenchmarkError."""
         match = _METRIC.fullmatch(spec)
         if match is None:
-            raise BenchmarkError(f"metric '{spec}' is not written as name, name@k or name(parameter=value)@k.")
+            raise BenchmarkError(
+                f"metric '{spec}' is not written as name, name@k or name(parameter=value)@k, or with a candidate list "
+                "behind it as in name@k|uni99."
+            )
         offer = self.offer("metric", match["name"])
         if match["k"] is not None and not re.fullmatch("[1-9][0-9]*", match["k"]):
             raise BenchmarkError(
@@ -141,6 +149,7 @@ class Registry:
             None if match["k"] is None else int(match["k"]),
             functools.partial(function, **bound) if bound else function,
             "popularity" in names,
+            match["list"] or "",
         )
 
     def notify(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Exception]]:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ def sweep_temporary(folder: Path) -> None:
 def save_dataset(folder: Path, dataset: Dataset) -> None:
     """Write a data set once; `dataset.json`, written last, says that it is whole."""
     with locked(folder):
-        if (folder / "dataset.json").is_file():
+        if has_dataset(folder):
             return
         sweep_temporary(folder)
         train = dataset.train
@@ -186,6 +186,10 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
                 )
                 if r.events is not None:
                     _write_events(folder / f"{part}-{task}-events.parquet", r.events)
+        for task, split in dataset.test.items():
+            for name, rows in split.candidates.items():
+                path = _candidates_path(folder, task, name)
+                _write_table(path, {"request": split.requests.ids, "items": _lists(rows)})
         write_json(
             folder / "dataset.json",
             {
@@ -196,16 +200,14 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
                 "max_prefixes_per_user": train.max_prefixes_per_user,
                 "valid": list(dataset.valid),
                 "test": list(dataset.test),
+                "candidates": {task: list(split.candidates) for task, split in dataset.test.items()},
             },
         )
 
 
 def load_dataset(folder: Path) -> Dataset:
     """The data set that `save_dataset` wrote. Raises BenchmarkError where it is missing or broken."""
-    try:
-        head = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"{folder} holds no whole data set ({error}). Run the suite again.") from error
+    head = _read_head(folder)
     import pandas as pd
 
     items = _read_table(folder / "items.parquet")
@@ -222,7 +224,7 @@ def load_dataset(folder: Path) -> Dataset:
         max_prefixes_per_user=head["max_prefixes_per_user"],
         events=_read_events(folder / "train-events.parquet"),
     )
-    return Dataset(
+    data = Dataset(
         name=head["name"],
         train=train,
         valid={task: _read_split(folder / f"valid-{task}.parquet", task) for task in head["valid"]},
@@ -230,6 +232,40 @@ def load_dataset(folder: Path) -> Dataset:
         digest=head["digest"],
         facts=head["facts"],
     )
+    return with_frozen_candidates(folder, data)
+
+
+def has_dataset(folder: Path) -> bool:
+    """Whether `save_dataset` has written a whole data set here."""
+    return (folder / "dataset.json").is_file()
+
+
+def with_frozen_candidates(folder: Path, dataset: Dataset) -> Dataset:
+    """The data set with the candidate lists, and what is said of them, of the same one that `save_dataset` wrote."""
+    head = _read_head(folder)
+    test = {
+        task: replace(
+            split, candidates={name: _read_candidates(folder, task, name) for name in head["candidates"][task]}
+        )
+        for task, split in dataset.test.items()
+    }
+    return replace(dataset, test=test, facts=head["facts"])
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    try:
+        head: dict[str, Any] = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{folder} holds no whole data set ({error}). Run the suite again.") from error
+    return {"candidates": dict.fromkeys(head["test"], ()), **head}  # an older version wrote no lists
+
+
+def _candidates_path(folder: Path, task: Task, name: str) -> Path:
+    return folder / f"candidates-{task}-{_safe(name)}.parquet"
+
+
+def _read_candidates(folder: Path, task: Task, name: str) -> Ragged:
+    return _ragged(_read_table(_candidates_path(folder, task, name))["items"])
 
 
 def _read_split(path: Path, task: Task) -> Split:
@@ -313,7 +349,10 @@ def _ranking_path(folder: Path, task: Task, variant: str = "") -> Path:
 
 
 def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking, variant: str = "") -> None:
-    """Items are row numbers of the data set's items.parquet, best first, -1 behind the last one."""
+    """Items are row numbers of the data set's items.parquet, best first, -1 behind the last one.
+
+    `variant` is the model's, or the name of a candidate list.
+    """
     import pyarrow as pa
 
     depth = ranking.items.shape[1]
@@ -378,10 +417,15 @@ def save_scores(folder: Path, task: Task, requests: Strings, values: Mapping[str
 def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:
     """Say that the cell is finished. Every other file is on the disk already; read back as a last check."""
     for task in cell.tasks:
-        for variant in ("", *content.get("variants", ())):
-            load_ranking(folder, task, variant)
+        for name in _ranking_names(content, task):
+            load_ranking(folder, task, name)
     forget_failure(folder)
     write_json(folder / "cell.json", {**asdict(cell), **content})
+
+
+def _ranking_names(content: Mapping[str, Any], task: Task) -> Sequence[str]:
+    """The rankings that a finished cell has of a task: of the catalogue, of each candidate list, of each variant."""
+    return ("", *content.get("candidates", {}).get(task, ()), *content.get("variants", ()))
 
 
 def fail_cell(folder: Path, error: str) -> None:
@@ -396,8 +440,8 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
         return None
     if not isinstance(content, dict) or content.get("fingerprint") != cell.fingerprint:
         return None
-    variants = ("", *content.get("variants", ()))
-    whole = all(_ranking_path(folder, task, variant).is_file() for task in cell.tasks for variant in variants)
+    names = [(task, name) for task in cell.tasks for name in _ranking_names(content, task)]
+    whole = all(_ranking_path(folder, task, name).is_file() for task, name in names)
     return content if whole else None
 
 
@@ -411,6 +455,19 @@ def read_failure(folder: Path) -> str:
         return str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, KeyError):
         return ""
+
+
+def remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def shared_folder(dataset: Path) -> Path:
+    """What the cells of a data set share: see `Context.shared`."""
+    return dataset / "shared"
+
+
+def forget_shared(dataset: Path) -> None:
+    remove_folder(shared_folder(dataset))
 
 
 def forget_cell(folder: Path) -> None:

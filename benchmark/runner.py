@@ -19,7 +19,7 @@ from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.published import Published
-from benchmark.evaluation.scores import score
+from benchmark.evaluation.scores import merged, score
 from benchmark.execution import inline, local
 from benchmark.execution.worker import describe
 from benchmark.plan import Plan, check_scoring, published_values
@@ -64,13 +64,13 @@ def run_suite(
     Raises BenchmarkError where the results folder cannot be written or an observer refuses the run. A cell that fails
     ends alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
     """
-    scored = Scored(plan)
+    scored = Scored(_prepare(plan))
     plan = scored.plan
-    _prepare(plan)
     registry.notify("benchmark_suite_started", suite=plan.suite, plan=plan)
     if fresh:
         for cell in plan.selected:
             results.forget_cell(results.cell_folder(plan.results, cell))
+            results.forget_shared(results.dataset_folder(plan.results, cell.dataset, cell.digest))
     waiting = [cell for cell in plan.selected if not _finished(plan, cell)]
     # The longest first: with several jobs no long cell is then left running alone at the end.
     waiting.sort(key=lambda cell: -(plan.seconds[cell] or 0))
@@ -131,6 +131,7 @@ def report(
         costs,
         published_values(suite, plan.source),
         {"": plan.marks, **{m.name: (m.note,) for m in suite.models if m.note}},
+        {name: dataset.facts.get("candidates", ()) for name, dataset in plan.datasets.items()},
     )
     analyses = tuple(_analyse(plan, finished, registry, watcher))
     write_report(plan.results, leaderboard, analyses)
@@ -187,10 +188,16 @@ class Scored:
         folder = results.cell_folder(plan.results, cell)
         dataset = plan.datasets[cell.dataset]
         for task in cell.tasks:
-            ranking = results.load_ranking(folder, task)
             split, popularity = dataset.test[task], dataset.train.popularity(task)
+            metrics = {c: {n: m for n, m in plan.metrics.items() if m.candidates == c} for c in ("", *split.candidates)}
+            rankings = {c: results.load_ranking(folder, task, c) for c, some in metrics.items() if some or not c}
             for name in suite.slices:
-                scores = score(ranking, split.relevant, popularity, plan.metrics, name, suite.head_share)
+                scores = merged(
+                    [
+                        score(ranking, split.relevant, popularity, metrics[c], name, suite.head_share)
+                        for c, ranking in rankings.items()
+                    ]
+                )
                 if name == "all":
                     results.save_scores(folder, task, split.requests.ids[scores.rows], scores.values)
                 yield Evaluated(cell, task, name, scores)
@@ -219,11 +226,16 @@ def _finished(plan: Plan, cell: Cell) -> bool:
     return results.read_cell(results.cell_folder(plan.results, cell), cell) is not None
 
 
-def _prepare(plan: Plan) -> None:
-    """Write what the workers read, and what says where the numbers come from."""
+def _prepare(plan: Plan) -> Plan:
+    """Write what the workers read, and what says where the numbers come from; the plan has all candidate lists then."""
+    folders = {name: results.dataset_folder(plan.results, name, data.digest) for name, data in plan.datasets.items()}
+    datasets = dict(plan.datasets)
+    for name, make in plan.unlisted.items():
+        frozen = results.has_dataset(folders[name])
+        datasets[name] = results.with_frozen_candidates(folders[name], datasets[name]) if frozen else make()
     try:
-        for name, dataset in plan.datasets.items():
-            results.save_dataset(results.dataset_folder(plan.results, name, dataset.digest), dataset)
+        for name, dataset in datasets.items():
+            results.save_dataset(folders[name], dataset)
         origin = environment(plan.source)
         results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.tracking, origin)
     except OSError as error:
@@ -231,6 +243,7 @@ def _prepare(plan: Plan) -> None:
             f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
             "folder with --results."
         ) from error
+    return replace(plan, datasets=datasets, unlisted={})
 
 
 def _execute(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.suite_file import SuiteFile, read_suite
@@ -45,8 +45,41 @@ class Choice(Part):
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
 
 
+class Sampler(Part):
+    """Where the negatives of a candidate list come from, and how many there are."""
+
+    kind: str = Field(min_length=1)
+    """uniform, popularity (in proportion to training interactions), or a model whose best items become negatives."""
+    n: int = Field(99, ge=1)
+    seed: int = Field(0, ge=0)
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Of the model."""
+
+    @property
+    def model(self) -> str:
+        """The model's name in the registry; empty where chance alone samples."""
+        return "" if self.kind in ("uniform", "popularity") else self.kind
+
+    @property
+    def list_name(self) -> str:
+        """What stands behind the | of a metric: uni99, pop99, bm25-99."""
+        return f"{self.model}-{self.n}" if self.model else f"{self.kind[:3]}{self.n}"
+
+
+def _samplers(value: Any) -> Any:
+    """One sampler, or none, for a task as a list of them."""
+    if not isinstance(value, dict):
+        return {} if value is None else value
+    return {task: of if isinstance(of, list) else [] if of is None else [of] for task, of in value.items()}
+
+
+def candidate_list(metric: str) -> str:
+    """The candidate list that a metric is about, uni99 for HR@10|uni99; empty for the whole catalogue."""
+    return metric.partition("|")[2]
+
+
 class ProtocolModel(Part):
-    """`benchmark.protocol.ProtocolSettings`, as it is written in a suite."""
+    """`benchmark.protocol.ProtocolSettings`, as it is written in a suite, and the candidate lists."""
 
     split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
     max_history: int | None = Field(50, ge=1)
@@ -56,6 +89,8 @@ class ProtocolModel(Part):
     unseen_share: float = Field(0.0, ge=0, lt=1)
     leaky: bool = False
     seed: int = 0
+    candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = {}
+    """For each task the lists that every model ranks beside the whole catalogue."""
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -139,6 +174,10 @@ class Suite(Part):
     """A file of published values, relative to the suite's own folder."""
     claims: list[Claim] = []
     analyses: list[str] = []
+
+    def protocol_of(self, dataset: DataChoice) -> ProtocolModel:
+        """The suite's protocol, or the data set's own."""
+        return dataset.protocol or self.protocol
 
 
 def results_name(suite: Suite, source: Path, limit: int | None = None) -> str:
@@ -355,6 +394,12 @@ def check_names(suite: Suite, path: Path) -> None:
     for model, baseline in pairs:
         if model == baseline:
             raise BenchmarkError(f"{path}: compare tests '{model}' against itself.")
+    for protocol in (suite.protocol, *(data.protocol for data in suite.datasets if data.protocol)):
+        for task, samplers in protocol.candidates.items():
+            names = [sampler.list_name for sampler in samplers]
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise BenchmarkError(f"{path}: candidates of {task}: two lists are called '{min(twice)}'. Drop one.")
     models = [choice.name for choice in suite.models]
     for data in suite.datasets:
         for pattern in data.models:

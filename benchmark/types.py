@@ -334,9 +334,11 @@ class Train:
     events: Events | None = None
 
     def popularity(self, task: Task) -> Longs:
-        """(N,) training interactions, or training query-item pairs, per item."""
-        rows = self.histories if task == "recommendation" else self.searches
-        return np.bincount(rows.values, minlength=len(self.catalog)).astype(np.int64)
+        """(N,) training interactions per item; or clicks of searches, and in no joint log training query-item pairs."""
+        values = (self.histories if task == "recommendation" else self.searches).values
+        if task == "search" and self.events is not None:
+            values = self.events.value[self.events.kind == SEARCHED]
+        return np.bincount(values, minlength=len(self.catalog)).astype(np.int64)
 
     def prefixes(self) -> Prefixes:
         """Every prefix of every history down to two items: predict its last item from those before (Penha 2024,
@@ -619,7 +621,8 @@ class AnalysisInput:
     """What an analysis may look at: the data sets by name, and what every finished cell left.
 
     `dataset(name)` and `ranking(cell, task)` read from disk when they are called; `ranking(cell, task, variant)` is one
-    of the cell's further rankings, whose names `variants(cell)` gives. `facts(cell)` is what the model recorded.
+    of the cell's further rankings, whose names `variants(cell)` gives, or with the name of a candidate list ("uni99")
+    the ranking of that. `facts(cell)` is what the model recorded.
     `published(cell, task, metric)` is the paper's number for the model over all requests, None where it prints none;
     `published(cell, task, metric, "T=1.5")` that of the row of the model's name with these words behind it.
     """

@@ -30,6 +30,7 @@ ORDER = [
     "testing",
     "suite_file",
     "suite",
+    "candidates",
     "evaluation",
     "plan",
     "results",

@@ -231,7 +231,7 @@ def test_csv_has_a_line_per_number_and_per_comparison() -> None:
 
 def test_latex_is_booktabs_with_everything_escaped() -> None:
     text = latex.render(board(seeds=2))
-    assert r"Pop\_\textless{}b\textgreater{}|*R*\&50\% & 0.1050" in text
+    assert r"Pop\_\textless{}b\textgreater{}\textbar{}*R*\&50\% & 0.1050" in text
     assert r"Joint & \textbf{0.6050}$^{\ddagger}$ {\footnotesize $\pm$ 0.0071}" in text
     assert r" & \multicolumn{2}{c}{R@30} & \multicolumn{2}{c}{nDCG@10}" in text
     assert r"\textcolor{gray}{0.119}" in text

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.evaluation.significance import Difference, finite, holm, paired_test
-from benchmark.suite import Claim, Suite, Where
+from benchmark.suite import Claim, Suite, Where, candidate_list
 from benchmark.types import Floats
 
 _EXPECT = re.compile(r"\s*(?P<a>\S.*?)\s+(?P<sign>[<>])\s+(?P<b>.*\S)\s*")
@@ -90,6 +90,10 @@ def check_claims(suite: Suite) -> None:
         for kind, name, known in named:
             if name not in known:
                 raise unknown(kind, name, known, place)
+        (data,) = (dataset for dataset in suite.datasets if dataset.name == where.dataset)
+        lists = [sampler.list_name for sampler in suite.protocol_of(data).candidates.get(where.task, ())]
+        if (name := candidate_list(where.metric)) and name not in lists:
+            raise unknown("candidate list", name, lists, f"{place}, {where.task} on {where.dataset}")
 
 
 def evaluate_claims(suite: Suite, find: Find) -> tuple[Verdict, ...]:

@@ -12,7 +12,7 @@ from benchmark.evaluation.pool import Evaluated as Evaluated
 from benchmark.evaluation.pool import Place, Pool, pool
 from benchmark.evaluation.published import Published, PublishedValue
 from benchmark.evaluation.significance import Difference, finite, holm, interval, paired_test
-from benchmark.suite import Choice, Suite, Where
+from benchmark.suite import Choice, ProtocolModel, Suite, Where, candidate_list
 from benchmark.types import TASKS, Floats, Task
 
 SCHEMA_VERSION = 1
@@ -97,9 +97,9 @@ class Leaderboard:
 
     `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
     know: title, alpha, correction, permutations, head_share, split, protocols (what data sets have of their own),
-    mask_seen, seeds, reduced. `published` is all that
-    the suite's file of published values has, `aliases` the names that its data sets and models have there, by
-    ("dataset" or "model", own name).
+    candidates (what was said of the candidate lists when they were made, by data set), mask_seen, seeds, reduced.
+    `published` is all that the suite's file of published values has, `aliases` the names that its data sets and models
+    have there, by ("dataset" or "model", own name).
     """
 
     suite: str
@@ -159,8 +159,10 @@ def build_leaderboard(
     costs: Sequence[Cost],
     published: Published | None,
     marks: Mapping[str, Sequence[str]],
+    candidates: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Leaderboard:
-    """Rows in the suite's order: data sets, tasks, slices, metrics, models; the order of the input does not matter.
+    """Rows in the suite's order: data sets, tasks, slices, metrics (those over candidate lists last), models; the order
+    of the input does not matter. `candidates` are the facts of the lists by data set.
 
     All comparisons of the suite are one family for the correction, all its claims another. Raises ContractError for
     scores of one data set that do not belong to the same requests.
@@ -193,6 +195,7 @@ def build_leaderboard(
             "head_share": suite.head_share,
             "split": suite.protocol.split,
             "protocols": _own_protocols(suite, ran),
+            "candidates": {name: tuple(lists) for name, lists in (candidates or {}).items() if lists},
             "mask_seen": suite.mask_seen,
             "seeds": list(suite.seeds),
             "reduced": suite.reduced,
@@ -210,6 +213,11 @@ def _names(choices: Iterable[Choice]) -> list[str]:
     return [choice.name for choice in choices]
 
 
+def _metrics(suite: Suite) -> list[str]:
+    """The metrics over the whole catalogue, then those over candidate lists."""
+    return sorted(suite.metrics, key=lambda metric: bool(candidate_list(metric)))
+
+
 def _place(names: Sequence[str], name: str) -> tuple[int, str]:
     return (names.index(name) if name in names else len(names), name)
 
@@ -218,7 +226,7 @@ def _rows(
     suite: Suite, pools: Mapping[Place, Pool], published: Published | None, marks: Mapping[str, Sequence[str]]
 ) -> Iterator[Row]:
     for data, task, slice_name, metric, choice in product(
-        suite.datasets, TASKS, suite.slices, suite.metrics, suite.models
+        suite.datasets, TASKS, suite.slices, _metrics(suite), suite.models
     ):
         dataset, model = data.name, choice.name
         pool = pools.get((dataset, task, slice_name, model))
@@ -263,8 +271,13 @@ def _summary(pool: Pool, metric: str, alpha: float) -> tuple[float | None, float
 
 def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, Any]]:
     """What differs from the suite's protocol, by data set."""
-    common = suite.protocol.model_dump()
-    own = {data.name: data.protocol.model_dump() for data in suite.datasets if data.protocol and data.name in ran}
+
+    def plain(protocol: ProtocolModel) -> dict[str, Any]:
+        lists = [f"{task} {s.list_name}" for task, of in protocol.candidates.items() for s in of]
+        return protocol.model_dump() | {"candidates": " and ".join(lists) or "none"}
+
+    common = plain(suite.protocol)
+    own = {data.name: plain(data.protocol) for data in suite.datasets if data.protocol and data.name in ran}
     found = {name: {k: v for k, v in values.items() if v != common[k]} for name, values in own.items()}
     return {name: values for name, values in found.items() if values}
 
@@ -274,7 +287,7 @@ def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
     tests = []
     pairs = [(entry.model, baseline) for entry in suite.compare for baseline in entry.against]
     for dataset, task, slice_name, metric, (model, baseline) in product(
-        _names(suite.datasets), TASKS, suite.slices, suite.metrics, pairs
+        _names(suite.datasets), TASKS, suite.slices, _metrics(suite), pairs
     ):
         a, b = (pools.get((dataset, task, slice_name, name)) for name in (model, baseline))
         if a is None or b is None or metric not in a.values or not len(a.rows):

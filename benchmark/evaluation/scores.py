@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,3 +56,9 @@ def score(
         else:
             values[name] = np.where(covered, result, 0.0)
     return Scores(rows, values, totals, float(covered.mean()))
+
+
+def merged(scores: Sequence[Scores]) -> Scores:
+    """Scores of several rankings of the same requests as one: the whole catalogue's first, whose coverage it has."""
+    values = {name: of for one in scores for name, of in one.values.items()}
+    return replace(scores[0], values=values, totals={name: of for one in scores for name, of in one.totals.items()})

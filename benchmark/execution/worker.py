@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from benchmark import plugins, results
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, ContractError
+from benchmark.execution.embeddings import item_embeddings
 from benchmark.testing import check_ranking, variants
 from benchmark.types import Context, Model, Ranking, Requests
 
@@ -62,7 +64,9 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             workdir=workdir,
             threads=spec.threads,
             on_progress=lambda step, total, values: tell("fit", step, total, values),
+            shared=results.shared_folder(spec.dataset),
         )
+        context.embed = partial(item_embeddings, dataset, registry, context)
         started = time.perf_counter()
         model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in cell.tasks}, context)
         fit_seconds = time.perf_counter() - started
@@ -74,6 +78,13 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             rank_seconds += time.perf_counter() - started
             answered += len(requests)
             results.save_ranking(folder, task, requests, ranking)
+        lists = {task: dataset.test[task].candidates for task in cell.tasks}
+        for task in cell.tasks:
+            for name, candidates in lists[task].items():
+                requests = replace(dataset.test[task].requests, candidates=candidates)
+                depth = min(spec.depth, int(candidates.lengths.max(initial=1)))
+                ranking = _rank(model.rank, requests, depth, len(dataset.train.catalog), tell)
+                results.save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
         # Before the variants, which are no part of what a model costs.
         peak_memory, broken = _peak_memory(spec.device), dict[str, str]()
         for task in cell.tasks:
@@ -83,6 +94,8 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
                 if variant in broken:
                     continue
                 try:
+                    if any(variant in names for names in lists.values()):
+                        raise ContractError(f"'{variant}' is the name of a candidate list; call the variant otherwise")
                     ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell, variant)
                 except Exception as error:  # what was trained and ranked is worth more than its variants
                     traceback.print_exc()
@@ -100,6 +113,7 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             {
                 "facts": context.facts,
                 "curve": context.curve,
+                "candidates": {task: list(names) for task, names in lists.items()},
                 "variants": [variant for variant in variants(model) if variant not in broken],
                 "costs": {
                     "fit_seconds": None if resumed else fit_seconds,

@@ -16,6 +16,7 @@ _ESCAPES = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "‡": r"$^{\ddagger}$",
     "±": r"$\pm$",
     "·": r"$\cdot$",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmark.evaluation.leaderboard import Leaderboard, Row
 from benchmark.report.layout import Column, Entry, Table, decimals, number
+from benchmark.suite import candidate_list
 
 
 def results(lb: Leaderboard) -> Iterator[Table]:
@@ -92,8 +93,27 @@ def _result_notes(lb: Leaderboard, rows: Sequence[Row], higher: bool) -> Iterato
         yield "± standard deviation over seeds."
     for source in dict.fromkeys(row.published.source for row in rows if row.published):
         yield f"In the paper: {source}."
+    yield from _list_notes(lb, rows)
     general = lb.remarks
     for row in {row.model: row for row in rows}.values():
         own = [mark for mark in row.marks if mark not in general]
         if own:
             yield f"{row.model}: {', '.join(own)}."
+
+
+def _list_notes(lb: Leaderboard, rows: Sequence[Row]) -> Iterator[str]:
+    """What the metrics over candidate lists are, a line for each list."""
+    used = {candidate_list(row.metric) for row in rows} - {""}
+    for made in lb.facts.get("candidates", {}).get(rows[0].dataset, ()):
+        if made["task"] != rows[0].task or made["list"] not in used:
+            continue
+        kinds = {"uniform": "drawn uniformly", "popularity": "drawn in proportion to their training interactions"}
+        kind = kinds.get(made["kind"], f"that '{made['kind']}' ranks highest")
+        fewer = made["requests_with_fewer"]
+        few = (
+            f"; {fewer} of {made['requests']} requests have fewer, down to {made['fewest_negatives']}" if fewer else ""
+        )
+        yield (
+            f"|{made['list']}: the request's relevant items ranked among {made['n']} other items {kind}, the same for "
+            f"every model{few}. Such numbers can order models otherwise than those over the whole catalogue."
+        )

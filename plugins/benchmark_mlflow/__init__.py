@@ -12,8 +12,9 @@ The experiment is the suite. What a user of MLflow's pages finds there:
   results folder goes on under the parent that is still open. A run that computes nothing opens none.
 
 Metrics are called task.metric, with the slice behind it unless it is `all`: `recommendation.R_30`,
-`recommendation.R_30.head` (MLflow forbids the @). The task is always there, so that a joint model and its single-task
-halves can be compared by the same key. Learning curves are `curve.loss` and so on, by step; costs keep their names.
+`recommendation.R_30.head`, and over a candidate list `recommendation.R_30.uni99` (MLflow forbids @ and |). The task is
+always there, so that a joint model and its single-task halves can be compared by the same key. Learning curves are
+`curve.loss` and so on, by step; costs keep their names.
 """
 
 from __future__ import annotations

@@ -19,8 +19,11 @@ Point = tuple[str, float, int]  # name, value, step
 
 
 def metric_key(task: str, slice_name: str, metric: str) -> str:
-    """R@30 on the head slice of recommendation is `recommendation.R_30.head`; on all requests `recommendation.R_30`."""
-    key = f"{task}.{plain(metric)}"
+    """R@30 on the head slice of recommendation is `recommendation.R_30.head`; on all requests `recommendation.R_30`.
+
+    Over a candidate list it is `recommendation.R_30.uni99`.
+    """
+    key = ".".join([task, *map(plain, metric.split("|"))])
     return key if slice_name == "all" else f"{key}.{slice_name}"
 
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark import (
     Analysis,
@@ -49,7 +50,7 @@ def benchmark_metrics() -> dict[str, str]:
 
 @hookimpl
 def benchmark_models() -> dict[str, str]:
-    return {"faulty": "benchmark_faulty:Faulty", "needy": "benchmark_faulty:Needy"}
+    return {name.lower(): f"benchmark_faulty:{name}" for name in ("Faulty", "Needy", "Lender", "Borrower")}
 
 
 def faulty_metric(ranking: Ranking, relevant: Ragged, k: int) -> float:
@@ -102,6 +103,8 @@ class Faulty:
     """A file that is made at the first failure; where it lies, the model works."""
     worst: bool = False
     """Offer the ranking upside down as a variant."""
+    called: str = "worst/first"
+    """The variant's name."""
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
@@ -129,7 +132,7 @@ class Faulty:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        return ("worst/first",) if self.worst else ()
+        return (self.called,) if self.worst else ()
 
     def rank_variant(self, variant: str, requests: Requests, k: int) -> Ranking:
         ranking = top_k(np.tile(-self.scores_, (len(requests), 1)), requests, k)
@@ -149,3 +152,40 @@ class Needy(Faulty):
     """Needs a module that is not there."""
 
     requires: ClassVar[tuple[str, ...]] = ("module_that_nobody_has",)
+
+
+@dataclass
+class Lender(Faulty):
+    """Offers item embeddings, and writes a line to the file `log` for every fit."""
+
+    log: str = ""
+    width: int = 2
+    broken: bool = False
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        super().fit(train, valid, context)
+        if self.log:
+            with Path(self.log).open("a") as file:
+                file.write("fitted\n")
+
+    def item_embeddings(self) -> NDArray[np.float32]:
+        vectors = np.tile(self.scores_[:, None], (1, self.width)).astype(np.float32)
+        return vectors[1:] if self.broken else vectors
+
+
+@dataclass
+class Borrower(Faulty):
+    """Ranks by the item embeddings of another model."""
+
+    use: str = "lender"
+    log: str = ""
+    broken: bool = False
+    sign: int = 1
+
+    @property
+    def needs(self) -> tuple[tuple[str, dict[str, Any]], ...]:
+        return ((self.use, {"log": self.log, "broken": self.broken} if self.use == "lender" else {}),)
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        ((name, params),) = self.needs
+        self.scores_ = self.sign * context.item_embeddings(name, params)[:, 0].astype(np.float64)

@@ -218,7 +218,7 @@ def home(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (("recommendation", "all", "R@30"), "recommendation.R_30"),
         (("recommendation", "head", "R@30"), "recommendation.R_30.head"),
         (("search", "torso", "AP(rel=2)@100"), "search.AP_rel_2_100.torso"),
-        (("search", "all", "HR@10|uni99"), "search.HR_10_uni99"),
+        (("search", "all", "HR@10|uni99"), "search.HR_10.uni99"),
     ],
 )
 def test_metric_names_are_what_mlflow_takes(place: tuple[str, str, str], key: str) -> None:

@@ -1,0 +1,359 @@
+"""Candidate lists: what stands in them, that they are always the same, and what becomes of them in a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Command
+
+from benchmark import candidates, plugins, results
+from benchmark.candidates import check_sampler, draw, known_items, with_candidates
+from benchmark.errors import BenchmarkError
+from benchmark.hashing import splitmix
+from benchmark.plan import make_plan
+from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.runner import _prepare
+from benchmark.suite import Sampler, load_suite
+from benchmark.testing import checkerboard_log
+from benchmark.types import Catalog, Context, Dataset, Log, Ragged, Searches, Task
+
+KEYS = splitmix(np.arange(6000, dtype=np.uint64))
+
+
+def words(values: list[str]) -> Any:
+    return np.array(values, dtype=object)
+
+
+def shop(shuffle: int | None = None) -> Log:
+    """Four users of forty items; queries 0 to 2 are judged, query 3 has the words of query 2 in other letters.
+
+    `shuffle` puts items, users, queries and rows into another order.
+    """
+    clicks = [(u, (9 * u + 2 * t) % 40, 100 * t) for u in range(4) for t in range(5)]
+    searches = [(0, 2, 5, 10), (0, 2, 7, 500), (1, 3, 8, 20), (1, 0, 9, 500), (2, 1, 30, 30), (2, 1, -1, 500),
+                (3, 0, 31, 30), (3, 0, 32, 500), (0, 1, 6, 5), (1, 0, 1, 5), (2, 0, 2, 5), (3, 2, 3, 5)]  # fmt: skip
+    judged = [(0, 20, 1.0), (1, 21, 1.0), (2, 22, 1.0), (2, 23, 0.0)]
+    rng = np.random.default_rng(shuffle)
+
+    def order(n: int) -> Any:
+        return np.arange(n) if shuffle is None else rng.permutation(n)
+
+    items, users, queries = order(40), order(4), order(4)
+    user, item, time = np.array(clicks)[order(len(clicks))].T
+    who, query, found, when = np.array(searches)[order(len(searches))].T
+    to = [np.argsort(new).astype(np.int32) for new in (items, users, queries)]
+    judgements = np.array(judged)
+    return Log(
+        catalog=Catalog(
+            words([f"i{i}" for i in items]),
+            words([f"a book{' of bees' * (i % 2)}{' and birds' * int(i % 3 == 0)}" for i in items]),
+            pd.DataFrame(index=range(40)),
+        ),
+        users=words([f"u{u}" for u in users]),
+        user=to[1][user],
+        item=to[0][item],
+        time=time,
+        query_ids=words([f"q{q}" for q in queries]),
+        queries=words([("book of bees", "birds", "Bees and birds", "bees and BIRDS")[q] for q in queries]),
+        query=to[2][judgements[:, 0].astype(int)],
+        relevant=to[0][judgements[:, 1].astype(int)],
+        grade=judgements[:, 2].astype(np.float32),
+        searches=Searches(to[1][who], to[2][query], np.where(found < 0, -1, to[0][found]).astype(np.int32), when),
+    )
+
+
+def listed(log: Log, task: Task, *samplers: Sampler, **settings: Any) -> Dataset:
+    dataset = split_log("shop", log, ProtocolSettings(**settings))
+    return with_candidates(dataset, known_items(log, dataset), {task: samplers}, plugins.load())
+
+
+def by_id(dataset: Dataset, task: Task, name: str) -> dict[str, list[str]]:
+    """Request id -> its candidates' ids."""
+    split = dataset.test[task]
+    rows = split.candidates[name]
+    return {
+        str(request): [str(i) for i in dataset.train.catalog.ids[rows[r]]]
+        for r, request in enumerate(split.requests.ids)
+    }
+
+
+def rows(sampled: Ragged) -> list[tuple[int, ...]]:
+    return [tuple(sampled[i].tolist()) for i in range(len(sampled))]
+
+
+@pytest.fixture(params=["draws", "clocks"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to sample: a few draws with replacement, and what they leave over from all items."""
+    monkeypatch.setattr(candidates, "DRAWS", 40 if request.param == "draws" else 0)
+
+
+@pytest.mark.usefixtures("way")
+def test_draws_are_in_proportion_to_what_is_left() -> None:
+    none = Ragged.empty(len(KEYS))
+    one = rows(draw(KEYS, np.array([1.0, 2, 3, 0]), none, 1))
+    assert [one.count((i,)) / len(KEYS) for i in range(4)] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 0], abs=0.02)
+    two = rows(draw(KEYS, np.array([1.0, 2, 3, 0]), none, 2))
+    pairs = {(0, 1): 1 / 6 * 2 / 5 + 2 / 6 * 1 / 4, (0, 2): 1 / 6 * 3 / 5 + 3 / 6 * 1 / 3}
+    pairs[1, 2] = 1 - sum(pairs.values())
+    assert {pair: two.count(pair) / len(KEYS) for pair in pairs} == pytest.approx(pairs, abs=0.02)
+    seen_first = rows(draw(KEYS, np.array([0, 1.0, 0]), none, 2))
+    assert seen_first.count((0, 1)) / len(KEYS) == pytest.approx(0.5, abs=0.02)
+    assert set(seen_first) == {(0, 1), (1, 2)}
+    without = rows(draw(KEYS, np.ones(4), Ragged.from_pairs(np.arange(6000), np.full(6000, 1), 6000), 2))
+    assert {pair: without.count(pair) / 6000 for pair in set(without)} == pytest.approx(
+        {(0, 2): 1 / 3, (0, 3): 1 / 3, (2, 3): 1 / 3}, abs=0.02
+    )
+
+
+@pytest.mark.usefixtures("way")
+def test_where_there_are_too_few_all_are_taken_and_a_row_depends_on_its_key_alone() -> None:
+    forbidden = Ragged.from_rows([[0, 3], [], [0, 1, 2, 3]])
+    assert rows(draw(KEYS[:3], np.ones(4), forbidden, 99)) == [(1, 2), (0, 1, 2, 3), ()]
+    assert rows(draw(KEYS[:3], np.zeros(4), forbidden, 99)) == [(1, 2), (0, 1, 2, 3), ()]
+    together = draw(KEYS[:50], np.arange(30.0), Ragged.empty(50), 8)
+    alone = [draw(KEYS[i : i + 1], np.arange(30.0), Ragged.empty(1), 8)[0].tolist() for i in range(50)]
+    assert [list(row) for row in rows(together)] == alone
+
+
+def test_recommendation_has_the_target_once_and_nothing_else_of_the_user() -> None:
+    log = shop()
+    data = listed(log, "recommendation", Sampler(kind="uniform", n=12), Sampler(kind="popularity", n=12))
+    had = {f"u:u{u}": {f"i{i}" for i in log.item[log.user == u]} for u in range(4)}
+    by_search = {
+        "u:u0": {"i5", "i6", "i7"},
+        "u:u1": {"i1", "i8", "i9"},
+        "u:u2": {"i2", "i30"},
+        "u:u3": {"i3", "i31", "i32"},
+    }
+    had = {request: items | by_search[request] for request, items in had.items()}
+    target = {"u:u0": "i8", "u:u1": "i17", "u:u2": "i26", "u:u3": "i35"}
+    for name in ("uni12", "pop12"):
+        lists = by_id(data, "recommendation", name)
+        assert lists.keys() == target.keys()
+        for request, items in lists.items():
+            assert len(items) == len(set(items)) == 13
+            assert set(items) & had[request] == {target[request]}
+    drawn = by_id(data, "recommendation", "uni12")
+    assert drawn["u:u0"] != drawn["u:u1"]
+    bought = data.train.popularity("recommendation") > 0
+    seen = {str(i) for i in data.train.catalog.ids[bought]}
+    possible = {request: len(seen - had[request]) for request in had}
+    for request, items in by_id(data, "recommendation", "pop12").items():
+        assert len(set(items) & seen - had[request]) == min(12, possible[request])
+    assert all((np.diff(data.test["recommendation"].candidates["uni12"][i]) > 0).all() for i in range(4))
+
+
+def test_search_has_no_other_answer_to_the_query_as_a_negative() -> None:
+    data = listed(shop(), "search", Sampler(kind="uniform", n=99))
+    lists = by_id(data, "search", "uni99")
+    answers = {"i3", "i5", "i7", "i8", "i22"}  # to bees and birds, in whatever letters; i23 was judged not to be one
+    asked = {q: {"i1", "i2", "i9", "i20", "i31", "i32"} for q in ("book of bees",)}
+    split = data.test["search"]
+    known = {"bees and birds": answers, **asked}
+    checked = 0
+    for row, request in enumerate(split.requests.ids):
+        relevant = {str(i) for i in data.train.catalog.ids[split.relevant[row]]}
+        others = known.get(str(split.requests.queries[row]).casefold())
+        if others is not None:
+            checked += 1
+            assert set(lists[str(request)]) == {f"i{i}" for i in range(40)} - others | relevant
+    assert checked == 3
+    (said,) = data.facts["candidates"]
+    assert (said["requests"], said["requests_with_fewer"], said["fewest_negatives"]) == (len(split.requests), len(
+        split.requests), 34)  # fmt: skip
+
+
+def test_lists_do_not_depend_on_the_order_of_the_log_and_do_on_the_seed() -> None:
+    samplers = [Sampler(kind="uniform", n=9), Sampler(kind="popularity", n=9), Sampler(kind="uniform", n=8, seed=1)]
+    for task in ("recommendation", "search"):
+        first, other = (listed(shop(order), task, *samplers) for order in (None, 5))
+        for sampler in samplers:
+            assert by_id(first, task, sampler.list_name) == by_id(other, task, sampler.list_name)
+        again = by_id(listed(shop(), task, Sampler(kind="uniform", n=9, seed=1)), task, "uni9")
+        assert again != by_id(first, task, "uni9")
+
+
+def test_excluded_items_are_no_negatives() -> None:
+    data = listed(checkerboard_log(), "recommendation", Sampler(kind="uniform", n=99), mask_seen=True)
+    split = data.test["recommendation"]
+    lists = split.candidates["uni99"]
+    for row in range(len(split.requests)):
+        assert not set(lists[row]) & set(split.requests.exclude[row])
+        assert set(split.relevant[row]) <= set(lists[row])
+        assert len(lists[row]) == 21 - 8 + 1
+
+
+def test_negatives_of_bm25_are_what_it_finds_without_the_answers(tmp_path: Path) -> None:
+    pytest.importorskip("pyterrier_pisa", reason="the extra bm25 is not installed")
+    log = shop()
+    data = listed(log, "search", Sampler(kind="bm25", n=5), Sampler(kind="bm25", n=99))
+    split = data.test["search"]
+    model = plugins.build(plugins.load().offer("model", "bm25"), {})
+    model.fit(data.train, {}, Context(0, "cpu", tmp_path))
+    ranking = model.rank(split.requests, 40)
+    known = known_items(log, data)["search"]
+    for row in range(len(split.requests)):
+        best = [i for i in ranking.items[row] if i >= 0 and i not in known.items[known.group[row]]]
+        for name, n in (("bm25-5", 5), ("bm25-99", 99)):
+            assert set(split.candidates[name][row]) == {*best[:n], *split.relevant[row]}
+
+
+def test_frozen_lists_are_read_as_they_were_written(tmp_path: Path) -> None:
+    data = listed(shop(), "recommendation", Sampler(kind="uniform", n=12))
+    results.save_dataset(tmp_path, data)
+    assert (tmp_path / "candidates-recommendation-uni12.parquet").is_file()
+    read = results.load_dataset(tmp_path)
+    bare = replace(data, test={t: replace(s, candidates={}) for t, s in data.test.items()}, facts={})
+    for again in (read, results.with_frozen_candidates(tmp_path, bare)):
+        assert by_id(again, "recommendation", "uni12") == by_id(data, "recommendation", "uni12")
+        assert again.test["search"].candidates == {}
+        assert again.facts["candidates"] == data.facts["candidates"]
+
+
+def test_a_sampler_that_cannot_be_is_refused() -> None:
+    registry = plugins.load()
+    with pytest.raises(BenchmarkError, match=r"unknown sampler 'unifrom' in candidates of search.*'uniform'"):
+        check_sampler(Sampler(kind="unifrom"), "search", registry)
+    with pytest.raises(BenchmarkError, match="the model 'bm25' does search"):
+        check_sampler(Sampler(kind="bm25"), "recommendation", registry)
+    with pytest.raises(BenchmarkError, match="'uniform' has no parameters"):
+        check_sampler(Sampler(kind="uniform", params={"k1": 1.0}), "search", registry)
+    with pytest.raises(BenchmarkError, match="k2"):
+        check_sampler(Sampler(kind="bm25", params={"k2": 1.0}), "search", registry)
+
+
+SUITE = """
+name: sampled
+datasets: [{use: checkerboard, name: Board}]
+models:
+  - {use: popular, name: Pop}
+  - {use: faulty, name: Chance}
+metrics: [HR@5|uni4, R@5, "nDCG@5|popular-3", HR]
+slices: [all, torso]
+depth: 10
+protocol:
+  candidates:
+    recommendation: [{kind: uniform, n: 4}, {kind: uniform, n: 99}]
+    search: {kind: popular, n: 3}
+compare: [{model: Chance, against: [Pop]}]
+claims:
+  - {id: c, text: t, where: {dataset: Board, task: recommendation, metric: HR@5|uni4}, expect: Pop > Chance}
+"""
+
+
+def words_of(folder: Path, *more: str) -> tuple[str, ...]:
+    (folder / "s.yaml").write_text(SUITE)
+    return ("run", "s.yaml", "--results", "out", "--tracking", "off", *more)
+
+
+def test_a_run_ranks_the_lists_scores_them_and_does_not_make_them_again(command: Command, tmp_path: Path) -> None:
+    done = command(*words_of(tmp_path))
+    assert done.returncode == 0, done.stderr
+    home = tmp_path / "out" / "sampled"
+    stored = sorted(str(path.relative_to(home / "cells/Board")) for path in home.rglob("ranking-*"))
+    assert [f"{Path(path).parts[0]} {Path(path).name}" for path in stored] == [
+        "Chance ranking-recommendation.parquet",
+        "Chance ranking-recommendation@uni4.parquet",
+        "Chance ranking-recommendation@uni99.parquet",
+        "Pop ranking-recommendation.parquet",
+        "Pop ranking-recommendation@uni4.parquet",
+        "Pop ranking-recommendation@uni99.parquet",
+        "Pop ranking-search.parquet",
+        "Pop ranking-search@popular-3.parquet",
+    ]
+    board = json.loads((home / "leaderboard.json").read_text())
+    found = {(r["task"], r["slice"], r["model"], r["metric"]): r["mean"] for r in board["rows"]}
+    assert list(dict.fromkeys(key[3] for key in found)) == ["R@5", "HR", "HR@5|uni4", "nDCG@5|popular-3"]
+    assert {key[3] for key in found if key[0] == "search"} == {"R@5", "HR", "nDCG@5|popular-3"}
+    assert found["recommendation", "all", "Chance", "HR@5|uni4"] == 1  # five candidates
+    assert found["recommendation", "torso", "Pop", "HR@5|uni4"] == 1
+    assert found["recommendation", "all", "Chance", "R@5"] < 1
+    assert {c["metric"] for c in board["comparisons"]} == {"R@5", "HR", "HR@5|uni4"}
+    assert board["claims"][0]["verdict"] == "undecided"
+    report = (home / "leaderboard.md").read_text()
+    assert r"HR@5\|uni4 all (n=120)" in report
+    assert r"\|uni4: the request's relevant items ranked among 4 other items drawn uniformly" in report
+    assert "ranked among 3 other items that 'popular' ranks highest" in report
+    assert "uni99:" not in report  # no metric is about it
+    assert r"HR@5\textbar{}uni4" in (home / "leaderboard.tex").read_text()
+    made = {path: path.stat().st_mtime_ns for path in home.rglob("candidates-*.parquet")}
+    assert len(made) == 3
+    again = command(*words_of(tmp_path, "--set", "metrics=[R@5, HR@2|uni99]", "--set", "claims=[]"))
+    assert "0 cells computed, 2 reused" in again.stdout
+    assert "12 other items" not in again.stdout
+    assert "120 of 120 requests have fewer, down to 13" in (home / "leaderboard.md").read_text()
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    next(home.rglob("ranking-recommendation@uni4.parquet")).unlink()  # without it the cell is not whole
+    assert "1 cells computed, 1 reused" in command(*words_of(tmp_path)).stdout
+    assert "2 cells computed" in command(*words_of(tmp_path, "--set", "protocol.candidates.search.seed=1")).stdout
+    assert "2 cells computed" in command(*words_of(tmp_path, "--limit", "7")).stdout
+    limited = results.load_dataset(next((tmp_path / "out" / "sampled-limit-7" / "datasets").iterdir()))
+    whole = results.load_dataset(next(path.parent for path in made))
+    lists = by_id(whole, "recommendation", "uni4")
+    assert by_id(limited, "recommendation", "uni4") == {
+        request: lists[request] for request in limited.test["recommendation"].requests.ids
+    }
+
+
+def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes the lists is not asked again: here it would fail."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "faulty"))
+    assert command(*words_of(tmp_path)).returncode == 0
+    suite, source = load_suite(str(tmp_path / "s.yaml"))
+    plan = make_plan(suite, source, plugins.load(), tmp_path / "out")
+    assert plan.datasets["Board"].test["search"].candidates == {}
+    monkeypatch.setattr(candidates, "draw", None)
+    ready = _prepare(plan)
+    assert ready.unlisted == {}
+    assert list(ready.datasets["Board"].test["recommendation"].candidates) == ["uni4", "uni99"]
+    with pytest.raises(TypeError):
+        _prepare(replace(plan, results=tmp_path / "elsewhere"))
+    without, _ = load_suite(
+        str(tmp_path / "s.yaml"), settings=["protocol.candidates=null", "metrics=[R@5]", "claims=[]"]
+    )
+    bare = make_plan(without, source, plugins.load(), tmp_path / "out")
+    whole = split_log("Board", checkerboard_log(), ProtocolSettings())
+    assert whole.digest == bare.datasets["Board"].digest != plan.datasets["Board"].digest
+    assert bare.unlisted == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("claims=[]; metrics=[HR@5|uni5]", "unknown candidate list 'uni5' in metric HR@5|uni5. Did you mean 'uni4'?"),
+        ("claims=[]; metrics=[HR@5|]", "is not written as name"),
+        ("claims=[]; metrics=[HR@50|uni4]", "looks at 50 items, but rankings hold 10"),
+        ("claims=[{id: c, text: t, where: {dataset: Board, task: search, metric: HR@5|uni4}, expect: Pop > Chance}]",
+         "unknown candidate list 'uni4' in claim 'c', search on Board"),
+        ("metrics=[HR@5|uni4]; protocol.candidates.search.kind=Popular", "unknown sampler 'Popular' in candidates"),
+        ("protocol.candidates.search.kind=[]", "protocol.candidates.search"),
+        ("protocol.candidates.search={kind: uniform, m: 4}", "unknown key"),
+        ("protocol.candidates.search=[{kind: uniform}, {kind: uniform, seed: 1}]", "two lists are called 'uni99'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_before_anything_runs(command: Command, tmp_path: Path, setting: str, says: str) -> None:
+    done = command(*words_of(tmp_path, *(word for one in setting.split("; ") for word in ("--set", one))))
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_check_warns_of_sampled_metrics(command: Command, tmp_path: Path) -> None:
+    words_of(tmp_path)
+    done = command("check", "s.yaml", "--results", "out")
+    assert "note: HR@5|uni4, nDCG@5|popular-3: sampled metrics can put models into another order" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_variant_with_the_name_of_a_list_is_left_out(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        SUITE.replace("faulty, name: Chance", "faulty, name: Chance, params: {worst: true, called: uni4}")
+    )
+    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert done.returncode == 0, done.stderr
+    assert "the variant 'uni4' is missing ('uni4' is the name of a candidate list" in done.stderr
