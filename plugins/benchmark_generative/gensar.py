@@ -328,10 +328,8 @@ class GenSar:
         from benchmark_generative.gensar_vocabulary import Vocabulary, own_words
         from benchmark_generative.trie import Trie
 
-        fixed = phrases()
-        named = partial(
-            Vocabulary.of, behaviours=self.behaviour_tokens, phrases=fixed if self.instructions == "tokens" else ()
-        )
+        own = phrases(signs=False) if self.instructions == "tokens" else ()
+        named = partial(Vocabulary.of, behaviours=self.behaviour_tokens, phrases=own)
         if self.checkpoint:
             network, words = t5.from_checkpoint(self.checkpoint)
             config: Any = network.config
@@ -342,7 +340,7 @@ class GenSar:
         else:
             asked = [train.queries, *(() if train.events is None else (train.events.queries,)),
                      *(() if pseudo is None else (pseudo[0],))]  # fmt: skip
-            words = own_words(np.concatenate(asked), train.catalog.texts, fixed, self.max_words)
+            words = own_words(np.concatenate(asked), train.catalog.texts, phrases(), self.max_words)
             vocabulary = named(words, (0, 1), words.get_vocab_size(), self.identifiers_)
             network = t5.from_scratch(
                 vocabulary.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,

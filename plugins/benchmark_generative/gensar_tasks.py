@@ -44,10 +44,12 @@ def _parts(sentence: str) -> list[str]:
     return [part.strip() for part in re.split(r"(\{\w+\})", sentence) if part.strip()]
 
 
-def phrases() -> list[str]:
-    """The fixed parts of all instructions, and what separates the events of a history."""
+def phrases(*, signs: bool = True) -> list[str]:
+    """The fixed parts of all instructions, also or not those that are signs alone, and what separates the events of a
+    history."""
     parts = [part for sentences in INSTRUCTIONS.values() for sentence in sentences for part in _parts(sentence)]
-    return list(dict.fromkeys([*(part for part in parts if part[0] != "{"), SEPARATOR]))
+    fixed = [part for part in parts if part[0] != "{" and (signs or any(c.isalpha() for c in part))]
+    return list(dict.fromkeys([*fixed, SEPARATOR]))
 
 
 @dataclass(frozen=True)

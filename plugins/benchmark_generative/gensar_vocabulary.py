@@ -211,6 +211,7 @@ def own_words(queries: Iterable[str], texts: Iterable[str], phrases: Sequence[st
     then those of item texts, the frequent ones first. Signs are tokens of instructions only."""
     words = train_words([])
     kept = dict.fromkeys([*SPECIALS, *(w for text in phrases for w in _WORD_OR_SIGN.findall(text.lower()))])
+    limit = max(limit, len(kept))
     for source in (queries, texts):
         found = train_words([str(text) for text in source]).get_vocab()
         kept |= dict.fromkeys(sorted(found, key=found.__getitem__))
