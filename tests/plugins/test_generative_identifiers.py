@@ -440,7 +440,7 @@ def test_published_indexes_of_beauty_load(name: str, prefixes: int, largest: int
         ({"size": 1}, "2 to 65,536"),
         ({"method": "lsh", "size": 100}, "power of two"),
         ({"method": "lsh", "collisions": "sinkhorn"}, "no codebook"),
-        ({"collisions": "none"}, "known are extra, sinkhorn"),
+        ({"collisions": "none"}, "known are extra, sinkhorn, nearest"),
         ({"method": "vqvae", "latent": 2}, "one part per level"),
         ({"learning_rate": 0}, "above 0"),
         ({"enough": 2.0}, "a share"),

@@ -37,6 +37,32 @@ def number_extra(codes: NDArray[Any], first: NDArray[np.bool_] | None = None) ->
     return out
 
 
+def nearest_free(codes: NDArray[np.int32], residuals: Tensor, codebook: Tensor) -> NDArray[np.int32]:
+    """The codes (N, L) with other last ones where items collide: all but the first of a group with equal codes take, in
+    the order of the rows, the nearest code that no item behind the same prefix has.
+
+    `residuals` (N, D) is what the last level must say of each item, `codebook` (K, D) what it can. Also items that are
+    alike are told apart; only those still collide that no code is left for.
+    """
+    import torch
+
+    codes = codes.copy()
+    prefix = group_numbers(codes[:, :-1])
+    moving = np.flatnonzero(number_extra(codes) > 0)
+    taken = {int(p): np.zeros(len(codebook), dtype=bool) for p in np.unique(prefix[moving])}
+    for row in np.flatnonzero(np.isin(prefix, prefix[moving])):
+        taken[int(prefix[row])][codes[row, -1]] = True
+    some = residuals[torch.from_numpy(moving).to(residuals.device)].double()
+    order = torch.cdist(some, codebook.double()).argsort(dim=1, stable=True).cpu().numpy()  # (M, K)
+    for row, wanted in zip(moving, order, strict=True):
+        has = taken[int(prefix[row])]
+        left = wanted[~has[wanted]]
+        if len(left):
+            codes[row, -1] = left[0]
+            has[left[0]] = True
+    return codes
+
+
 def sinkhorn(
     codes: NDArray[np.int32],
     residuals: Tensor,

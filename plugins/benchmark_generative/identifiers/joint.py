@@ -209,7 +209,7 @@ def _filled(vectors: Vectors, trained_on: NDArray[np.bool_] | None) -> tuple[Vec
 
     Where some items are not trained on, the mean is not theirs either.
     """
-    known: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+    known = np.asarray(np.isfinite(vectors).all(axis=1))
     if known.all():
         return vectors, known
     usable = known if trained_on is None else known & trained_on

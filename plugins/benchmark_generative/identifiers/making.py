@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmark import BenchmarkError
 from benchmark_generative.identifiers.codes import Identifiers
-from benchmark_generative.identifiers.collisions import group_numbers, sinkhorn
-from benchmark_generative.identifiers.settings import Settings
+from benchmark_generative.identifiers.collisions import group_numbers, nearest_free, sinkhorn
+from benchmark_generative.identifiers.settings import Collisions, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +40,9 @@ def make(
 
     `trained_on` (N,) says which items the quantiser may learn from (all by default); the others are coded by what was
     learned, and no code of a trained item depends on them (Rajput 2023, 4.4.1). The extra token is always there with
-    `collisions: extra`, 0 where nothing collides; with `sinkhorn` only where some items cannot be told apart
-    otherwise; never with `random`, whose rows are drawn again until all differ. Raises BenchmarkError on vectors that
-    are no finite numbers.
+    `collisions: extra`, 0 where nothing collides; with `sinkhorn` and `nearest` only where some items cannot be told
+    apart otherwise; never with `random`, whose rows are drawn again until all differ. Raises BenchmarkError on vectors
+    that are no finite numbers.
     """
     vectors, seen = checked(vectors, trained_on)
     facts: dict[str, Any] = {"method": settings.method, "levels": settings.levels, "seed": seed}
@@ -74,7 +74,7 @@ def told_apart(
     found: Quantised,
     vectors: NDArray[np.float32],
     sizes: tuple[int, ...],
-    collisions: str,
+    collisions: Collisions,
     facts: Mapping[str, Any],
     seen: NDArray[np.bool_],
 ) -> Identifiers:
@@ -88,7 +88,7 @@ def told_apart(
         said["epochs"] = found.epochs
     if collisions == "extra":
         return Identifiers.unique(found.codes, sizes, facts=said, first=seen)
-    return _moved(found, sizes, said, seen)
+    return _moved(found, sizes, nearest_free if collisions == "nearest" else sinkhorn, said, seen)
 
 
 def checked(
@@ -190,7 +190,13 @@ def random_codes(
     return out
 
 
-def _moved(found: Quantised, sizes: tuple[int, ...], facts: dict[str, Any], seen: NDArray[np.bool_]) -> Identifiers:
+def _moved(
+    found: Quantised,
+    sizes: tuple[int, ...],
+    move: Callable[..., NDArray[np.int32]],
+    facts: dict[str, Any],
+    seen: NDArray[np.bool_],
+) -> Identifiers:
     """Seen items in collision get another last code; what still collides, and unseen items, the extra token."""
     import torch
 
@@ -198,7 +204,7 @@ def _moved(found: Quantised, sizes: tuple[int, ...], facts: dict[str, Any], seen
         raise BenchmarkError("there is no codebook to choose other codes from; use collisions='extra'.")
     codes = found.codes.copy()
     rows = torch.from_numpy(np.flatnonzero(seen)).to(found.residuals.device)
-    codes[seen] = sinkhorn(codes[seen], found.residuals[rows], found.codebook)
+    codes[seen] = move(codes[seen], found.residuals[rows], found.codebook)
     made = Identifiers.unique(codes, sizes, first=seen, always=False)
     before = Identifiers.unique(found.codes, sizes, facts=facts, first=seen).facts
     said = {

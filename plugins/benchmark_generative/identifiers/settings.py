@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from benchmark import BenchmarkError
 
 Method = Literal["rqvae", "rkmeans", "hkmeans", "vqvae", "lsh", "random"]
+Collisions = Literal["extra", "sinkhorn", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,9 @@ class Settings(Training):
     method: Method = "rqvae"
     levels: int = 3
     size: int | tuple[int, ...] = 256
-    collisions: Literal["extra", "sinkhorn"] = "extra"
-    """What makes colliding ids unique: an extra token (3.1.3), or another last code, chosen by Sinkhorn (LC-Rec)."""
+    collisions: Collisions = "extra"
+    """What makes colliding ids unique: an extra token (3.1.3), or another last code, chosen by Sinkhorn (LC-Rec) or the
+    nearest that is free; what has equal codes even then, the extra token."""
     components: int | None = 32
     """rkmeans: how many principal components of the vectors are clustered; None: the vectors as they are, as in GRID.
     Residuals of few items in many dimensions are almost orthogonal, and k-means leaves most of them in one cluster."""
@@ -98,7 +100,7 @@ class Settings(Training):
             "size",
             "lsh has h hyperplanes per level and so 2**h codes: give a power of two",
         )
-        require(self.collisions in ("extra", "sinkhorn"), "collisions", "known are extra, sinkhorn")
+        require(self.collisions in get_args(Collisions), "collisions", f"known are {', '.join(get_args(Collisions))}")
         require(
             self.collisions == "extra" or self.method in ("rqvae", "rkmeans", "vqvae"),
             "collisions",
@@ -147,9 +149,10 @@ class JointSettings(Training):
     """Weight of the commitment terms (equation 9)."""
     reduction: Literal["sum", "mean"] = "sum"
     """Squared norms as in equations 8 and 9, or means over widths and levels, as in the authors' code."""
-    collisions: Literal["sinkhorn", "extra"] = "sinkhorn"
-    """What makes colliding ids unique: another last specific code, chosen by Sinkhorn as in the authors' code, and an
-    extra token for what cannot be told apart so; or the extra token alone. The paper does not say."""
+    collisions: Collisions = "nearest"
+    """What makes colliding ids unique, of which the paper says nothing: another last specific code, the nearest that is
+    free or one chosen by Sinkhorn, as in the authors' code; what has equal codes even then, an extra token. Or the
+    extra token alone, which all items then have."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,7 +162,8 @@ class JointSettings(Training):
         self._require(2 <= self.size <= 1 << 16, "size", "a level has 2 to 65,536 codes")
         self._require(self.alpha >= 0, "alpha", "it is not negative")
         self._require(self.reduction in ("sum", "mean"), "reduction", "known are sum, mean")
-        self._require(self.collisions in ("sinkhorn", "extra"), "collisions", "known are sinkhorn, extra")
+        known = get_args(Collisions)
+        self._require(self.collisions in known, "collisions", f"known are {', '.join(known)}")
 
     @property
     def levels(self) -> int:
