@@ -289,8 +289,11 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
     valid, test = splits[VALID], splits[TEST]
     _check_parts(name, train, valid, test)
     copies = np.bincount(line.group[events.kind == RECOMMENDED], minlength=len(moment)) > 0
+    leak = ["leaky protocol: the copy of a target may stand in its own history"] if settings.leaky else []
+    remarks = [log.facts["remark"]] if log.facts.get("remark") else []
     facts = {
         **log.facts,
+        **({"remark": "; ".join([*remarks, *leak])} if remarks or leak else {}),
         **dataclasses.asdict(settings),
         "items": len(log.catalog),
         "ties": log.ties,

@@ -120,6 +120,8 @@ def test_leaky_leaves_copies_in_some_histories() -> None:
     leaky = split_log("copies", log, ProtocolSettings(leaky=True))
     honest = split_log("copies", log, ProtocolSettings())
     assert honest.digest != leaky.digest
+    assert "own history" in leaky.facts["remark"]
+    assert "remark" not in honest.facts
     inside = {}
     for name, data in (("leaky", leaky), ("honest", honest)):
         for task in ("recommendation", "search"):
