@@ -513,6 +513,20 @@ def test_pseudo_queries(tmp_path: Path) -> None:
     assert again[1].tolist() == [0, 6]
 
 
+def test_identifiers_of_one_kind_of_vectors_are_made_for_comparison(tmp_path: Path) -> None:
+    data = checkerboard(n_items=6, n_users=12, joint=True)
+    given = joint_params(tmp_path, data)
+    _, without = fitted(tmp_path, data, **given)
+    _, context = fitted(tmp_path, data, **given, compare_identifiers=True)
+    found = dict(context.facts["identifiers"])
+    alone = found.pop("alone")
+    assert found == without.facts["identifiers"]  # those that are written are the same
+    assert {name: facts["items"] for name, facts in alone.items()} == {"semantic": 7, "collaborative": 7}
+    _, of = fitted(tmp_path, data, **{**given, "identifiers": {**SMALL, "kind": "semantic"}})
+    assert of.facts["identifiers"]["semantic"] == alone["semantic"]
+    assert GenSar(identifiers={"kind": "semantic"}, compare_identifiers=True).needs == (("sasrec", {}),)
+
+
 def test_collaborative_vectors_come_from_a_model(tmp_path: Path) -> None:
     data = checkerboard(n_items=6, n_users=12, joint=True)
     params = {**joint_params(tmp_path, data), "collaborative": {"use": "unisar", "params": {"dim": 8}}}

@@ -27,8 +27,8 @@ JOINT = (
     "codes are the same. Beside them, where they were made (`compare_identifiers: true` of gensar), are identifiers of "
     "as many codes from either kind of vectors alone. The paper's Figure 5 has 0.18 % of the items of its Commercial "
     "data colliding in the semantic and 0.39 % in the collaborative one, against 1.37 % in only semantic and 0.90 % in "
-    "only collaborative identifiers; its authors' code counts after moving, when colliding items have another last "
-    "code and those that still collide are left."
+    "only collaborative identifiers; its authors' code counts after moving, when Sinkhorn has given colliding items "
+    "other last codes (`collisions: sinkhorn`), and leaves those that still collide."
 )
 NOTHING = "No model of this run recorded identifiers."
 BOTH = ("semantic", "collaborative")
