@@ -66,7 +66,7 @@ def lint(plan: Plan) -> Iterator[str]:
             yield f"{name}: for {tied:.0%} of the users the target shares its time with another item; {by} decides."
         copies = dataset.facts.get("searches_that_copy_an_interaction")
         if copies:
-            yield f"{name}: {copies:.0%} of the searches are interactions, too; no history holds the copy of its target."
+            yield f"{name}: {copies:.0%} of the searches are interactions too; no history holds the copy of its target."
         for task in dataset.test:
             new = dataset.facts.get(f"test_items_not_in_training_{task}")
             if new:
