@@ -1,13 +1,13 @@
 """What the models read, as flat tensors: words of texts, histories as slices of two streams, batches cut by index.
 
-Axis letters: P training examples or requests, B those of a batch, L items and S searches of a history, C clicks of a
-search, W words of a query.
+Axis letters: P training examples or requests, B those of a batch, G the histories that these share, L items and S
+searches of a history, C clicks of a search, W words of a query.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ WORDS = 32
 """How many words of a text are read."""
 CLICKS = 5
 """How many clicks of one search in a history are read."""
+SHARED = 64
+"""Training examples of one user whose histories end within so many events of each other can share one history."""
 
 
 class Vocabulary:
@@ -70,8 +72,9 @@ class Streams:
 class Examples:
     """P requests, or training examples with their `target`: slices of the streams, which hold nothing twice.
 
-    The history is `item[item_start:item_stop]` and the searches from `search_start` to `search_stop`, with no click
-    from `click_stop` on. `user` is -1 where unknown, `query` a row of `words`.
+    The history is `item[item_start:item_stop]` and the searches from `search_start` to `search_stop`. Examples with the
+    same `group` are given one history, of which each knows its slice. `user` is -1 where unknown, `query` a row of
+    `words`.
     """
 
     task: Task
@@ -80,7 +83,7 @@ class Examples:
     item_stop: Tensor
     search_start: Tensor
     search_stop: Tensor
-    click_stop: Tensor
+    group: Tensor
     user: Tensor
     query: Tensor
     words: Tensor
@@ -96,50 +99,82 @@ class Examples:
 
     def batch(self, rows: Tensor) -> Batch:
         streams = self.streams
-        start, stop = self.item_start[rows], self.item_stop[rows]
-        at, items_known = _slices(start, stop)
-        items = _pick(streams.item, at, items_known)
-        item_at = _pick(streams.item_at, at, items_known)
-        at, searches_known = _slices(self.search_start[rows], self.search_stop[rows])
-        queries = _pick(streams.query, at, searches_known)
-        query_at = _pick(streams.query_at, at, searches_known)
-        first = _pick(streams.click_start, at, searches_known)[:, :, None]
-        last = _pick(streams.click_stop, at, searches_known)[:, :, None]
-        last = torch.minimum(last, self.click_stop[rows][:, None, None])
-        clicks = first + torch.arange(CLICKS, device=first.device)
-        clicks_known = (clicks < last) & searches_known[:, :, None]
+        number, group = torch.unique(self.group[rows], return_inverse=True)
+        order = group.argsort(stable=True)
+        first = torch.searchsorted(group[order], torch.arange(len(number), device=rows.device))
+        slot = torch.empty_like(group)
+        slot[order] = torch.arange(len(rows), device=rows.device) - first[group[order]]
+        item, items_there, items_known = _shared(self.item_start[rows], self.item_stop[rows], group, len(number))
+        search, searches_there, searches_known = _shared(
+            self.search_start[rows], self.search_stop[rows], group, len(number)
+        )
+        start = _pick(streams.click_start, search, searches_there)[:, :, None]
+        stop = _pick(streams.click_stop, search, searches_there)[:, :, None]
+        click = start + torch.arange(CLICKS, device=rows.device)
+        clicks_there = (click < stop) & searches_there[:, :, None]
         return Batch(
-            self.task, self.user[rows], self.words[self.query[rows]], self.target[rows],
-            items, items_known, item_at, queries, searches_known, query_at,
-            _pick(streams.clicked, clicks, clicks_known), clicks_known, streams.words,
-        )  # fmt: skip
+            task=self.task,
+            user=self.user[rows],
+            words=self.words[self.query[rows]],
+            target=self.target[rows],
+            group=group,
+            slot=slot,
+            items=_pick(streams.item, item, items_there),
+            items_there=items_there,
+            items_known=items_known,
+            item_at=_pick(streams.item_at, item, items_there),
+            queries=_pick(streams.query, search, searches_there),
+            searches_there=searches_there,
+            searches_known=searches_known,
+            query_at=_pick(streams.query_at, search, searches_there),
+            clicks=_pick(streams.clicked, click, clicks_there),
+            clicks_there=clicks_there,
+            query_words=streams.words,
+        )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`user`, `target` (B,), `words` (B, W) of the query; of the history `items` (B, L), `queries` (B, S), rows of
-    `query_words`, and `clicks` (B, S, C), 0 where they are not `known`; `item_at` and `query_at` order both."""
+    """`user`, `target` (B,), `words` (B, W) of the query, and G histories: that of row b is number `group[b]`, among
+    whose rows it is the `slot[b]`-th.
+
+    A history's `items` (G, L) and `queries` (G, S), rows of `query_words`, with their `clicks` (G, S, C) are 0 where
+    nothing is `there`; `item_at` and `query_at` order both. What row b knows of it is where `items_known` (B, L) and
+    `searches_known` (B, S) are true.
+    """
 
     task: Task
     user: Tensor
     words: Tensor
     target: Tensor
+    group: Tensor
+    slot: Tensor
     items: Tensor
+    items_there: Tensor
     items_known: Tensor
     item_at: Tensor
     queries: Tensor
+    searches_there: Tensor
     searches_known: Tensor
     query_at: Tensor
     clicks: Tensor
-    clicks_known: Tensor
+    clicks_there: Tensor
     query_words: Tensor
 
 
-def _slices(start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions (B, longest slice) of slices, and which of them are inside."""
-    width = int((stop - start).max()) if len(start) else 0
-    at = start[:, None] + torch.arange(width, device=start.device)
-    return at, at < stop[:, None]
+def _shared(start: Tensor, stop: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions (G, longest) from the first to the last that a group's slices need, which of them are there, and which
+    are in the slice of each row (B, longest)."""
+    none = stop <= start
+    far = torch.iinfo(torch.int64).max
+    low = torch.full((groups,), far, device=start.device)
+    low = low.scatter_reduce(0, group, start.masked_fill(none, far), "amin")
+    high = torch.zeros_like(low).scatter_reduce(0, group, stop.masked_fill(none, 0), "amax")
+    low = torch.minimum(low, high)
+    width = int((high - low).max()) if groups else 0
+    at = low[:, None] + torch.arange(width, device=start.device)
+    own = at[group]
+    return at, at < high[:, None], (own >= start[:, None]) & (own < stop[:, None])
 
 
 def _pick(values: Tensor, at: Tensor, known: Tensor) -> Tensor:
@@ -148,56 +183,69 @@ def _pick(values: Tensor, at: Tensor, known: Tensor) -> Tensor:
     return torch.where(known, values[at.clamp(max=len(values) - 1)], 0)
 
 
-def training(train: Train, vocabulary: Vocabulary, items: int, searches: int) -> dict[Task, Examples]:
+def training(train: Train, vocabulary: Vocabulary, items: int, searches: int, share: bool) -> dict[Task, Examples]:
     """The examples of each task that has any; their histories are the newest `items` clicks and `searches` searches.
 
     With a joint log they are its events. Without, they are the prefixes of the histories, and pairs of a query and an
-    item that nobody asked.
+    item that nobody asked. With `share`, examples of one user that are near to each other are a group.
     """
     items, searches = (n if train.max_history is None else min(n, train.max_history) for n in (items, searches))
     found: dict[Task, Examples] = {}
+    slices: Sequence[Any]
+    empty = torch.zeros((1, 1), dtype=torch.int64)
     if (events := train.events) is not None:
         streams, place = _streams(events, vocabulary)
         kinds: tuple[tuple[Task, int], ...] = (("recommendation", RECOMMENDED), ("search", SEARCHED))
         for task, kind in kinds:
             at = train.event_targets(kind)
-            user = events.rows[at]
+            user, end = events.rows[at], events.end[at]
             query = events.queries_of(at) if kind == SEARCHED else np.zeros(len(at))
-            words = streams.words if kind == SEARCHED else torch.zeros((1, 1), dtype=torch.int64)
-            slices = place.slices(events.offsets[user], events.end[at], items, searches)
-            found[task] = _examples(task, streams, slices, user, query, words, events.value[at])
+            words = streams.words if kind == SEARCHED else empty
+            slices = place.slices(streams, events.offsets[user], end, items, searches)
+            group = _groups(user, end - events.offsets[user], share)
+            found[task] = _examples(task, streams, slices, group, user, query, words, events.value[at])
     else:
-        prefixes = train.prefixes()
-        user = np.searchsorted(train.histories.offsets, prefixes.end, side="right") - 1
-        start = np.maximum(prefixes.start, prefixes.end - items)
+        prefixes, offsets = train.prefixes(), train.histories.offsets
+        user = np.searchsorted(offsets, prefixes.end, side="right") - 1
         nothing = np.zeros(len(prefixes))
+        slices = (np.maximum(prefixes.start, prefixes.end - items), prefixes.end, nothing, nothing)
+        group = _groups(user, prefixes.end - offsets[user], share)
         found["recommendation"] = _examples(
-            "recommendation", _plain_streams(train.histories), (start, prefixes.end, nothing, nothing, nothing),
-            user, nothing, torch.zeros((1, 1), dtype=torch.int64), prefixes.targets,
-        )  # fmt: skip
+            "recommendation", _plain_streams(train.histories), slices, group, user, nothing, empty, prefixes.targets
+        )
         nothing = np.zeros(len(train.searches.values))
         found["search"] = _examples(
-            "search", _plain_streams(Ragged.empty(0)), (nothing,) * 5, nothing - 1, train.searches.rows,
-            vocabulary.encode(train.queries), train.searches.values,
+            "search", _plain_streams(Ragged.empty(0)), (nothing,) * 4, np.arange(len(nothing)), nothing - 1,
+            train.searches.rows, vocabulary.encode(train.queries), train.searches.values,
         )  # fmt: skip
     return {task: found[task] for task in TASKS if len(found[task])}
 
 
+def _groups(user: NDArray[np.int64], end: NDArray[np.int64], share: bool) -> NDArray[np.int64]:
+    """A number for every example; the same for those of one user whose histories end in the same `SHARED` events."""
+    if not share:
+        return np.arange(len(user))
+    first = np.full(int(user.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, user, end)
+    block = (end - first[user]) // SHARED
+    number = np.unique(user * (int(block.max(initial=0)) + 1) + block, return_inverse=True)[1]
+    return np.asarray(number, dtype=np.int64)
+
+
 def asked(requests: Requests, vocabulary: Vocabulary, items: int, searches: int) -> Examples:
     """The requests as examples, with `target` 0."""
-    slices: Iterable[Any]
+    slices: Sequence[Any]
+    number = np.arange(len(requests))
     if requests.events is None:
         histories = requests.histories.last(items)
-        nothing = np.zeros(len(requests))
         streams = _plain_streams(histories)
-        slices = (histories.offsets[:-1], histories.offsets[1:], nothing, nothing, nothing)
+        slices = (histories.offsets[:-1], histories.offsets[1:], 0 * number, 0 * number)
     else:
         events = requests.events
         streams, place = _streams(events, vocabulary)
-        slices = place.slices(events.offsets[:-1], events.offsets[1:], items, searches)
-    number = np.arange(len(requests))
+        slices = place.slices(streams, events.offsets[:-1], events.offsets[1:], items, searches)
     words = vocabulary.encode(requests.queries)
-    return _examples(requests.task, streams, slices, requests.users, number, words, np.zeros(len(requests)))
+    return _examples(requests.task, streams, slices, number, requests.users, number, words, 0 * number)
 
 
 @dataclass(frozen=True)
@@ -208,13 +256,18 @@ class _Places:
     queries: NDArray[np.int64]
     clicks: NDArray[np.int64]
 
-    def slices(self, start: Any, end: Any, items: int, searches: int) -> tuple[NDArray[np.int64], ...]:
-        """Of the events from `start` to `end`, the newest ones' places in the streams, and where their clicks end."""
-        item_stop, search_stop = np.searchsorted(self.items, end), np.searchsorted(self.queries, end)
+    def slices(
+        self, streams: Streams, start: Any, end: Any, items: int, searches: int
+    ) -> tuple[NDArray[np.int64], ...]:
+        """Of the events from `start` to `end`, the newest ones' places in the streams. A search that `end` cuts in two
+        is left out."""
+        item_first, item_stop = np.searchsorted(self.items, start), np.searchsorted(self.items, end)
+        search_first, search_stop = np.searchsorted(self.queries, start), np.searchsorted(self.queries, end)
+        clicks = np.append(0, streams.click_stop.numpy())[search_stop]  # where those of the last search end
+        search_stop -= (search_stop > search_first) & (clicks > np.searchsorted(self.clicks, end))
         return (
-            np.maximum(np.searchsorted(self.items, start), item_stop - items), item_stop,
-            np.maximum(np.searchsorted(self.queries, start), search_stop - searches), search_stop,
-            np.searchsorted(self.clicks, end),
+            np.maximum(item_first, item_stop - items), item_stop,
+            np.maximum(search_first, search_stop - searches), search_stop,
         )  # fmt: skip
 
 
@@ -244,11 +297,11 @@ def _plain_streams(histories: Ragged) -> Streams:
 
 
 def _examples(
-    task: Task, streams: Streams, slices: Iterable[Any], user: Any, query: Any, words: Tensor, target: Any
+    task: Task, streams: Streams, slices: Sequence[Any], group: Any, user: Any, query: Any, words: Tensor, target: Any
 ) -> Examples:
-    item_start, item_stop, search_start, search_stop, click_stop = map(_long, slices)
+    item_start, item_stop, search_start, search_stop = map(_long, slices)
     return Examples(
-        task, streams, item_start, item_stop, search_start, search_stop, click_stop, _long(user), _long(query), words,
+        task, streams, item_start, item_stop, search_start, search_stop, _long(group), _long(user), _long(query), words,
         _long(target),
     )  # fmt: skip
 

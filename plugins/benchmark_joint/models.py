@@ -49,6 +49,8 @@ class Joint(ABC):
 
     tasks: ClassVar[frozenset[Task]]
     requires: ClassVar[tuple[str, ...]] = ("torch",)
+    shares: ClassVar[bool] = False
+    """Whether the targets of a user are trained on one encoding of the history."""
 
     learning_rate: float
     batch_size: int
@@ -88,7 +90,7 @@ class Joint(ABC):
         self.history_ = {
             s: n if train.max_history is None else min(n, train.max_history) for s, n in self.reads.items()
         }
-        found = data.training(train, self.vocabulary_, **self.history_)
+        found = data.training(train, self.vocabulary_, **self.history_, share=self.shares)
         examples = {task: found[task].to(self.device_) for task in TASKS if task in self.tasks and task in found}
         if not examples:
             raise BenchmarkError(
@@ -305,11 +307,13 @@ class UniSar(Joint):
     authors' settings. Where they differ: the paper's pooling and experts read the candidate item too, which is a
     forward pass for each pair of a request and an item; here the item comes in behind, by a dot product and a
     popularity for each task, so that the whole catalogue can be ranked. Not known from the paper and ours: the width of
-    the inner layers (that of the embeddings), dropout, one number of negatives for both tasks, that attention sees
-    both ways in time, that places count from the newest event back, and epochs.
+    the inner layers (that of the embeddings), dropout, one number of negatives for both tasks, epochs, and that an
+    event sees earlier ones only, with a learned weight for their distance: so all targets of a user share one encoding,
+    which trains some ten times as fast as one for each.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
+    shares: ClassVar[bool] = True
     learning_rate: float = 1e-3
     batch_size: int = 1024
     epochs: int = 20
@@ -338,6 +342,6 @@ class UniSar(Joint):
 
         return UniSarNetwork(
             len(train.catalog), len(self.vocabulary_), len(train.users), self.dim, self.layers, self.heads,
-            self.dropout, 2 * self.history, self.experts, self.history_weight, self.history_temperature,
+            self.dropout, self.history, self.experts, self.history_weight, self.history_temperature,
             self.query_weight, self.query_temperature,
         )  # fmt: skip

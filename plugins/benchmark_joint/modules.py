@@ -61,7 +61,8 @@ class Attention(nn.Module):
     """One layer of a Transformer (Vaswani et al. 2017), normalised behind each part.
 
     `forward(asking (B, A, D), answering (B, K, D), mask)`: `mask` is true where an asking position may see an answering
-    one, (B, A, K); one that may see nothing keeps what it is.
+    one, (B, A, K); one that may see nothing keeps what it is. `bias` (B, heads, A, K) is added to what they have in
+    common.
     """
 
     def __init__(self, dim: int, heads: int, inner: int, dropout: float) -> None:
@@ -72,16 +73,17 @@ class Attention(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, asking: Tensor, answering: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, asking: Tensor, answering: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
         if not asking.shape[1] or not answering.shape[1]:
             attended = torch.zeros_like(asking)
         else:
             some = mask.any(2, keepdim=True)  # a softmax over nothing is NaN
+            allowed = (mask | ~some)[:, None]
             attended = F.scaled_dot_product_attention(
                 self._heads(self.ask(asking)),
                 self._heads(self.key(answering)),
                 self._heads(self.value(answering)),
-                attn_mask=(mask | ~some)[:, None],
+                attn_mask=allowed if bias is None else bias.masked_fill(~allowed, -1e9),
                 dropout_p=self.dropout if self.training else 0.0,
             )
             attended = self.out(attended.transpose(1, 2).flatten(2)) * some
@@ -149,10 +151,10 @@ class QueryItemsNetwork(QueryNetwork):
         self.drop = nn.Dropout(dropout)
 
     def state(self, batch: Batch) -> Tensor:
-        known = torch.cat([torch.ones_like(batch.user, dtype=torch.bool)[:, None], batch.items_known], 1)
+        known = F.pad(batch.items_known, (1, 0), value=True)
         # Places are counted from the newest item back, so that the same item of a longer history is in the same one.
-        age = batch.items_known.sum(1, keepdim=True) - 1 - torch.arange(batch.items.shape[1], device=known.device)
-        items = self.item(batch.items) + self.age(age.clamp(min=0))
+        age = batch.items_known.sum(1, keepdim=True) - batch.items_known.cumsum(1)
+        items = self.item(batch.items[batch.group]) + self.age(age.clamp(max=self.age.num_embeddings - 1))
         hidden = self.drop(torch.cat([self.query(batch.words)[:, None], items], 1))  # (B, 1 + L, D)
         for number, layer in enumerate(self.layers, start=1):
             # Of the last layer only the output at the query is needed.
@@ -189,7 +191,7 @@ class TwoTowers(Network):
             weight = self.importance(batch.words).squeeze(2).masked_fill(~known, -1e9).softmax(1)
             vector = (self.word(batch.words) * (weight * known)[:, :, None]).sum(1)
         elif self.by_history:
-            vector = mean(self.item(batch.items), batch.items_known)
+            vector = mean(self.item(batch.items[batch.group]), batch.items_known)
         else:
             vector = self.user(torch.where(batch.user < 0, self.user.num_embeddings - 1, batch.user))
         # Hadamard product with the item and one output unit: w · (tower ∘ item) = (w ∘ tower) · item.

@@ -127,10 +127,12 @@ def _epoch(
     sizes = {task: len(some) for task, some in examples.items()}
     steps = -(-sum(sizes.values()) // plan.batch_size)
     device = network.item.weight.device
-    parts = {
-        task: [torch.from_numpy(part).to(device) for part in np.array_split(rng.permutation(size), steps)]
-        for task, size in sizes.items()
-    }
+    parts = {}
+    for task, some in examples.items():
+        # Groups in random order, so that those that share a history are in one step.
+        group = some.group.cpu().numpy()
+        order = np.argsort(rng.permutation(int(group.max()) + 1)[group], kind="stable")
+        parts[task] = [torch.from_numpy(part).to(device) for part in np.array_split(order, steps)]
     total = torch.zeros((), dtype=torch.float64, device=device)
     for step in range(steps):
         loss = torch.zeros((), device=device)

@@ -13,32 +13,34 @@ from benchmark_joint.data import Batch
 from benchmark_joint.modules import Attention, Network, mean
 
 
-def transition_masks(items_known: Tensor, searches_known: Tensor) -> dict[str, Tensor]:
-    """Which event (row) may see which (column), bool, for each transition: what it comes from, and what it leads to.
+def transition_masks(item_at: Tensor, query_at: Tensor) -> dict[str, Tensor]:
+    """Which event (row) may see which (column), bool, for each transition: an event sees earlier ones only.
 
-    `items_known` (B, L), `searches_known` (B, S). "r2r" (B, L, L) and "s2s" (B, S, S) are within one kind; "s2r"
-    (B, L, S) are recommended items that see searches, "r2s" (B, S, L) searches that see recommended items.
+    `item_at` (G, L) and `query_at` (G, S) are the places of the recommended items and of the searches in one order, -1
+    where there is none. "r2r" (G, L, L) and "s2s" (G, S, S) are within one kind, where an event sees itself too; "s2r"
+    (G, L, S) are recommended items that see searches, "r2s" (G, S, L) searches that see recommended items.
     """
 
     def mask(to: Tensor, of: Tensor) -> Tensor:
-        return to[:, :, None] & of[:, None, :]
+        return (to[:, :, None] >= of[:, None, :]) & (of >= 0)[:, None, :]
 
     return {
-        "r2r": mask(items_known, items_known),
-        "s2s": mask(searches_known, searches_known),
-        "s2r": mask(items_known, searches_known),
-        "r2s": mask(searches_known, items_known),
+        "r2r": mask(item_at, item_at),
+        "s2s": mask(query_at, query_at),
+        "s2r": mask(item_at, query_at),
+        "r2s": mask(query_at, item_at),
     }
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """`r2r`, `s2r` (B, L, D) at the recommended items; `s2s`, `r2s` (B, S, D) at the searches."""
+    """`r2r`, `s2r` (G, L, D) at the recommended items; `s2s`, `r2s` (G, S, D) at the searches; `masks` as above."""
 
     r2r: Tensor
     s2r: Tensor
     s2s: Tensor
     r2s: Tensor
+    masks: dict[str, Tensor]
 
 
 class Experts(nn.Module):
@@ -69,9 +71,9 @@ class UniSarNetwork(Network):
     ) -> None:  # fmt: skip
         super().__init__(items, words, dim, bias=True)
         self.user = nn.Embedding(users + 1, dim, padding_idx=users)
-        self.kind, self.age = nn.Embedding(2, dim), nn.Embedding(history, dim)
+        self.kind = nn.Embedding(len(TASKS), dim)
         self.no_query = nn.Parameter(torch.empty(dim))
-        for weight in (self.user.weight, self.kind.weight, self.age.weight, self.no_query):
+        for weight in (self.user.weight, self.kind.weight, self.no_query):
             nn.init.normal_(weight, std=dim**-0.5)
         with torch.no_grad():
             self.user.weight[users] = 0
@@ -79,6 +81,10 @@ class UniSarNetwork(Network):
             nn.ModuleList(Attention(dim, heads, dim, dropout) for _ in range(layers)) for _ in range(3)
         )
         self.fuse = nn.ModuleList(Attention(dim, heads, dim, dropout) for _ in TASKS)
+        # Places enter as what attention takes off for a distance, and pooling adds for an age: a target's history has
+        # the same places however many later events it is encoded with.
+        self.distance = nn.Parameter(torch.zeros(3, heads))
+        self.age = nn.Parameter(torch.zeros(len(TASKS), history))
         self.pool = nn.ModuleList(nn.Linear(dim, dim) for _ in TASKS)
         self.experts = Experts(4 * dim, dim, experts, experts)
         self.drop = nn.Dropout(dropout)
@@ -89,18 +95,16 @@ class UniSarNetwork(Network):
     def state(self, batch: Batch) -> Tensor:
         query = self.mean_word(batch.words) if batch.task == "search" else self.no_query.expand(len(batch.user), -1)
         found = self.transitions(batch)
-        masks = transition_masks(batch.items_known, batch.searches_known)
         if self.training:
             self.aligned = self.alignment(batch, query, found)
         # Fusion: what an event is within its kind asks what the other kind says of the same events.
-        pairs = ((found.r2r, found.s2r, "r2r"), (found.s2s, found.r2s, "s2s"))
-        fused = [fuse(own, other, masks[name]) for fuse, (own, other, name) in zip(self.fuse, pairs, strict=True)]
+        items = self.fuse[0](found.r2r, found.s2r, found.masks["r2r"])
+        searches = self.fuse[1](found.s2s, found.r2s, found.masks["s2s"])
         user = self.user(torch.where(batch.user < 0, self.user.num_embeddings - 1, batch.user))
-        known = (batch.items_known, batch.searches_known)
-        pooled = [
-            attend(query + user, part, pool(part), of) for part, pool, of in zip(fused, self.pool, known, strict=True)
-        ]
-        output: Tensor = self.experts(self.drop(torch.cat([user, query, *pooled], 1)), TASKS.index(batch.task))
+        liked = self.pooled(0, query + user, items, batch.items_known, batch)
+        sought = self.pooled(1, query + user, searches, batch.searches_known, batch)
+        features = self.drop(torch.cat([user, query, liked, sought], 1))
+        output: Tensor = self.experts(features, TASKS.index(batch.task))
         return output
 
     def beside(self, batch: Batch) -> Tensor | None:
@@ -108,59 +112,67 @@ class UniSarNetwork(Network):
         return aligned
 
     def events(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B, L, D) recommended items and (B, S, D) searches: a query's mean word plus the mean of what was clicked,
-        each with its kind and its place in the history, counted from the newest event back."""
+        """(G, L, D) recommended items and (G, S, D) searches, a query's mean word plus the mean of what was clicked,
+        each with its kind."""
         numbers, inverse = torch.unique(batch.queries, return_inverse=True)
         queries = self.mean_word(batch.query_words[numbers])[inverse]
-        searches = queries + mean(self.item(batch.clicks), batch.clicks_known)
-        at = torch.cat([batch.item_at.masked_fill(~batch.items_known, -1),
-                        batch.query_at.masked_fill(~batch.searches_known, -1)], 1)  # fmt: skip
-        age = self.age(at.argsort(stable=True, dim=1, descending=True).argsort(stable=True, dim=1))
-        split = batch.items.shape[1]
-        items = self.item(batch.items) + self.kind.weight[0] + age[:, :split]
-        return self.drop(items), self.drop(searches + self.kind.weight[1] + age[:, split:])
+        searches = queries + mean(self.item(batch.clicks), batch.clicks_there) + self.kind.weight[1]
+        return self.drop(self.item(batch.items) + self.kind.weight[0]), self.drop(searches)
 
     def transitions(self, batch: Batch) -> Transitions:
         """Extraction: each kind attends to itself, and each to the other, through masks."""
         items, searches = self.events(batch)
-        masks = transition_masks(batch.items_known, batch.searches_known)
-        r2r, s2s = items, searches
+        item_at = batch.item_at.masked_fill(~batch.items_there, -1)
+        query_at = batch.query_at.masked_fill(~batch.searches_there, -1)
+        masks = transition_masks(item_at, query_at)
+        place = torch.cat([item_at, query_at], 1).argsort(stable=True, dim=1).argsort(stable=True, dim=1)
+        item, search = place[:, : items.shape[1]], place[:, items.shape[1] :]
+
+        def bias(number: int, to: Tensor, of: Tensor) -> Tensor:
+            far = (to[:, :, None] - of[:, None, :]).clamp(min=0).log1p()
+            return -self.distance[number][:, None, None] * far[:, None]
+
+        r2r, s2s, s2r, r2s = items, searches, items, searches
+        of_items, of_searches = bias(0, item, item), bias(1, search, search)
+        to_items, to_searches = bias(2, item, search), bias(2, search, item)
         for layer in self.items:
-            r2r = layer(r2r, r2r, masks["r2r"])
+            r2r = layer(r2r, r2r, masks["r2r"], of_items)
         for layer in self.searches:
-            s2s = layer(s2s, s2s, masks["s2s"])
-        s2r, r2s = items, searches
+            s2s = layer(s2s, s2s, masks["s2s"], of_searches)
         for layer in self.both:  # one Transformer over both kinds, whose mask leaves only pairs of different ones
-            s2r, r2s = layer(s2r, r2s, masks["s2r"]), layer(r2s, s2r, masks["r2s"])
-        return Transitions(r2r, s2r, s2s, r2s)
+            s2r, r2s = layer(s2r, r2s, masks["s2r"], to_items), layer(r2s, s2r, masks["r2s"], to_searches)
+        return Transitions(r2r, s2r, s2s, r2s, masks)
 
     def alignment(self, batch: Batch, query: Tensor, found: Transitions) -> Tensor:
         """Contrastive losses: both transitions that lead to one kind, and a query with what is clicked for it."""
         loss = query.new_zeros(())
-        both = batch.items_known.any(1) & batch.searches_known.any(1)
-        for own, other, known in (
-            (found.r2r, found.s2r, batch.items_known),
-            (found.s2s, found.r2s, batch.searches_known),
+        both = batch.items_there.any(1) & batch.searches_there.any(1)
+        for own, other, there in (
+            (found.r2r, found.s2r, batch.items_there),
+            (found.s2s, found.r2s, batch.searches_there),
         ):
-            a, b = mean(own[both], known[both]), mean(other[both], known[both])
+            a, b = mean(own[both], there[both]), mean(other[both], there[both])
             loss = loss + self.history_weight * contrast(a, b, self.history_temperature)
         if batch.task == "search":
             asked, target = torch.unique(batch.words, dim=0, return_inverse=True)[1], batch.target
             # Another row with the same query or item is no negative.
             same = (asked[:, None] == asked) | (target[:, None] == target)
-            clicked = self.item(target)
-            loss = loss + self.query_weight * contrast(query, clicked, self.query_temperature, same)
+            loss = loss + self.query_weight * contrast(query, self.item(target), self.query_temperature, same)
         return loss
 
-
-def attend(asking: Tensor, values: Tensor, keys: Tensor, known: Tensor) -> Tensor:
-    """(B, D) the mean of `values` (B, L, D) weighted by how `asking` (B, D) meets their keys; zeros without any."""
-    if not values.shape[1]:
-        return torch.zeros_like(asking)
-    weight = (keys @ asking[:, :, None]).squeeze(2) * asking.shape[1] ** -0.5
-    weight = weight.masked_fill(~known, -1e9).softmax(1) * known
-    pooled: Tensor = (weight[:, :, None] * values).sum(1)
-    return pooled
+    def pooled(self, kind: int, asking: Tensor, events: Tensor, known: Tensor, batch: Batch) -> Tensor:
+        """(B, D) the mean of the events (G, L, D) that each row knows, weighted by how `asking` (B, D) meets them and
+        by their age; zeros without any."""
+        if not known.shape[1]:
+            return torch.zeros_like(asking)
+        groups, slots = len(events), int(batch.slot.max()) + 1
+        placed = asking.new_zeros(groups, slots, asking.shape[1]).index_put((batch.group, batch.slot), asking)
+        met = (placed @ self.pool[kind](events).transpose(1, 2))[batch.group, batch.slot] * asking.shape[1] ** -0.5
+        age = (known.sum(1, keepdim=True) - known.cumsum(1)).clamp(max=self.age.shape[1] - 1)
+        weight = (met + self.age[kind][age]).masked_fill(~known, -1e9).softmax(1) * known  # (B, L)
+        spread = weight.new_zeros(groups, slots, weight.shape[1]).index_put((batch.group, batch.slot), weight)
+        mixed: Tensor = (spread @ events)[batch.group, batch.slot]
+        return mixed
 
 
 def contrast(a: Tensor, b: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:
