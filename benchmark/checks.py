@@ -11,7 +11,7 @@ from benchmark.console import print_cells
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.significance import detectable_difference
 from benchmark.evaluation.slices import restrict
-from benchmark.plan import Plan, protocol_settings
+from benchmark.plan import Plan, digest_of, protocol_settings
 from benchmark.plugins import Registry
 from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
@@ -103,6 +103,7 @@ def print_data(suite: Suite, registry: Registry) -> int:
             plugins.check_requirements(offer)
             log = plugins.build(offer, params)
             dataset = split_log(choice.name, log, protocol_settings(suite, choice))
+            digest = digest_of(suite, choice, dataset, registry)
         except BenchmarkError as error:
             missing += not choice.optional
             sys.stdout.write(f"  missing: {error}\n")
@@ -110,5 +111,5 @@ def print_data(suite: Suite, registry: Registry) -> int:
         for fact, value in log.facts.items():
             sys.stdout.write(f"  {fact}: {value}\n")
         sys.stdout.write(f"  items: {len(log.catalog)}, users: {len(log.users)}, interactions: {len(log.user)}, "
-                         f"queries: {len(log.queries)}\n  digest: {dataset.digest}\n")  # fmt: skip
+                         f"queries: {len(log.queries)}\n  digest: {digest}\n")  # fmt: skip
     return 1 if missing else 0

@@ -132,9 +132,8 @@ def make_plan(
         dataset = split_log(data.name, log, protocol_settings(suite, data))
         if limit is not None:
             dataset = limit_requests(dataset, limit)
-        samplers = samplers_of(suite, data, dataset)
-        if samplers:
-            dataset = replace(dataset, digest=listed_digest(dataset.digest, samplers, _origins(samplers, registry)))
+        dataset = replace(dataset, digest=digest_of(suite, data, dataset, registry))
+        if samplers := samplers_of(suite, data, dataset):
             known = known_items(log, dataset)
             unlisted[data.name] = partial(with_candidates, dataset, known, samplers, registry, suite.threads)
         datasets[data.name] = dataset
@@ -266,6 +265,12 @@ def protocol_settings(suite: Suite, data: DataChoice) -> ProtocolSettings:
 def samplers_of(suite: Suite, data: DataChoice, dataset: Dataset) -> dict[Task, list[Sampler]]:
     """What makes the candidate lists of a data set, by the tasks that it has."""
     return {task: of for task, of in suite.protocol_of(data).candidates.items() if of and task in dataset.tasks}
+
+
+def digest_of(suite: Suite, data: DataChoice, dataset: Dataset, registry: Registry) -> str:
+    """The digest of a data set that was split, with the candidate lists that the suite asks for."""
+    samplers = samplers_of(suite, data, dataset)
+    return listed_digest(dataset.digest, samplers, _origins(samplers, registry)) if samplers else dataset.digest
 
 
 def _origins(samplers: Mapping[Task, Sequence[Sampler]], registry: Registry) -> dict[str, Any]:

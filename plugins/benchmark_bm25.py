@@ -96,20 +96,45 @@ class BM25:
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "search_"):
             raise NotFittedError("bm25 was asked to rank before it was fitted; call fit first.")
+        # A query is searched once, however many ask it.
+        plain, number = np.unique(np.array([_plain(query) for query in requests.queries], object), return_inverse=True)
+        wanted = np.zeros(len(plain), dtype=np.int64)
         if requests.candidates is None:
-            wanted = np.minimum(k + requests.exclude.lengths, self.n_items_)
+            np.maximum.at(wanted, number, np.minimum(k + requests.exclude.lengths, self.n_items_))
         else:
-            wanted = np.full(len(requests), self.n_items_)
-        found = list(self._find(requests.queries, wanted)) or [_NOTHING]
-        row, item, score = (np.concatenate(part) for part in zip(*found, strict=True))
+            wanted[:] = self.n_items_
+        found = list(self._find(plain, wanted)) or [_NOTHING]
+        query, item, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        if requests.candidates is None:
+            lists = Ragged.from_pairs(query, np.arange(len(query)), len(plain)).take(number)
+            row, item, score = lists.rows, item[lists.values], score[lists.values]
+        else:
+            row, item, score = self._of_candidates(requests.candidates, number, query, item, score)
         keep = ~self._is_in(requests.exclude, row, item)
-        if requests.candidates is not None:
-            keep &= self._is_in(requests.candidates, row, item)
         return _best(requests, k, row[keep], item[keep], score[keep])
 
-    def _find(self, queries: NDArray[np.object_], wanted: NDArray[np.int64]) -> Iterator[Found]:
+    def _of_candidates(
+        self,
+        candidates: Ragged,
+        number: NDArray[np.int64],
+        query: NDArray[np.int64],
+        item: NDArray[np.int64],
+        score: NDArray[np.float32],
+    ) -> Found:
+        """Those of each request's candidates that were found for its query, best first."""
+        found = query * self.n_items_ + item
+        order = np.argsort(found)
+        row, item = candidates.rows, candidates.values.astype(np.int64)
+        wanted = number[row] * self.n_items_ + item
+        at = np.searchsorted(found[order], wanted)
+        there = np.flatnonzero(at < len(found))
+        there = there[found[order[at[there]]] == wanted[there]]
+        row, item, score = row[there], item[there], score[order[at[there]]]
+        best = np.lexsort((-score, row))
+        return row[best], item[best], score[best]
+
+    def _find(self, plain: NDArray[np.object_], wanted: NDArray[np.int64]) -> Iterator[Found]:
         """The best `wanted` items of every query and whatever ties with the last of them, each query's best first."""
-        plain = np.array([_plain(query) for query in queries], dtype=object)
         rows = np.array([row for row, query in enumerate(plain) if _has_words(query)], dtype=np.int64)
         spare = SPARE
         while len(rows):

@@ -210,3 +210,16 @@ def test_mean_average_precision_on_vaswani(tmp_path: Path) -> None:
         hits = np.flatnonzero(np.isin(line, list(wanted)))
         precisions.append(float(np.sum(np.arange(1, len(hits) + 1) / (hits + 1)) / len(wanted)))
     assert np.mean(precisions) == pytest.approx(0.29, abs=0.01)
+
+
+def test_requests_of_one_query_have_each_their_own_exclude_and_candidates(tmp_path: Path) -> None:
+    model = fitted(TEXTS, tmp_path)
+    alone = [model.rank(ask(query), 4).items[0].tolist() for query in ("red shoes", "blue")]
+    found = model.rank(ask("red shoes", "blue", "red shoes", "Red shoes"), 4).items.tolist()
+    assert [sorted(row) for row in found] == [sorted(alone[i]) for i in (0, 1, 0, 0)]
+    barred = model.rank(ask("red shoes", "red shoes", "blue", exclude=[[0], [2], []]), 4).items.tolist()
+    assert [0 in row for row in barred] == [False, True, False]
+    assert [2 in row for row in barred] == [True, False, False]
+    chosen = model.rank(ask("red shoes", "blue", "red shoes", candidates=[[1, 2], [0, 3], [0]]), 4).items.tolist()
+    assert [set(row) - {PAD} for row in chosen] == [{1, 2}, {3}, {0}]
+    assert chosen[0][:2] == [i for i in alone[0] if i in (1, 2)]
