@@ -76,10 +76,11 @@ def lint(plan: Plan) -> Iterator[str]:
             yield f"{name}: {again} queries have the text of another query; it may be trained on and tested."
     sampled = [metric for metric in suite.metrics if candidate_list(metric)]
     if sampled:
-        whole = "those over the whole catalogue stand beside them."
-        none = "add some over the whole catalogue."
+        lists = dict.fromkeys(map(candidate_list, sampled))
+        whole = "those over all items stand beside them."
+        none = "add some over all items."
         yield (
-            f"{', '.join(sampled)}: sampled metrics can put models into another order than the whole catalogue does "
+            f"metrics over {' and '.join(lists)} are sampled: they can put models into another order than all items do "
             "(Krichene and Rendle 2020), and differ between samplers and data sets; "
             + (whole if len(sampled) < len(suite.metrics) else none)
         )
