@@ -25,7 +25,7 @@ from benchmark.hashing import splitmix, tie_break
 from benchmark.plugins import Registry
 from benchmark.suite import Sampler
 from benchmark.testing import check_ranking
-from benchmark.types import PAD, Context, Dataset, Log, Longs, Model, Ragged, Split, Task
+from benchmark.types import PAD, Context, Dataset, Ints, Log, Longs, Model, Ragged, Split, Task
 
 Samplers = Mapping[Task, Sequence[Sampler]]
 
@@ -47,38 +47,52 @@ class Known:
     items: Ragged
 
 
-def known_items(log: Log, dataset: Dataset) -> dict[Task, Known]:
-    """What may be no negative, whatever part of the log it stands in and whichever part it was cut to.
+def known_items(log: Log, dataset: Dataset) -> dict[tuple[Task, bool], Known]:
+    """What may be no negative, by task and `personal`, whatever part of the log it stands in.
 
-    For recommendation that is all that the request's user clicked, for search all that was judged relevant to the
-    request's query or clicked for it, by anybody; queries are the same that differ in upper and lower case alone.
+    For recommendation, and personal search, that is all that the request's user clicked; for search all that was judged
+    relevant to the request's query or clicked for it, by anybody. Queries are the same that differ in upper and lower
+    case alone.
     """
+    found: dict[tuple[Task, bool], Known] = {}
+    for task, split in dataset.test.items():
+        found[task, task == "search"] = _of_users(log, dataset, split)
+        if task == "search":
+            found[task, False] = _of_queries(log, dataset, split)
+    return found
+
+
+def _of_users(log: Log, dataset: Dataset, split: Split) -> Known:
+    import pandas as pd
+
+    users = len(dataset.train.users)
+    row = pd.Index(dataset.train.users).get_indexer(pd.Index(log.users))
+    pairs = [(row[log.user], log.item)]
+    pairs += [] if log.searches is None else [(row[log.searches.user], log.searches.item)]
+    group = np.where(split.requests.users >= 0, split.requests.users, users).astype(np.int64)
+    return Known(group, _grouped(pairs, users + 1, log, dataset))
+
+
+def _of_queries(log: Log, dataset: Dataset, split: Split) -> Known:
+    import pandas as pd
+
+    asked = [str(text).casefold() for text in split.requests.queries]
+    codes, texts = pd.factorize(np.array([*asked, *(str(text).casefold() for text in log.queries)], dtype=object))
+    query, judged = codes[len(asked) :], log.grade > 0
+    pairs = [(query[log.query[judged]], log.relevant[judged])]
+    pairs += [] if log.searches is None else [(query[log.searches.query], log.searches.item)]
+    return Known(codes[: len(asked)].astype(np.int64), _grouped(pairs, len(texts), log, dataset))
+
+
+def _grouped(pairs: Sequence[tuple[Longs, Ints]], groups: int, log: Log, dataset: Dataset) -> Ragged:
+    """The items of every group, from pairs of a group and an item of the log."""
     import pandas as pd
 
     n = len(dataset.train.catalog)
     number = pd.Index(dataset.train.catalog.ids).get_indexer(pd.Index(log.catalog.ids))
-    found: dict[Task, Known] = {}
-    for task, split in dataset.test.items():
-        searches = log.searches
-        if task == "recommendation":
-            users = len(dataset.train.users)
-            row = pd.Index(dataset.train.users).get_indexer(pd.Index(log.users))
-            group = np.where(split.requests.users >= 0, split.requests.users, users).astype(np.int64)
-            pairs = [(row[log.user], log.item)]
-            pairs += [] if searches is None else [(row[searches.user], searches.item)]
-            groups = users + 1
-        else:
-            asked = [str(text).casefold() for text in split.requests.queries]
-            codes, texts = pd.factorize(np.array([*asked, *(str(text).casefold() for text in log.queries)], object))
-            group, query = codes[: len(asked)].astype(np.int64), codes[len(asked) :]
-            judged = log.grade > 0
-            pairs = [(query[log.query[judged]], log.relevant[judged])]
-            pairs += [] if searches is None else [(query[searches.query], searches.item)]
-            groups = len(texts)
-        rows, items = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        clicked = items != PAD  # a search may have found nothing
-        found[task] = Known(group, _rows(rows[clicked] * n + number[items[clicked]], groups, n))
-    return found
+    rows, items = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    clicked = items != PAD  # a search may have found nothing
+    return _rows(rows[clicked] * n + number[items[clicked]], groups, n)
 
 
 def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -> str:
@@ -95,7 +109,7 @@ def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -
 
 
 def with_candidates(
-    dataset: Dataset, known: Mapping[Task, Known], samplers: Samplers, registry: Registry, threads: int = 1
+    dataset: Dataset, known: Mapping[tuple[Task, bool], Known], samplers: Samplers, registry: Registry, threads: int = 1
 ) -> Dataset:
     """The data set with the lists of its test requests, each in the order of the items' numbers, which says nothing.
 
@@ -108,13 +122,14 @@ def with_candidates(
     for task, wanted in samplers.items():
         split, lists = test[task], {}
         for sampler in wanted:
-            negatives = _negatives(dataset, split, known[task], sampler, registry, threads)
+            negatives = _negatives(dataset, split, known[task, sampler.personal], sampler, registry, threads)
             lists[sampler.list_name] = _joined(split.relevant, negatives, len(dataset.train.catalog))
             facts[f"{task} {sampler.list_name}"] = {
                 "task": task,
                 "list": sampler.list_name,
                 "kind": sampler.kind,
                 "n": sampler.n,
+                "personal": sampler.personal,
                 "seed": sampler.seed,
                 "requests": len(split.requests),
                 "requests_with_fewer": int((negatives.lengths < sampler.n).sum()),
@@ -127,6 +142,8 @@ def with_candidates(
 def check_sampler(sampler: Sampler, task: Task, registry: Registry) -> dict[str, Any]:
     """All parameters of a sampler's model, none for a sampler without one. Raises BenchmarkError for what it cannot
     do."""
+    if sampler.personal and task != "search":
+        raise BenchmarkError(f"candidates of {task}: `personal` is for search; recommendation always is. Take it out.")
     if not sampler.model:
         if sampler.params:
             raise BenchmarkError(f"candidates of {task}: '{sampler.kind}' has no parameters; take out `params`.")

@@ -54,6 +54,9 @@ class Sampler(Part):
     seed: int = Field(0, ge=0)
     params: dict[str, Any] = Field(default_factory=dict)
     """Of the model."""
+    personal: bool = False
+    """For search: what others clicked for the query, or was judged relevant to it, may be a negative too. To tell the
+    answer from it takes more than to know the query."""
 
     @property
     def model(self) -> str:
@@ -62,8 +65,9 @@ class Sampler(Part):
 
     @property
     def list_name(self) -> str:
-        """What stands behind the | of a metric: uni99, pop99, bm25-99."""
-        return f"{self.model}-{self.n}" if self.model else f"{self.kind[:3]}{self.n}"
+        """What stands behind the | of a metric: uni99, pop99, bm25-99, bm25-99-personal."""
+        name = f"{self.model}-{self.n}" if self.model else f"{self.kind[:3]}{self.n}"
+        return name + "-personal" * self.personal
 
 
 def _samplers(value: Any) -> Any:

@@ -169,6 +169,21 @@ def test_search_has_no_other_answer_to_the_query_as_a_negative() -> None:
         split.requests), 34)  # fmt: skip
 
 
+def test_personal_search_spares_what_the_user_clicked_and_not_the_answers_of_others() -> None:
+    log = shop()
+    data = listed(log, "search", Sampler(kind="uniform", n=99, personal=True))
+    had = {u: {f"i{i}" for i in log.item[log.user == u]} for u in range(4)}
+    searches = log.searches
+    assert searches is not None
+    for u in range(4):
+        had[u] |= {f"i{i}" for i in searches.item[searches.user == u]} - {"i-1"}
+    split = data.test["search"]
+    for row, items in enumerate(by_id(data, "search", "uni99-personal").values()):
+        relevant = {str(i) for i in data.train.catalog.ids[split.relevant[row]]}
+        user = int(str(data.train.users[split.requests.users[row]])[1:])
+        assert set(items) == {f"i{i}" for i in range(40)} - had[user] | relevant
+
+
 def test_lists_do_not_depend_on_the_order_of_the_log_and_do_on_the_seed() -> None:
     samplers = [Sampler(kind="uniform", n=9), Sampler(kind="popularity", n=9), Sampler(kind="uniform", n=8, seed=1)]
     for task in ("recommendation", "search"):
@@ -197,7 +212,7 @@ def test_negatives_of_bm25_are_what_it_finds_without_the_answers(tmp_path: Path)
     model = plugins.build(plugins.load().offer("model", "bm25"), {})
     model.fit(data.train, {}, Context(0, "cpu", tmp_path))
     ranking = model.rank(split.requests, 40)
-    known = known_items(log, data)["search"]
+    known = known_items(log, data)["search", False]
     for row in range(len(split.requests)):
         best = [i for i in ranking.items[row] if i >= 0 and i not in known.items[known.group[row]]]
         for name, n in (("bm25-5", 5), ("bm25-99", 99)):
@@ -224,6 +239,8 @@ def test_a_sampler_that_cannot_be_is_refused() -> None:
         check_sampler(Sampler(kind="bm25"), "recommendation", registry)
     with pytest.raises(BenchmarkError, match="'uniform' has no parameters"):
         check_sampler(Sampler(kind="uniform", params={"k1": 1.0}), "search", registry)
+    with pytest.raises(BenchmarkError, match="`personal` is for search"):
+        check_sampler(Sampler(kind="uniform", personal=True), "recommendation", registry)
     with pytest.raises(BenchmarkError, match="k2"):
         check_sampler(Sampler(kind="bm25", params={"k2": 1.0}), "search", registry)
 

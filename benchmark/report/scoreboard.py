@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from benchmark.evaluation.leaderboard import Leaderboard, Row
 from benchmark.report.layout import Column, Entry, Table, decimals, number
@@ -114,6 +115,14 @@ def _list_notes(lb: Leaderboard, rows: Sequence[Row]) -> Iterator[str]:
             f"; {fewer} of {made['requests']} requests have fewer, down to {made['fewest_negatives']}" if fewer else ""
         )
         yield (
-            f"|{made['list']}: the request's relevant items ranked among {made['n']} other items {kind}, the same for "
-            f"every model{few}. Such numbers can order models otherwise than those over the whole catalogue."
+            f"|{made['list']}: the request's relevant items ranked among {made['n']} other items {kind}, "
+            f"{_spared(made)}, the same for every model{few}. Such numbers can order models otherwise than those over "
+            "the whole catalogue."
         )
+
+
+def _spared(made: Mapping[str, Any]) -> str:
+    """What is no negative of a list."""
+    if made["task"] == "search" and not made["personal"]:
+        return "none of them known to answer the query"
+    return "none of them ever clicked by the user"
