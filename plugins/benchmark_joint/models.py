@@ -309,7 +309,7 @@ class UniSar(Joint):
     popularity for each task, so that the whole catalogue can be ranked. Not known from the paper and ours: the width of
     the inner layers (that of the embeddings), dropout, one number of negatives for both tasks, epochs, and that an
     event sees earlier ones only, with a learned weight for their distance: so all targets of a user share one encoding,
-    which trains some ten times as fast as one for each.
+    which trains several times as fast as one for each.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
