@@ -17,7 +17,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import PAD, TASKS, BenchmarkError, Context, NotFittedError, Ragged, Ranking, Requests, Split, Task, Train
+from benchmark import (
+    PAD,
+    QUERY,
+    TASKS,
+    BenchmarkError,
+    Context,
+    NotFittedError,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+)
 from benchmark_generative import retrieval
 
 if TYPE_CHECKING:
@@ -28,6 +41,7 @@ if TYPE_CHECKING:
     from benchmark_generative.identifiers.joint import JointIdentifiers
     from benchmark_generative.identifiers.settings import JointSettings
     from benchmark_generative.retrieval import Found
+    from benchmark_generative.t5_steps import Precision
     from benchmark_generative.tokens import Sequences
     from benchmark_generative.training import Pairs
     from benchmark_generative.trie import Trie
@@ -113,7 +127,7 @@ class GenSar:
     """Candidates are scored one and all, or searched with `beams` beams in each request's own tree of them, as in the
     authors' code, which can lose some on the way."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto: bf16 on a GPU, fp32 elsewhere. Answers are given in fp32."""
+    """Of training; auto: bf16 where the device multiplies it natively. Answers are given in fp32."""
     compile: bool = False
     """Train with torch.compile: for long training on a GPU."""
 
@@ -201,6 +215,7 @@ class GenSar:
         import torch
 
         from benchmark_generative import training
+        from benchmark_generative.identifiers.autoencoder import has_bf16
 
         torch.set_num_threads(context.threads)
         self.identifiers_, alone = self._identify(train, context)
@@ -221,6 +236,8 @@ class GenSar:
             context.record("examples", {task: len(of.targets) for task, of in pairs.items()})
             context.record("shares", shares)
             splits = {t: s for t in TASKS if (s := retrieval.sampled(valid.get(t), self.validation_requests))}
+            half = has_bf16("cuda" if cuda else "cpu")
+            precision: Precision = ("bf16" if half else "fp32") if self.precision == "auto" else self.precision
             epochs = max(1, round(self.steps / self.evaluate_every))
             every = round(self.steps / epochs)
             progress = training.train(
@@ -235,7 +252,7 @@ class GenSar:
                     weight_decay=self.weight_decay,
                     patience=self.patience,
                     warmup=self.warmup,
-                    precision=("bf16" if cuda else "fp32") if self.precision == "auto" else self.precision,
+                    precision=precision,
                     schedule=self.schedule,
                     pairs_per_epoch=every * self.batch_size,
                     compile=self.compile,
@@ -245,6 +262,7 @@ class GenSar:
             )
         context.record("best_step", progress.best_epoch * every)
         context.record("steps", progress.epoch * every)
+        context.record("precision", precision)
         context.record("losses", {task: self._loss(of, context.seed) for task, of in pairs.items()})
 
     def rank(self, requests: Requests, k: int) -> Ranking:
@@ -371,13 +389,15 @@ class GenSar:
                 "gensar: the data set has no training example for any of the tasks of `tasks_trained`; it needs "
                 "histories of at least two items, queries with relevant items, or item texts."
             )
-        if "nsqp" in found:
-            words = self.writer_.queries(train.queries)
+        if "nsqp" in found and train.events is not None:
+            # All that anyone asked; `train.queries` are those that an item was found with.
+            asked = train.events.queries[np.unique(train.events.value[train.events.kind == QUERY])]
+            words = self.writer_.queries(asked)
             known = np.flatnonzero(words.length > 0)
             rows = self.writer_.responses("nsqp", words.take(known), end=True)
             # Queries that differ in signs or capitals only are one.
             first = np.unique(rows.padded(int(rows.lengths.max())), axis=0, return_index=True)[1]
-            self.queries_ = train.queries[known[first]]
+            self.queries_ = asked[known[first]]
             self.query_trie_ = Trie.build(rows.take(first)).to(self.network_.device)
         return found
 
@@ -401,6 +421,8 @@ class GenSar:
 
         network, vocabulary, (n, width) = self.network_, self.writer_.vocabulary, texts.shape
         scores = np.full(texts.shape, -np.inf, dtype=np.float32)
+        if not n:
+            return scores
         lead = self.writer_.lead("nsqp")
         codes = list(range(vocabulary.first, vocabulary.size))
         start = torch.tensor([network.config.decoder_start_token_id, *lead], device=network.device)

@@ -177,6 +177,12 @@ def test_the_same_seed_gives_the_same_codes() -> None:
     assert made[0] == made[1] != made[2]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", ["joint", "semantic"])
+def test_identifiers_are_made_on_a_gpu(kind: Any) -> None:
+    assert len(make_pair(kind, *vectors(), SMALL, seed=0, device="cuda")) == 240
+
+
 def test_items_not_trained_on_change_nothing_for_the_others() -> None:
     (semantic, collaborative), other, seen = vectors(), vectors(seed=3), np.arange(240) % 5 != 0
     made, changed = (

@@ -117,13 +117,14 @@ def train(
     """Start the networks and codebooks and train them on points (N, D); gives the number of epochs."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            start = torch.empty(layer.weight.shape)  # where the generator is, whatever device the layer is on
+            layer.weight.data.copy_(nn.init.kaiming_uniform_(start, nonlinearity="relu", generator=generator))
             nn.init.zeros_(layer.bias)
     first = points if settings.start == "all" else points[: settings.batch_size]
     start_codebooks(model, first, generator)
     optimizer = _optimizer(model, settings)
     device = points.device.type
-    half = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(device))
+    half = settings.precision == "bf16" or (settings.precision == "auto" and has_bf16(device))
     every = math.ceil(LOOK / _count(len(points), settings.batch_size))
     least, best_error, best_epoch = 2.0, torch.inf, 0
     used: list[Tensor] = []
@@ -250,7 +251,8 @@ def _reachable(model: Quantiser, n: int) -> float:
     return min(IN_USE, 0.5 * n / max(map(len, model.codebooks)))
 
 
-def _has_bf16(device: str) -> bool:
+def has_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 natively."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
