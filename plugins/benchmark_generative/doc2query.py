@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -27,21 +28,30 @@ def pseudo_queries(
 
     `checkpoint` is a T5 by name or folder, such as doc2query/msmarco-t5-base-v1; it first learns for `epochs` from the
     training queries and the items that were found with them. Queries are sampled (of the 10 likeliest words those
-    with 0.95 of the probability, as the authors do). They are kept in the folder of the data set, so that they are made
-    once. Raises BenchmarkError where the checkpoint cannot be had.
+    with 0.95 of the probability, as the authors do); none for an item without a text. They are kept in the folder of
+    the data set, so that all who ask for the same make them once. Raises BenchmarkError where the checkpoint cannot be
+    had.
     """
+    from benchmark_generative.vectors import digests
+
     texts = [str(text) for text in train.catalog.texts]
     queries = [str(query) for query in train.queries]
     pairs = (train.searches.rows, train.searches.values) if epochs else (np.empty(0), np.empty(0))
-    told = json.dumps([checkpoint, per_item, epochs, context.seed, texts, queries if epochs else []])
+    folder = Path(checkpoint)
+    identity = digests(folder) if folder.is_dir() else [checkpoint]
+    device = context.device.partition(":")[0]
+    told = json.dumps([identity, per_item, epochs, context.seed, device, texts, queries if epochs else []])
     digest = hashlib.sha256(told.encode() + b"".join(np.asarray(part, dtype=np.int64).tobytes() for part in pairs))
     kept = Path(context.shared or context.workdir) / f"pseudo-queries-{digest.hexdigest()[:16]}.json"
     if not kept.is_file():
-        made = _made(train, checkpoint, texts, queries, per_item, epochs, context)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_name(f".{kept.name}.{os.getpid()}")
-        draft.write_text(json.dumps(made))
-        draft.replace(kept)
+        with kept.with_name(f".{kept.stem}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given up with the file, whatever becomes of the process
+            if not kept.is_file():
+                made = _made(train, checkpoint, texts, queries, per_item, epochs, context)
+                draft = kept.with_name(f".{kept.name}.{os.getpid()}")
+                draft.write_text(json.dumps(made))
+                draft.replace(kept)
     rows: list[list[str]] = json.loads(kept.read_text())
     item = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     return np.array([text for row in rows for text in row], dtype=object), item
@@ -69,10 +79,11 @@ def _made(
     network.to(context.device)
     cuda = torch.device(context.device).type == "cuda"
     with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
-        if epochs and len(train.searches.values):
-            asked = Slices.of(vocabulary.text(queries, MAX_QUERY_TOKENS)).take(train.searches.rows)
+        told = np.flatnonzero((inputs.length > 0).numpy()[train.searches.values])
+        if epochs and len(told):
+            asked = Slices.of(vocabulary.text(queries, MAX_QUERY_TOKENS)).take(train.searches.rows[told])
             written = joined([asked, Slices.repeated([config.eos_token_id], len(asked.start))])
-            found = Slices.of(vocabulary.text(texts, MAX_TEXT_TOKENS)).take(train.searches.values)
+            found = Slices.of(vocabulary.text(texts, MAX_TEXT_TOKENS)).take(train.searches.values[told])
             training.train(
                 network,
                 [
@@ -98,16 +109,17 @@ def _made(
             )
         torch.manual_seed(context.seed)
         network.eval()
-        inputs, rows = inputs.to(context.device), []
-        for at in range(0, len(texts), BATCH):
-            chosen = torch.arange(at, min(at + BATCH, len(texts)), device=context.device)
+        inputs = inputs.to(context.device)
+        rows: list[list[str]] = [[] for _ in texts]
+        for chosen in torch.split((inputs.length > 0).nonzero().squeeze(1), BATCH):
+            if not len(chosen):
+                break
             tokens, mask = inputs.batch(chosen, config.pad_token_id, config.eos_token_id)
             written_ids = network.generate(
                 input_ids=tokens, attention_mask=mask, do_sample=True, top_p=0.95, top_k=10,
                 max_new_tokens=MAX_QUERY_TOKENS, num_return_sequences=per_item,
             ).cpu().numpy()  # fmt: skip
             said = [text.strip() for text in words.decode_batch(written_ids.tolist(), skip_special_tokens=True)]
-            rows += [
-                [text for text in dict.fromkeys(said[i : i + per_item]) if text] for i in range(0, len(said), per_item)
-            ]
+            for row, i in zip(chosen.tolist(), range(0, len(said), per_item), strict=True):
+                rows[row] = [text for text in dict.fromkeys(said[i : i + per_item]) if text]
     return rows

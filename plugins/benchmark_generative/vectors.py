@@ -204,11 +204,16 @@ def _checkpoint(checkpoint: str) -> tuple[Path | None, list[str]]:
             f"there is no folder {checkpoint!r} with a sentence-transformers checkpoint. Put its files there, or leave "
             "the encoder empty for the bundled all-MiniLM-L6-v2."
         )
-    digests = []
+    return folder, [library, *digests(folder)]
+
+
+def digests(folder: Path) -> list[str]:
+    """The name and the sha256 of every file in a folder."""
+    found = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
-            digests.append(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}")
-    return folder, [library, *digests]
+            found.append(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}")
+    return found
 
 
 def _load(folder: Path | None, checkpoint: str, device: str) -> SentenceTransformer:

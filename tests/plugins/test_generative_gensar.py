@@ -447,6 +447,22 @@ def test_next_queries(tmp_path: Path) -> None:
     assert sorted(everything[0, :-2]) == sorted(model.queries_)
     assert everything[0, -2:].tolist() == ["", ""]
     assert np.isneginf(padded[0, -2:]).all()
+    for free in (False, True):
+        assert model.predict_queries(requests.take([]), 2, free=free)[0].shape == (0, 2)
+
+
+def test_queries_that_found_nothing_can_be_predicted(tmp_path: Path) -> None:
+    data = checkerboard(n_items=6, n_users=12, joint=True)
+    assert data.train.events is not None
+    train = dataclasses.replace(
+        data.train,
+        events=data.train.events.keep(data.train.events.kind != SEARCHED),
+        queries=np.empty(0, dtype=object),
+        searches=Ragged.empty(0),
+    )
+    model = GenSar(**TINY)
+    model.fit(train, data.valid, Context(0, "cpu", tmp_path))
+    assert set(model.queries_) == set(data.train.events.queries)
 
 
 def test_next_queries_need_some_to_learn_from(tmp_path: Path) -> None:
@@ -511,6 +527,24 @@ def test_pseudo_queries(tmp_path: Path) -> None:
     again = doc2query.pseudo_queries(data.train, folder, 2, 0, kept)
     assert again[0].tolist() == ["made before", "too"]
     assert again[1].tolist() == [0, 6]
+    (tmp_path / "t5" / "README.md").write_text("another one in the same folder")
+    assert doc2query.pseudo_queries(data.train, folder, 2, 0, kept)[0].tolist() == texts.tolist()
+
+
+def test_an_item_without_a_text_has_no_pseudo_query(tmp_path: Path) -> None:
+    train = checkerboard(n_items=6, n_users=12, joint=True).train
+    said = train.catalog.texts.copy()
+    said[[0, 3]] = ""
+    train, folder = (
+        dataclasses.replace(train, catalog=dataclasses.replace(train.catalog, texts=said)),
+        tiny_t5(tmp_path / "t5"),
+    )
+    items = doc2query.pseudo_queries(train, folder, 1, 1, Context(0, "cpu", tmp_path))[1]
+    assert set(items) <= {1, 2, 4, 5, 6}
+    silent = dataclasses.replace(
+        train, catalog=dataclasses.replace(train.catalog, texts=np.full(len(said), "", dtype=object))
+    )
+    assert not len(doc2query.pseudo_queries(silent, folder, 1, 1, Context(0, "cpu", tmp_path))[1])
 
 
 def test_identifiers_of_one_kind_of_vectors_are_made_for_comparison(tmp_path: Path) -> None:
