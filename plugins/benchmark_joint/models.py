@@ -148,7 +148,7 @@ class Joint(ABC):
         """The words that the model knows: those of the training queries."""
         from benchmark_joint.data import Vocabulary
 
-        return Vocabulary(train.queries)
+        return Vocabulary(_queries(train))
 
     @abstractmethod
     def build(self, train: Train) -> Network: ...
@@ -162,6 +162,11 @@ class Joint(ABC):
         gain = np.bincount(rows, weights=found @ discount, minlength=len(items))
         ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, 10)]
         return float(np.mean(gain / np.maximum(ideal, discount[-1])))
+
+
+def _queries(train: Train) -> NDArray[np.object_]:
+    """All training queries, also those that nothing was clicked for."""
+    return train.queries if train.events is None else np.concatenate([train.queries, train.events.queries])
 
 
 def _some(split: Split) -> Split:
@@ -183,7 +188,7 @@ class Search(Joint):
     def words(self, train: Train) -> Vocabulary:
         from benchmark_joint.data import Vocabulary
 
-        return Vocabulary([*train.queries, *(train.catalog.texts if self.word_weight else ())])
+        return Vocabulary([*_queries(train), *(train.catalog.texts if self.word_weight else ())])
 
     def item_words(self, train: Train) -> Tensor | None:
         return self.vocabulary_.encode(train.catalog.texts).to(self.device_) if self.word_weight else None

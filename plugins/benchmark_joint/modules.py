@@ -47,8 +47,8 @@ class Network(nn.Module):
         return scores if bias is None else scores + bias[items]
 
     def mean_word(self, words: Tensor) -> Tensor:
-        """(…, D) the mean embedding of the words of each text (…, W); zeros for a text without words."""
-        return mean(self.word(words), words > 0)
+        """(…, D) the mean embedding of the known words of each text (…, W); zeros for a text without such."""
+        return mean(self.word(words), words > UNKNOWN)
 
 
 def mean(vectors: Tensor, known: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class TwoTowers(Network):
     def state(self, batch: Batch) -> Tensor:
         number = TASKS.index(batch.task)
         if batch.task == "search":
-            known = batch.words > 0
+            known = batch.words > UNKNOWN
             weight = self.importance(batch.words).squeeze(2).masked_fill(~known, -1e9).softmax(1)
             vector = (self.word(batch.words) * (weight * known)[:, :, None]).sum(1)
         elif self.by_history:

@@ -133,7 +133,7 @@ def test_qem_is_a_dot_product_with_the_projected_mean_word(tmp_path: Path) -> No
     ranking = model.rank(ask("search", None, [[]], ["Red shoes unheard"], [-1]), 6)
     network: Any = model.network_
     words = network.word.weight.detach().numpy()
-    query = (words[3] + words[4] + 0) / 3
+    query = (words[3] + words[4]) / 2  # an unknown word does not count
     projected = np.tanh(network.project.weight.detach().numpy() @ query + network.project.bias.detach().numpy())
     expected = model.item_embeddings() @ projected
     np.testing.assert_allclose(ranking.scores[0], np.sort(expected)[::-1], rtol=1e-4, atol=1e-6)
@@ -241,6 +241,22 @@ def test_a_negative_that_is_the_target_does_not_count() -> None:
     expected = torch.nn.functional.softplus(-network.item.weight.sum()).item()
     assert target_loss(network, batch, state, "BCE", 3).item() == pytest.approx(expected, rel=1e-5)
     assert target_loss(network, batch, state, "softmax", 3).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Qem, Jsr, UniSar])
+def test_an_unknown_word_says_nothing_and_one_of_a_query_without_clicks_is_known(
+    kind: type[Joint], tmp_path: Path
+) -> None:
+    train = tiny()
+    train = replace(train, queries=train.queries[:2], searches=Ragged.from_rows([[2, 3], [5]]), events=replace(
+        EVENTS, queries=np.array(["Red shoes", "blue", "green"], dtype=object)
+    ))  # fmt: skip
+    model = fitted(quick(kind), train, tmp_path)
+    assert "green" in model.vocabulary_.numbers
+    queries = ["red", "red unheard of", "unheard of", ""]
+    scores = model.rank(ask("search", None, [[]] * 4, queries, [0] * 4), 6).scores
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5)
+    np.testing.assert_allclose(scores[2], scores[3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [Jsr, UniSar, Tem])
