@@ -116,7 +116,7 @@ def test_the_laptop_runs_offline_within_its_time(tmp_path: Path, monkeypatch: py
     suite, path = load_suite(str(SUITE), "laptop")
     plan = make_plan(suite, path, load(), tmp_path, device="cpu")
     asked = {cell.model for cell in plan.cells}
-    assert {"TIGER", "SASRec[CE]", "BM25", "Bi-encoder", "Gen_R+S", "QEM", "TEM", "GenSAR[-NSIP]"} | JOINT <= asked
+    assert {"TIGER", "SASRec[CE]", "BM25", "Bi-encoder", "Gen_R+S", "QEM", "TEM", "GenSAR[-behaviour]"} | JOINT <= asked
     assert {"Pop_R", "Pop_S"} <= asked
     assert {cell.model for cell in plan.cells if len(cell.tasks) == 2} >= JOINT
     assert sum(seconds or 0 for seconds in plan.seconds.values()) <= 2 * 20 * 60
