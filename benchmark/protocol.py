@@ -122,7 +122,7 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         "ties": log.ties,
         **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
         **({"rows_hidden": given[0] - repeated - len(log.user)} if settings.unseen_share else {}),
-        **(_interaction_facts(log, part, test["recommendation"]) if len(log.user) else {}),
+        **(_interaction_facts(log, part, trains, test["recommendation"]) if len(log.user) else {}),
         **(_query_facts(train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
     }
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
@@ -289,6 +289,8 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
     valid, test = splits[VALID], splits[TEST]
     _check_parts(name, train, valid, test)
     copies = np.bincount(line.group[events.kind == RECOMMENDED], minlength=len(moment)) > 0
+    learned = np.zeros(len(part), dtype=bool)
+    learned[line.unit[whole == TRAIN]] = True
     leak = ["leaky protocol: the copy of a target may stand in its own history"] if settings.leaky else []
     remarks = [log.facts["remark"]] if log.facts.get("remark") else []
     facts = {
@@ -298,7 +300,7 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
         "items": len(log.catalog),
         "ties": log.ties,
         "repeated_rows_dropped": repeated,
-        **_interaction_facts(log, part[: len(log.user)], test["recommendation"]),
+        **_interaction_facts(log, part[: len(log.user)], learned[: len(log.user)], test["recommendation"]),
         "queries": len(np.unique(searches.query)),
         "searches": len(searches.user),
         "search_clicks": len(searches.clicks.values),
@@ -310,9 +312,10 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
         "test_items_not_in_training_search": int(
             (train.popularity("search")[np.unique(test["search"].relevant.values)] == 0).sum()
         ),
-        "searches_that_copy_an_interaction": float(copies[line.group[events.kind == QUERY]].mean()),
         "targets_dropped_as_copies": int(((own > TRAIN) & (whole > own) & (events.kind != QUERY)).sum()),
     }
+    if not settings.leaky:  # which does not look for copies
+        facts["searches_that_copy_an_interaction"] = float(copies[line.group[events.kind == QUERY]].mean())
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
 
 
@@ -416,13 +419,17 @@ def _check_parts(name: str, train: Train, valid: Mapping[Task, Split], test: Map
                     "each user needs three interactions, and earlier ones than those asked for"
                     if task == "recommendation"
                     else "each part needs a query with a relevant item"
+                    if train.events is None
+                    else "of a user's searches at least three need a click, fewer only train"
                 )
                 raise BenchmarkError(f"data set '{name}': the {part} part of {task} is empty; {needs}.")
 
 
-def _interaction_facts(log: Log, part: Parts, test: Split) -> dict[str, Any]:
-    """Counts, and what leave-one-out is criticised for: ties that decide the target, training on the future."""
-    train_times = np.sort(log.time[part == TRAIN])
+def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Split) -> dict[str, Any]:
+    """Counts, and what leave-one-out is criticised for: ties that decide the target, training on the future.
+
+    `trains` says which interactions are in the training data: in a joint log not all that are of its part."""
+    train_times = np.sort(log.time[trains])
     targets = np.flatnonzero(part == TEST)
     asking = np.zeros(len(log.users), dtype=bool)
     asking[test.requests.users] = True
@@ -434,7 +441,7 @@ def _interaction_facts(log: Log, part: Parts, test: Split) -> dict[str, Any]:
     tested = np.zeros(len(log.users), dtype=bool)
     tested[log.user[targets]] = True
     active = np.bincount(log.user, minlength=len(log.users)) > 0
-    trained = np.bincount(log.item[part == TRAIN], minlength=len(log.catalog)) > 0
+    trained = np.bincount(log.item[trains], minlength=len(log.catalog)) > 0
     return {
         "users": int(active.sum()),
         "interactions": len(log.user),

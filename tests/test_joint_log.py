@@ -231,6 +231,25 @@ def test_a_joint_data_set_is_read_as_it_was_written(tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(mine, name), getattr(read, name))
 
 
+def test_what_is_kept_out_of_training_is_not_counted_as_training() -> None:
+    """Users buy seven things and search for the first five: the last two searches take a purchase each with them."""
+    clicks = [(u, 7 * u + t, 100 * t) for u in range(4) for t in range(7)]
+    log = make_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks if t < 500])
+    facts = split_log("fewer", log, ProtocolSettings()).facts
+    assert facts["train_interactions"] == 4 * 3
+    assert facts["train_searches"] == 4 * 3
+    assert facts["targets_dropped_as_copies"] == 0
+    leaky = split_log("all", log, ProtocolSettings(leaky=True)).facts
+    assert leaky["train_interactions"] == 4 * 5
+    assert "searches_that_copy_an_interaction" not in leaky  # nobody looked
+
+
+def test_too_few_searches_are_called_that() -> None:
+    log = make_log([(u, t, 100 * t) for u in range(4) for t in range(6)], [(u, u, 30 + u, 5) for u in range(4)])
+    with pytest.raises(BenchmarkError, match="validation part of search is empty; of a user's searches at least three"):
+        split_log("few", log, ProtocolSettings())
+
+
 def test_mistakes_are_named() -> None:
     log = copied()
     assert log.searches is not None
