@@ -150,6 +150,8 @@ def _catalog(tables: Tables) -> Catalog:
 
 def _ids(table: Table, column: str) -> pd.Series[str]:
     values = table.rows[column]
+    if values.dtype.kind == "f" and ((values.dropna() % 1 == 0) & (values.dropna().abs() < 2**53)).all():
+        values = values.astype("Int64")  # Parquet has 38.0 for 38 where another row of the column is empty
     text = values.astype(str)
     if (bad := np.flatnonzero(values.isna() | (text == ""))).size:
         raise BenchmarkError(f"{table.file}: '{column}' is empty in row {bad[0] + 1} (and {bad.size - 1} more).")

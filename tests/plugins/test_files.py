@@ -254,6 +254,17 @@ def test_searches_and_interactions_are_enough(tmp_path: Path) -> None:
     assert searched(again) == searched(files(path, columns={"searches.user": "who"}))
 
 
+def test_numbers_stay_ids_where_a_search_found_nothing(tmp_path: Path) -> None:
+    """A column of numbers with a gap is one of floats in Parquet."""
+    table = pd.DataFrame({"user": [1, 1], "query": ["red", "green"], "item": [7, None], "time": [5, 6]})
+    assert table["item"].dtype == "float64"
+    table.to_parquet(tmp_path / "searches.parquet")
+    pd.DataFrame({"user": [1, 1], "item": [7, 8], "time": [5, 6]}).to_parquet(tmp_path / "interactions.parquet")
+    log = files(str(tmp_path))
+    assert log.catalog.ids.tolist() == ["7", "8"]
+    assert searched(log) == [("1", "red", "7", 5), ("1", "green", "", 6)]
+
+
 def test_the_split_of_searches(tmp_path: Path) -> None:
     given = "user,query,item,time,split\nx,q,a,1,train\nx,r,b,2,valid\ny,q,a,3,test\n"
     log = files(write(tmp_path, {"interactions.csv": INTERACTIONS, "searches.csv": given}))
