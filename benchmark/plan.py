@@ -77,7 +77,6 @@ def make_plan(
 
     Raises BenchmarkError, one line per mistake, before anything has trained.
     """
-    metrics = check_scoring(suite, source, registry)
     mistakes: list[str] = []
     params = {}
     kinds: tuple[tuple[Kind, Sequence[Choice]], ...] = (("dataset", suite.datasets), ("model", suite.models))
@@ -96,6 +95,7 @@ def make_plan(
                     mistakes.append(str(error))
     if mistakes:
         raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
+    metrics = check_scoring(suite, source, registry)
     tasks, needs = {}, {}
     for choice in suite.models:
         model = plugins.build(registry.offer("model", choice.use), params["model", choice.name])  # checks values, too
@@ -211,9 +211,14 @@ def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, B
         registry.offer("analysis", name)
     check_claims(suite)
     published_values(suite, source)
-    of = [samplers for data in suite.datasets for samplers in suite.protocol_of(data).candidates.values()]
-    lists = {sampler.list_name for samplers in of for sampler in samplers}
+    lists = list_names(suite)
     return {spec: _checked_metric(spec, registry, suite.depth, lists) for spec in suite.metrics}
+
+
+def list_names(suite: Suite) -> set[str]:
+    """The candidate lists of any of the suite's data sets and tasks."""
+    of = [samplers for data in suite.datasets for samplers in suite.protocol_of(data).candidates.values()]
+    return {sampler.list_name for samplers in of for sampler in samplers}
 
 
 def published_values(suite: Suite, source: Path) -> Published | None:

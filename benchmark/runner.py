@@ -22,10 +22,10 @@ from benchmark.evaluation.published import Published
 from benchmark.evaluation.scores import merged, score
 from benchmark.execution import inline, local
 from benchmark.execution.worker import describe
-from benchmark.plan import Plan, check_scoring, published_values
+from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
-from benchmark.suite import Suite, check_names
+from benchmark.suite import Suite, candidate_list, check_names
 from benchmark.testing import check_analysis
 from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Task
 
@@ -155,6 +155,12 @@ def stored_plan(suite: Suite, source: Path, registry: Registry, home: Path, trac
     cells, marks, device, used = results.read_run(home)
     ran = Suite.model_validate(results.read_suite(home))
     merged = ran.model_copy(update={name: getattr(suite, name) for name in SCORING})
+    new = {candidate_list(metric) for metric in suite.metrics} & (list_names(suite) - list_names(merged))
+    if new:
+        raise BenchmarkError(
+            f"the run in {home} did not rank the candidate list {' or '.join(sorted(new))}, which the suite has now. "
+            "Run the suite again."
+        )
     check_names(merged, source)
     digests = {cell.dataset: cell.digest for cell in cells}
     return Plan(

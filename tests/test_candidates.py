@@ -340,6 +340,14 @@ def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, mon
     assert bare.unlisted == {}
 
 
+def test_a_report_cannot_add_a_list(command: Command, tmp_path: Path) -> None:
+    without = ("--set", "protocol.candidates=null", "--set", "metrics=[R@5]", "--set", "claims=[]")
+    assert command(*words_of(tmp_path, *without)).returncode == 0
+    done = command("report", "s.yaml", "--results", "out", "--tracking", "off")
+    assert done.returncode == 2
+    assert "did not rank the candidate list popular-3 or uni4" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
@@ -349,6 +357,7 @@ def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, mon
         ("claims=[{id: c, text: t, where: {dataset: Board, task: search, metric: HR@5|uni4}, expect: Pop > Chance}]",
          "unknown candidate list 'uni4' in claim 'c', search on Board"),
         ("metrics=[HR@5|uni4]; protocol.candidates.search.kind=Popular", "unknown sampler 'Popular' in candidates"),
+        ("protocol.candidates.search.kind=populer", "unknown sampler 'populer' in candidates of search. Did you mean"),
         ("protocol.candidates.search.kind=[]", "protocol.candidates.search"),
         ("protocol.candidates.search={kind: uniform, m: 4}", "unknown key"),
         ("protocol.candidates.search=[{kind: uniform}, {kind: uniform, seed: 1}]", "two lists are called 'uni99'"),
