@@ -256,7 +256,7 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
         )
     searches = SearchRows.of(log)
     line = timeline(log, searches, leaky=settings.leaky)
-    part = _joint_parts(log, searches, settings)
+    part = _joint_parts(log, searches, line, settings)
     moment = np.zeros(int(line.group.max(initial=-1)) + 1, dtype=np.int8)
     np.maximum.at(moment, line.group, part[line.unit])
     # A target whose copy is in a later part is none: its answer would be that part's.
@@ -319,18 +319,28 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
 
 
-def _joint_parts(log: Log, searches: SearchRows, settings: ProtocolSettings) -> Parts:
-    """The part of every interaction, then of every search. A search without a click is no target: it only trains."""
+def _joint_parts(log: Log, searches: SearchRows, line: Timeline, settings: ProtocolSettings) -> Parts:
+    """The part of every interaction, then of every search. A search without a click is no target: it only trains.
+
+    Both go by the order of the timeline, so that the last of what happened at one time is the same for both tasks.
+    """
     ordered = np.sort(np.concatenate([log.time, searches.time]))
-    first = log.interaction_part
-    if first is None:
-        first = _parts(log.user, log.time, ordered, len(log.users), settings)
-    second = searches.part
-    if second is None:
-        clicked = searches.clicks.lengths > 0
-        second = np.zeros(len(clicked), dtype=np.int8)
-        second[clicked] = _parts(searches.user[clicked], searches.time[clicked], ordered, len(log.users), settings)
-    return np.concatenate([first, second])
+    n = len(log.user)
+    parts = np.zeros(n + len(searches.user), dtype=np.int8)
+    answers = np.concatenate([np.ones(n, dtype=bool), searches.clicks.lengths > 0])
+    user = np.concatenate([log.user, searches.user])
+    time = np.concatenate([log.time, searches.time])
+    for kind, whole, given in (
+        (RECOMMENDED, slice(0, n), log.interaction_part),
+        (QUERY, slice(n, None), searches.part),
+    ):
+        if given is not None:
+            parts[whole] = given
+            continue
+        unit = line.unit[line.events.kind == kind]
+        unit = unit[answers[unit]]
+        parts[unit] = _parts(user[unit], time[unit], ordered, len(log.users), settings)
+    return parts
 
 
 def _joint_recommendation(

@@ -187,12 +187,16 @@ def test_what_the_papers_own_tables_contradict_is_expected_as_they_have_it() -> 
     assert len(verdicts) == len(suite.claims)
 
 
+SHORT = ("--set", "models.GenSAR.params.steps=2000")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_gensar_beats_popularity_in_both_tasks_on_ml_100k(command: Command, tmp_path: Path) -> None:
-    """The laptop profile: nDCG@10 over all items, Holm-corrected over all comparisons of what was run."""
+    """The laptop profile, trained for two fifths of its steps, which is enough: nDCG@10 over all items, Holm-corrected
+    over all comparisons of what was run."""
     only = [word for model in ("Pop_R", "Pop_S", "GenSAR") for word in ("--only", f"ML-joint/{model}")]
-    done = command("run", SUITE, "--results", tmp_path, "--tracking", "off", *only, timeout=1800)
+    done = command("run", SUITE, "--results", tmp_path, "--tracking", "off", *SHORT, *only, timeout=1800)
     assert done.returncode == 0, done.stderr
     home = tmp_path / "gensar2025"
     tests = json.loads((home / "leaderboard.json").read_text())["comparisons"]

@@ -197,6 +197,17 @@ def pairs(users: Any, rows: Any, items: Any) -> set[tuple[int, int]]:
     return set(zip(users[rows].tolist(), items.tolist(), strict=True))
 
 
+def test_what_happens_at_one_time_is_held_out_for_both_tasks_alike() -> None:
+    # Everything is logged at one time: which purchase is the last is the same in both streams.
+    clicks = [(u, (7 * u + t) % 40, 5) for u in range(12) for t in range(6)]
+    data = split_log("one day", make_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks]), ProtocolSettings())
+    both = [data.test[task] for task in ("recommendation", "search")]  # type: ignore[index]
+    assert [len(split.requests) for split in both] == [12, 12]
+    for user in range(12):
+        purchase, found = (set(s.relevant[int(np.flatnonzero(s.requests.users == user)[0])].tolist()) for s in both)
+        assert purchase <= found
+
+
 def test_the_order_of_the_file_does_not_matter() -> None:
     log = copied()
     assert log.searches is not None
