@@ -1,6 +1,6 @@
 """Writes the generated parts of the README: `python tests/write_readme.py [results/SUITE/leaderboard.json …]`.
 
-The help and the file list always; the leaderboards of penha2024 and tiger2023 where they are given.
+The help and the file list always; the leaderboards of penha2024, tiger2023 and gensar2025 where they are given.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,42 @@ def excerpt_of_tiger(board: dict[str, Any]) -> str:
     for dataset, model in dict.fromkeys((d, m) for d, m, _ in rows):
         name = model if dataset == "ML" else f"{model}, with unseen items"
         lines.append(f"| {name} | {rows[dataset, model, 'R@10']:.3f} | {rows[dataset, model, 'nDCG@10']:.3f} |")
-    verdicts: dict[str, list[str]] = {"holds": [], "fails": [], "undecided": []}
-    for claim in board["claims"]:
-        metric = "" if claim["where"]["metric"] == "R@10" else f"{claim['where']['metric']} "
-        verdicts[claim["verdict"]].append(f"{claim['expect']} ({metric}{claim['measured']['difference']:+.3f})")
-    said = [f"- {verdict}: {'; '.join(claims)}" for verdict, claims in verdicts.items() if claims]
+    said = by_verdict(board["claims"], lambda where: "" if where["metric"] == "R@10" else f"{where['metric']} ")
     return "\n".join(
         [*lines, "", "Claims, mostly of Tables 1 and 3, with the difference in R@10 measured here:", "", *said]
     )
+
+
+JOINT = {
+    "recommendation": ("nDCG@10", "HR@10", "HR@10|uni99"),
+    "search": ("nDCG@10", "HR@10", "HR@1|bm25-99", "HR@1|bm25-99-personal"),
+}
+"""What the README shows of gensar2025."""
+
+
+def excerpt_of_gensar(board: dict[str, Any]) -> str:
+    """Every model in both tasks, and the claims that hold and fail."""
+    rows = {(r["model"], r["task"], r["metric"]): r["mean"] for r in board["rows"]}
+    columns = [(task, metric) for task, metrics in JOINT.items() for metric in metrics]
+    names = [f"{task[:3] if task == 'recommendation' else task} {metric}" for task, metric in columns]
+    lines = [f"| model | {' | '.join(name.replace('|', chr(92) + '|') for name in names)} |"]
+    lines.append("| --- |" + " ---: |" * len(columns))
+    for model in dict.fromkeys(model for model, _, _ in rows):
+        cells = [f"{rows[model, *c]:.3f}" if (model, *c) in rows else "" for c in columns]
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    said = by_verdict(
+        board["claims"], lambda where: f"{'search' if where['task'] == 'search' else 'rec'} {where['metric']} "
+    )
+    return "\n".join([*lines, "", "Claims, with the difference measured here:", "", *said])
+
+
+def by_verdict(claims: Sequence[dict[str, Any]], metric: Callable[[dict[str, Any]], str]) -> list[str]:
+    """A line per verdict with its claims, the metric of each as `metric` says it, and the difference."""
+    verdicts: dict[str, list[str]] = {"holds": [], "fails": [], "undecided": []}
+    for claim in claims:
+        said = f"{metric(claim['where'])}{claim['measured']['difference']:+.3f}"
+        verdicts[claim["verdict"]].append(f"{claim['expect']} ({said})")
+    return [f"- {verdict}: {'; '.join(texts)}" for verdict, texts in verdicts.items() if texts]
 
 
 def decided(claims: list[dict[str, Any]]) -> str:
@@ -83,7 +111,7 @@ def decided(claims: list[dict[str, Any]]) -> str:
     return "\n".join(texts)
 
 
-EXCERPTS = {"penha2024": excerpt, "tiger2023": excerpt_of_tiger}
+EXCERPTS = {"penha2024": excerpt, "tiger2023": excerpt_of_tiger, "gensar2025": excerpt_of_gensar}
 
 
 def rendered(readme: str, boards: Sequence[dict[str, Any]] = ()) -> str:
