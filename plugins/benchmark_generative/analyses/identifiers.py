@@ -98,7 +98,7 @@ def _figure(found: Sequence[tuple[Cell, str, Mapping[str, Any]]], seeds: bool) -
     many = [facts for _, _, facts in found]
 
     def paint(axes: Sequence[Sequence[Axes]]) -> None:
-        left, right = axes[0]
+        left, right, beside = axes[0]
         place = np.arange(len(many))
         after = [facts.get("collision_rate_after_moving", facts.get("collision_rate")) for facts in many]
         before = [facts.get("collision_rate_before") for facts in many]
@@ -116,6 +116,7 @@ def _figure(found: Sequence[tuple[Cell, str, Mapping[str, Any]]], seeds: bool) -
             charts.line(right, i, name, range(1, len(shares) + 1), shares)
         right.set_xticks(range(1, 1 + max((len(f.get("prefixes", ())) for f in many), default=1)))
         right.set_ylim(0, 105)
-        charts.name(right, "Different beginnings", "levels", "% of the items", legend=True)
+        charts.name(right, "Different beginnings", "levels", "% of the items")
+        charts.key(beside, right)
 
-    return charts.draw(1, 2, paint, height=max(3.2, 0.42 * len(many) + 1.2))
+    return charts.draw(1, 3, paint, height=max(3.2, 0.42 * len(many) + 1.2))
