@@ -78,6 +78,18 @@ def make_plan(
     Raises BenchmarkError, one line per mistake, before anything has trained.
     """
     mistakes: list[str] = []
+    for data in suite.datasets:
+        for task, of in suite.protocol_of(data).candidates.items():
+            for sampler in of:
+                try:
+                    check_sampler(sampler, task, registry)
+                except BenchmarkError as error:
+                    mistakes.append(str(error))
+    if not mistakes:  # a metric over the list of a misspelt sampler would look misspelt itself
+        try:
+            metrics = check_scoring(suite, source, registry)
+        except BenchmarkError as error:
+            mistakes.append(str(error))
     params = {}
     kinds: tuple[tuple[Kind, Sequence[Choice]], ...] = (("dataset", suite.datasets), ("model", suite.models))
     for kind, choices in kinds:
@@ -86,16 +98,8 @@ def make_plan(
                 params[kind, choice.name] = plugins.check_params(registry.offer(kind, choice.use), choice.params)
             except BenchmarkError as error:
                 mistakes.append(str(error))
-    for data in suite.datasets:
-        for task, of in suite.protocol_of(data).candidates.items():
-            for sampler in of:
-                try:
-                    check_sampler(sampler, task, registry)
-                except BenchmarkError as error:
-                    mistakes.append(str(error))
     if mistakes:
         raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
-    metrics = check_scoring(suite, source, registry)
     tasks, needs = {}, {}
     for choice in suite.models:
         model = plugins.build(registry.offer("model", choice.use), params["model", choice.name])  # checks values, too
