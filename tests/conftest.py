@@ -20,7 +20,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def faulty_environment() -> dict[str, str]:
     """The environment of a process in which the plugin of tests/faulty is installed."""
-    return {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "faulty"), "COLUMNS": "200"}
+    path = [str(ROOT / "tests" / "faulty"), str(ROOT), str(ROOT / "plugins")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "COLUMNS": "200"}
 
 
 @pytest.fixture
