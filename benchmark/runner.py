@@ -111,7 +111,7 @@ def report(
     """Everything after training, from disk: score the finished cells, compare, write all files, tell the observers."""
     scored = scored or Scored(plan)
     plan = scored.plan
-    finished, failures, costs = [], [], []
+    finished, failures, costs, remarks = [], [], [], {}
     for cell in plan.cells:
         folder = results.cell_folder(plan.results, cell)
         result = scored.result(cell)
@@ -122,6 +122,7 @@ def report(
         elif result is not None:
             finished.append(cell)
             costs.append(Cost(cell.dataset, cell.model, cell.seed, **result.costs))
+            remarks[cell] = tuple(result.facts.get("remarks", ()))
     suite = plan.suite
     leaderboard = build_leaderboard(
         suite,
@@ -132,6 +133,7 @@ def report(
         published_values(suite, plan.source),
         {"": plan.marks, **{m.name: (m.note,) for m in suite.models if m.note}},
         {name: dataset.facts.get("candidates", ()) for name, dataset in plan.datasets.items()},
+        remarks,
     )
     analyses = tuple(_analyse(plan, finished, registry, watcher))
     write_report(plan.results, leaderboard, analyses)

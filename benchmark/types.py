@@ -505,6 +505,11 @@ class Context:
         """Keep a fact about this cell: parameters, a collision rate, the number of distinct items. JSON values only."""
         self.facts[name] = value
 
+    def remark(self, text: str) -> None:
+        """Say what a reader of the model's numbers must know, such as that a part of it has not learned: it stands
+        beside them in every report, and is kept in the fact `remarks`."""
+        self.facts.setdefault("remarks", []).append(text)
+
     def progress(self, step: int, total: int, **values: float) -> None:
         """Say how far training is; named values (loss, R@10) become points of the learning curve."""
         if values:

@@ -95,6 +95,14 @@ def test_what_changes_a_cell_computes_it_again_and_what_does_not_does_not(comman
     assert all("partial: --limit 7" in str(row["marks"]) for row in rows)
 
 
+def test_what_a_model_remarks_stands_beside_its_numbers(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % ("none", ", says: half of it learned nothing"))
+    assert command("run", "s.yaml", "--results", "out", "--tracking", "off").returncode == 0
+    marks = {row["model"]: row["marks"] for row in leaderboard(tmp_path / "out" / "faults")["rows"]}
+    assert marks == {"Pop": [], "Good": [], "Bad": ["half of it learned nothing"]}
+    assert "Bad: half of it learned nothing." in (tmp_path / "out" / "faults" / "leaderboard.md").read_text()
+
+
 TABLES = ("leaderboard.csv", "significance.csv", "claims.json", "leaderboard.tex")
 SLOW = """
 name: slow

@@ -89,6 +89,15 @@ def test_one_seed_has_no_spread_and_a_lost_seed_is_remarked() -> None:
     assert some.marks == ("partial", "slow", "1 of 3 seeds")
 
 
+def test_what_a_cell_said_of_itself_stands_on_the_rows_of_its_model_with_the_seeds_that_said_it() -> None:
+    scores = [evaluated("Pop", [0, 1], seed=seed) for seed in (0, 1)] + [evaluated("Gen_R", [0, 1])]
+    zero, one, other = (e.cell for e in scores)
+    remarks = {one: ["it has not learned", "half is missing"], zero: ["it has not learned"], other: []}
+    board = build_leaderboard(suite(seeds=[0, 1]), "laptop", scores, [], [], None, {}, {}, remarks)
+    marks = {row.model: row.marks for row in board.rows}
+    assert marks == {"Pop": ("it has not learned", "half is missing (seed 1)"), "Gen_R": ("1 of 2 seeds",)}
+
+
 def test_rows_follow_the_suite_whatever_the_order_of_the_input() -> None:
     scores = [
         evaluated("Joint", [1, 0, 1], task="search"),

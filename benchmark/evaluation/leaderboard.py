@@ -13,7 +13,7 @@ from benchmark.evaluation.pool import Place, Pool, pool
 from benchmark.evaluation.published import Published, PublishedValue
 from benchmark.evaluation.significance import Difference, finite, holm, interval, paired_test
 from benchmark.suite import Choice, ProtocolModel, Suite, Where, candidate_list
-from benchmark.types import TASKS, Floats, Task
+from benchmark.types import TASKS, Cell, Floats, Task
 
 SCHEMA_VERSION = 1
 
@@ -160,9 +160,11 @@ def build_leaderboard(
     published: Published | None,
     marks: Mapping[str, Sequence[str]],
     candidates: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    remarks: Mapping[Cell, Sequence[str]] | None = None,
 ) -> Leaderboard:
     """Rows in the suite's order: data sets, tasks, slices, metrics (those over candidate lists last), models; the order
-    of the input does not matter. `candidates` are the facts of the lists by data set.
+    of the input does not matter. `candidates` are the facts of the lists by data set, `remarks` what each cell said of
+    itself, which its model's rows carry.
 
     All comparisons of the suite are one family for the correction, all its claims another. Raises ContractError for
     scores of one data set that do not belong to the same requests.
@@ -177,7 +179,7 @@ def build_leaderboard(
     return Leaderboard(
         suite.name,
         profile,
-        tuple(_rows(suite, pools, published, marks)),
+        tuple(_rows(suite, pools, published, marks, _by_model(remarks or {}))),
         tuple(_comparisons(suite, pools)),
         tuple(failures),
         tuple(costs),
@@ -222,8 +224,30 @@ def _place(names: Sequence[str], name: str) -> tuple[int, str]:
     return (names.index(name) if name in names else len(names), name)
 
 
+def _by_model(remarks: Mapping[Cell, Sequence[str]]) -> dict[tuple[str, str], list[str]]:
+    """What the cells said, by data set and model; a remark that not all seeds made says which did."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    said: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for cell in sorted(remarks, key=lambda cell: cell.seed):
+        place = cell.dataset, cell.model
+        seeds.setdefault(place, []).append(cell.seed)
+        for remark in dict.fromkeys(remarks[cell]):
+            said.setdefault(place, {}).setdefault(remark, []).append(cell.seed)
+    return {
+        place: [
+            remark if own == seeds[place] else f"{remark} (seed {', '.join(map(str, own))})"
+            for remark, own in by_remark.items()
+        ]
+        for place, by_remark in said.items()
+    }
+
+
 def _rows(
-    suite: Suite, pools: Mapping[Place, Pool], published: Published | None, marks: Mapping[str, Sequence[str]]
+    suite: Suite,
+    pools: Mapping[Place, Pool],
+    published: Published | None,
+    marks: Mapping[str, Sequence[str]],
+    own: Mapping[tuple[str, str], Sequence[str]],
 ) -> Iterator[Row]:
     for data, task, slice_name, metric, choice in product(
         suite.datasets, TASKS, suite.slices, _metrics(suite), suite.models
@@ -232,7 +256,7 @@ def _rows(
         pool = pools.get((dataset, task, slice_name, model))
         if pool is None or metric not in {*pool.values, *pool.totals}:
             continue
-        remarks = [*marks.get("", ()), *marks.get(model, ())]
+        remarks = [*marks.get("", ()), *marks.get(model, ()), *own.get((dataset, model), ())]
         if pool.seeds < len(suite.seeds):
             remarks.append(f"{pool.seeds} of {len(suite.seeds)} seeds")
         printed = None

@@ -105,6 +105,8 @@ class Faulty:
     """Offer the ranking upside down as a variant."""
     called: str = "worst/first"
     """The variant's name."""
+    says: str = ""
+    """A remark on its own numbers."""
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
@@ -113,6 +115,8 @@ class Faulty:
             context.progress(step + 1, 10, loss=1 / (step + 1))
         self.scores_ = np.random.default_rng(context.seed).random(len(train.catalog))
         context.record("fitted", "yes")
+        if self.says:
+            context.remark(self.says)
         if self.once and Path(self.once).exists():
             return
         if self.once:
