@@ -2,8 +2,13 @@
 
 A purchase is often logged twice, as a click and as the click of a search: the semi-synthetic Amazon data (Shi 2025,
 A.1) make one search of every purchase. Such copies are of one *moment*, and the history of all that a moment holds
-ends before it; otherwise a model would find the answer to a request in the request itself. Axis letters: I
-interactions, S searches, C clicks of searches, E events.
+ends before it; otherwise a model would find the answer to a request in the request itself.
+
+What one user did with one item is one moment where each time is at most `copies_within` seconds after the one before:
+0 joins what shares a time, and a chain of near times is one moment however long it is. A search with several clicks
+joins the moments of all of them. A moment stands where its earliest part happened, and what happened between its parts
+comes after it: so it is in no history of the moment, and the moment is in its history, as it would be without the
+copy. Axis letters: I interactions, S searches, C clicks of searches, E events.
 """
 
 from __future__ import annotations
@@ -49,7 +54,7 @@ class Timeline:
     """All events of a joint log, a row per user: `time` (E,), and `unit` (E,), the interaction's number, or I plus the
     search's.
 
-    `group` (E,) numbers the moments.
+    `group` (E,) numbers the moments; `time` is the earliest of the moment.
     """
 
     events: Events
@@ -58,24 +63,30 @@ class Timeline:
     group: Longs
 
 
-def timeline(log: Log, searches: SearchRows, *, leaky: bool = False) -> Timeline:
-    """The events of a log in normal order, by user and time.
+def timeline(log: Log, searches: SearchRows, *, copies_within: int = 0, leaky: bool = False) -> Timeline:
+    """The events of a log in normal order, by user and the time of their moment.
 
     What happened at one time is in the order of the interactions, a search that belongs to none of them before or
-    behind them by a hash. With `leaky` copies are not recognised, as in the public pipeline of Shi 2025: then they are
+    after them by a hash. With `leaky` copies are not recognised, as in the public pipeline of Shi 2025: then they are
     searches that belong to no interaction, and a target's copy stands in its history wherever it is sorted before it.
     """
     n, m = len(log.user), len(searches.user)
     clicks = searches.clicks
     user = np.concatenate([log.user, searches.user])
     time = np.concatenate([log.time, searches.time])
-    group = np.arange(n + m) if leaky else _groups(log, searches)
-    # The first interaction of its group places a unit; a search alone goes before or behind those of its time.
+    group = np.arange(n + m) if leaky else _groups(log, searches, copies_within)
+    earliest = np.full(n + m, np.iinfo(np.int64).max)
+    np.minimum.at(earliest, group, time)
+    time = earliest[group]
+    # The first interaction of its group places a unit; searches alone go before or after those of their time.
     place = np.full(n + m, n, dtype=np.int64)
     np.minimum.at(place, group[:n], np.arange(n))
     place = place[group]
     words = splitmix(stable_hash(log.users)[searches.user] ^ splitmix(stable_hash(log.query_ids)[searches.query]))
     words = np.concatenate([np.zeros(n, dtype=np.uint64), words])
+    first = np.full(n + m, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(first, group, words)
+    words = first[group]  # one for the whole moment, which may hold two searches for one item
     place[(place == n) & (words >> np.uint64(63) == 1)] = -1
     alone = (place == n) | (place == -1)
     clicked = np.arange(n + m) < n
@@ -97,24 +108,43 @@ def timeline(log: Log, searches: SearchRows, *, leaky: bool = False) -> Timeline
     return Timeline(Events(offsets, kind, value, log.queries, end), time[unit], unit, np.cumsum(new) - 1)
 
 
-def _groups(log: Log, searches: SearchRows) -> Longs:
-    """(I+S,) a number per moment: interactions and searches that share user, time and item belong to one."""
+def _groups(log: Log, searches: SearchRows, copies_within: int) -> Longs:
+    """(I+S,) a number per moment; units with the same item at near times belong to one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     n, m = len(log.user), len(searches.user)
-    rows = searches.clicks.rows
-    user = np.concatenate([log.user, searches.user[rows]]).astype(np.int64)
-    time = np.concatenate([log.time, searches.time[rows]])
-    item = np.concatenate([log.item, searches.clicks.values]).astype(np.int64)
-    moment = np.unique(time, return_inverse=True)[1].astype(np.int64) * len(log.users) + user
-    key = np.unique(moment, return_inverse=True)[1].astype(np.int64) * len(log.catalog) + item
-    thing = np.unique(key, return_inverse=True)[1]
-    unit = np.concatenate([np.arange(n), n + rows])
+    unit, same, gap = _meetings(log, searches)
+    thing = np.cumsum(~(same & (gap <= copies_within))) - 1
     total = n + m + int(thing.max(initial=-1)) + 1
     links = coo_array((np.ones(len(unit), dtype=np.int8), (unit, n + m + thing)), shape=(total, total))
     group: Longs = connected_components(links, directed=False)[1][: n + m].astype(np.int64)
     return group
+
+
+def _meetings(log: Log, searches: SearchRows) -> tuple[Longs, NDArray[np.bool_], Longs]:
+    """Every meeting of a user and an item, by user, item and time: (I+C,) its unit, whether the row before is of the
+    same user and item, and how many seconds ago that was."""
+    n, rows = len(log.user), searches.clicks.rows
+    user = np.concatenate([log.user, searches.user[rows]])
+    time = np.concatenate([log.time, searches.time[rows]])
+    item = np.concatenate([log.item, searches.clicks.values])
+    unit = np.concatenate([np.arange(n), n + rows])
+    order = np.lexsort((unit, time, item, user))
+    user, item, time = user[order], item[order], time[order]
+    same = np.zeros(len(order), dtype=bool)
+    same[1:] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
+    return unit[order], same, np.diff(time, prepend=time[:1])
+
+
+def near_copies(log: Log, searches: SearchRows, copies_within: int, within: int) -> int:
+    """How often a user met an item in the other way, by search or not, more than `copies_within` and at most `within`
+    seconds after the last time: what may be a copy, and is not treated as one."""
+    unit, same, gap = _meetings(log, searches)
+    searched = unit >= len(log.user)
+    other = np.zeros(len(unit), dtype=bool)
+    other[1:] = searched[1:] != searched[:-1]
+    return int((same & other & (gap > copies_within) & (gap <= within)).sum())
 
 
 def compact(events: Events) -> Events:

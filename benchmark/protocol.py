@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.joint_log import SearchRows, Timeline, compact, timeline
+from benchmark.joint_log import SearchRows, Timeline, compact, near_copies, timeline
 from benchmark.normal_form import check_log, in_normal_order
 from benchmark.types import (
     QUERY,
     RECOMMENDED,
     SEARCHED,
+    TASKS,
     Dataset,
     Events,
     Ints,
@@ -32,6 +33,9 @@ from benchmark.types import (
 )
 
 TRAIN, VALID, TEST = 0, 1, 2
+NEAR = 3600
+"""Seconds: what a user did with one item within an hour, once by a search and once not, may be one thing logged
+twice."""
 Parts = NDArray[np.int8]
 
 
@@ -47,8 +51,10 @@ class ProtocolSettings:
 
     Of a joint log the searches are split as the interactions are, each by itself: a user's last search is a test
     request. What is no later than a request's own moment and belongs to its own part or a later one is in none of its
-    histories, and copies of validation and test targets are in no training data. `leaky` splits each task without a
-    look at the other, as the public pipeline of Shi 2025 does, to measure what that is worth.
+    histories, and copies of validation and test targets are in no training data. An interaction and the click of a
+    search are copies where they are of the same user and item and at most `copies_within` seconds apart (0: of the same
+    time); see `joint_log`. `leaky` splits each task without a look at the other, as the public pipeline of Shi 2025
+    does, to measure what that is worth.
     """
 
     split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
@@ -58,6 +64,7 @@ class ProtocolSettings:
     test_share: float = 0.1
     unseen_share: float = 0.0
     mask_seen: bool = False
+    copies_within: int = 0
     leaky: bool = False
     seed: int = 0
 
@@ -77,11 +84,12 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     repeated = given[0] - len(log.user)
     if log.searches is not None:
         return _split_joint(name, log, repeated, settings)
-    if settings.leaky:
-        raise BenchmarkError(
-            f"data set '{name}' has no searches of users, so there is no copy that `leaky: true` could leave in; "
-            "drop it from the protocol."
-        )
+    for key in ("leaky", "copies_within"):
+        if getattr(settings, key):
+            raise BenchmarkError(
+                f"data set '{name}' has no searches of users, so no interaction has a copy that `{key}` could speak "
+                "of; drop it from this data set's protocol."
+            )
     part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
     if settings.unseen_share:
         if len(log.queries):
@@ -124,6 +132,7 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         **({"rows_hidden": given[0] - repeated - len(log.user)} if settings.unseen_share else {}),
         **(_interaction_facts(log, part, trains, test["recommendation"]) if len(log.user) else {}),
         **(_query_facts(train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
+        **_leak_facts(train, test),
     }
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
 
@@ -141,6 +150,10 @@ def _check_settings(settings: ProtocolSettings) -> None:
         )
     if not 0 <= settings.unseen_share < 1:
         raise BenchmarkError(f"protocol unseen_share is {settings.unseen_share}; give a share from 0 to below 1.")
+    if settings.copies_within < 0:
+        raise BenchmarkError(f"protocol copies_within is {settings.copies_within}; give seconds, 0 or more.")
+    if settings.copies_within and settings.leaky:
+        raise BenchmarkError("protocol leaky leaves copies in, copies_within says what is one; drop one of the two.")
     for key in ("max_history", "max_prefixes_per_user"):
         value = getattr(settings, key)
         if value is not None and value < 1:
@@ -255,7 +268,7 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
             f"data set '{name}' has searches, which would still tell of items that unseen_share hides. Set it to 0."
         )
     searches = SearchRows.of(log)
-    line = timeline(log, searches, leaky=settings.leaky)
+    line = timeline(log, searches, copies_within=settings.copies_within, leaky=settings.leaky)
     part = _joint_parts(log, searches, line, settings)
     moment = np.zeros(int(line.group.max(initial=-1)) + 1, dtype=np.int8)
     np.maximum.at(moment, line.group, part[line.unit])
@@ -313,6 +326,8 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
             (train.popularity("search")[np.unique(test["search"].relevant.values)] == 0).sum()
         ),
         "targets_dropped_as_copies": int(((own > TRAIN) & (whole > own) & (events.kind != QUERY)).sum()),
+        "near_copies": near_copies(log, searches, settings.copies_within, NEAR),
+        **_leak_facts(train, test),
     }
     if not settings.leaky:  # which does not look for copies
         facts["searches_that_copy_an_interaction"] = float(copies[line.group[events.kind == QUERY]].mean())
@@ -464,6 +479,42 @@ def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: S
         "tied_target_share": float(tied[first].mean()),
         "leak_share": float(later.mean() / len(train_times)),
     }
+
+
+def _leak_facts(train: Train, test: Mapping[Task, Split]) -> dict[str, float]:
+    """How much of the answers a model has read already, for every task.
+
+    `target_in_history_share_*`: of the test requests, how many have an answer that stands in their own history, as far
+    as a model reads it. `test_pairs_in_training_share_*`: of the pairs of a user (a query's text, whatever its case and
+    blanks) and an answer, how many occur in training too; `test_users_items_in_training_share_search`: the same for
+    pairs of a user and an answer of search, in a joint log. What a user did in either task counts in a joint log."""
+    n, facts = len(train.catalog), dict[str, float]()
+    row, item = train.histories.rows, train.histories.values
+    if train.events is not None:
+        clicked = train.events.kind != QUERY
+        row, item = train.events.rows[clicked], train.events.value[clicked]
+    trained = np.unique(row * n + item)
+    for task in (task for task in TASKS if task in test):
+        requests, relevant = test[task].requests, test[task].relevant
+        rows = relevant.rows
+        read = [requests.histories.rows * n + requests.histories.values]
+        if requests.events is not None:
+            clicked = requests.events.kind != QUERY
+            read.append(requests.events.rows[clicked] * n + requests.events.value[clicked])
+        inside = np.isin(rows * n + relevant.values, np.concatenate(read))
+        facts[f"target_in_history_share_{task}"] = len(np.unique(rows[inside])) / max(len(requests), 1)
+        users = np.isin(requests.users[rows].astype(np.int64) * n + relevant.values, trained)
+        if task == "recommendation":
+            facts["test_pairs_in_training_share_recommendation"] = float(users.mean())
+            continue
+        texts = np.concatenate([train.queries, requests.queries])
+        text = np.unique([" ".join(str(text).casefold().split()) for text in texts], return_inverse=True)[1]
+        known = np.unique(text[: len(train.queries)][train.searches.rows] * n + train.searches.values)
+        pairs = text[len(train.queries) :][rows] * n + relevant.values
+        facts["test_pairs_in_training_share_search"] = float(np.isin(pairs, known).mean())
+        if requests.events is not None:
+            facts["test_users_items_in_training_share_search"] = float(users.mean())
+    return facts
 
 
 def _query_facts(train: Train, valid: Split, test: Split, given: int) -> dict[str, Any]:

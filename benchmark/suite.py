@@ -91,6 +91,7 @@ class ProtocolModel(Part):
     valid_share: float = Field(0.1, gt=0, lt=1)
     test_share: float = Field(0.1, gt=0, lt=1)
     unseen_share: float = Field(0.0, ge=0, lt=1)
+    copies_within: int = Field(0, ge=0)
     leaky: bool = False
     seed: int = 0
     candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = {}

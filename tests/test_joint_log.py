@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark import PAD, QUERY, RECOMMENDED, SEARCHED, BenchmarkError, Catalog, Dataset, Events, Log, Searches, Split
+from benchmark.joint_log import SearchRows, timeline
+from benchmark.normal_form import in_normal_order
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.results import load_dataset, save_dataset
 
@@ -142,9 +144,11 @@ def target_in_history(split: Split, row: int) -> bool:
 
 @st.composite
 def logs(draw: st.DrawFn) -> Log:
-    """Users who have every item once; some clicks are searches too, at the same time, days that hold several things."""
+    """Users who have every item once; some clicks are searches too, within three seconds, and days hold several
+    things."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     copies, days = draw(st.sampled_from([0.0, 0.5, 1.0])), draw(st.sampled_from([2, 5, 50]))
+    late = draw(st.sampled_from([0, 3]))
     clicks, searches = [], []
     for user in range(12):
         items = rng.permutation(40)[: rng.integers(4, 15)]
@@ -154,7 +158,7 @@ def logs(draw: st.DrawFn) -> Log:
             if kind < 0.7:
                 clicks.append((user, int(item), time))
             if kind >= 0.7 or rng.random() < copies:
-                searches.append((user, query, int(item), time))
+                searches.append((user, query, int(item), time + int(rng.integers(late + 1))))
         searches.append((user, int(rng.integers(8)), PAD, int(rng.integers(days))))
     return make_log(clicks, searches)
 
@@ -163,7 +167,8 @@ def logs(draw: st.DrawFn) -> Log:
 @given(logs(), st.sampled_from(["leave-one-out", "ratio", "global-time"]), st.booleans())
 def test_no_target_is_in_its_own_history(log: Log, split: Any, mask_seen: bool) -> None:
     try:
-        data = split_log("random", log, ProtocolSettings(split=split, test_share=0.2, mask_seen=mask_seen))
+        options = ProtocolSettings(split=split, test_share=0.2, mask_seen=mask_seen, copies_within=3)
+        data = split_log("random", log, options)
     except BenchmarkError:  # too little happened before the cut
         return
     events = data.train.events
@@ -190,6 +195,71 @@ def test_no_target_is_in_its_own_history(log: Log, split: Any, mask_seen: bool) 
             read |= pairs(requests.users, requests.histories.rows, requests.histories.values)
             assert not read & asked[part]
             assert part == "test" or not read & asked["test"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(logs(), st.integers(0, 4))
+def test_a_history_is_what_happened_before_the_earliest_of_its_moment(log: Log, within: int) -> None:
+    line = timeline(log := in_normal_order(log, 0), rows := SearchRows.of(log), copies_within=within)
+    time = np.concatenate([log.time, rows.time])[line.unit]
+    for group in range(int(line.group.max()) + 1):
+        members = np.flatnonzero(line.group == group)
+        assert np.array_equal(members, np.arange(members[0], members[-1] + 1))  # a moment is in one piece
+        assert set(line.events.end[members]) == {members[0]}
+        assert set(line.time[members]) == {time[members].min()}
+    same_user = line.events.rows[1:] == line.events.rows[:-1]
+    assert (np.diff(line.time)[same_user] >= 0).all()
+
+
+def test_chains_of_near_times_are_one_moment_and_a_second_more_is_another() -> None:
+    # User 0 meets item 5 at 10 (click), 12 and 14 (searches), and again at 17; between them item 6 at 11.
+    rest = [(u, 20 + t, 100 * t + 100) for u in range(3) for t in range(4)]
+    near = [(0, 5, 10), (0, 6, 11), (0, 5, 17)]
+    searches = [(0, 1, 5, 12), (0, 2, 5, 14), *((u, t, 30 + t, 100 * t + 50) for u in range(3) for t in range(3))]
+    log = in_normal_order(make_log([*near, *rest], searches), 0)
+    for within, moments in ((0, 5), (1, 5), (2, 3), (3, 2)):
+        line = timeline(log, SearchRows.of(log), copies_within=within)
+        early = np.isin(line.group, line.group[(line.time < 20)])
+        assert len(np.unique(line.group[early])) == moments, within
+    data = split_log("chain", log, ProtocolSettings(copies_within=2))
+    assert data.train.events is not None
+    row = int(np.flatnonzero(data.train.users == "u0")[0])
+    words = spell(data, data.train.events, row)
+    assert words[:6] == ["query words 1", "found i5", "query words 2", "found i5", "click i5", "click i6"]
+
+
+def test_the_shares_of_a_leak_are_counted() -> None:
+    """Every purchase is searched one second earlier: the copy of the last one stands in the history of the test."""
+    clicks = [(u, (7 * u + t) % 40, 100 * t) for u in range(4) for t in range(1, 7)]
+    log = make_log(clicks, [(u, i % 8, i, t - 1) for u, i, t in clicks])
+    facts = split_log("late", log, ProtocolSettings()).facts
+    # Recommendation reads the search before; the search reads what came before it, and its item is new.
+    assert facts["target_in_history_share_recommendation"] == 0  # the search of the target is itself a test
+    assert facts["near_copies"] == 24
+    joined = split_log("late", log, ProtocolSettings(copies_within=1)).facts
+    assert joined["near_copies"] == 0
+    assert joined["searches_that_copy_an_interaction"] == 1
+    # Searches later, for something else: now the copy of the last purchase validates, or even trains (users 2 and 3).
+    later = [(u, 1, 39 - u, 900) for u in range(4)] + [(u, 1, 35 - u, 800) for u in (2, 3)]
+    log = make_log(clicks, [*((u, i % 8, i, t - 1) for u, i, t in clicks), *later])
+    apart = split_log("late", log, ProtocolSettings()).facts
+    assert apart["target_in_history_share_recommendation"] == 1
+    assert apart["target_in_history_share_search"] == 0
+    assert apart["test_pairs_in_training_share_recommendation"] == 1 / 2
+    joined = split_log("late", log, ProtocolSettings(copies_within=1)).facts
+    assert joined["target_in_history_share_recommendation"] == joined["target_in_history_share_search"] == 0
+    assert joined["test_pairs_in_training_share_recommendation"] == 0
+
+
+def test_test_pairs_that_training_holds_are_counted() -> None:
+    # Users 0 and 1 click i0 … i4, then i0 again, which they had; all search "words 1" and find i9 each time.
+    clicks = [(u, i, 10 * i) for u in range(4) for i in range(5)] + [(u, 0 if u < 2 else 9, 50) for u in range(4)]
+    searches = [(u, 1, 9 if t < 3 or u == 3 else 8, 1000 * t + u) for u in range(4) for t in range(4)]
+    facts = split_log("again", make_log(clicks, searches), ProtocolSettings()).facts
+    assert facts["test_pairs_in_training_share_recommendation"] == 1  # i0 by a click, i9 by a search
+    assert facts["test_pairs_in_training_share_search"] == 1 / 4  # i8 was never found with these words
+    assert facts["test_users_items_in_training_share_search"] == 1 / 4
+    assert facts["target_in_history_share_recommendation"] == 1
 
 
 def pairs(users: Any, rows: Any, items: Any) -> set[tuple[int, int]]:
@@ -269,5 +339,11 @@ def test_mistakes_are_named() -> None:
         split_log("wrong", Log(**{**vars(log), "searches": wrong}), ProtocolSettings())
     with pytest.raises(BenchmarkError, match="no searches of users"):
         split_log("none", Log(**{**vars(log), "searches": None}), ProtocolSettings(leaky=True))
+    with pytest.raises(BenchmarkError, match="copies_within"):
+        split_log("none", Log(**{**vars(log), "searches": None}), ProtocolSettings(copies_within=1))
+    with pytest.raises(BenchmarkError, match="copies_within is -1; give seconds"):
+        split_log("joint", log, ProtocolSettings(copies_within=-1))
+    with pytest.raises(BenchmarkError, match="drop one of the two"):
+        split_log("joint", log, ProtocolSettings(copies_within=1, leaky=True))
     with pytest.raises(BenchmarkError, match="unseen_share"):
         split_log("joint", log, ProtocolSettings(unseen_share=0.1))

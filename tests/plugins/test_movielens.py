@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from benchmark_movielens import benchmark_datasets, movielens
 
 from benchmark import BenchmarkError, Log, MissingDataError
+from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.testing import check_dataset
 
 DATA = Path(os.environ.get("BENCHMARK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -172,6 +174,23 @@ def test_the_searches_of_ml_100k() -> None:
     assert set(searched(some)) <= set(searched(all_))  # a share takes searches away and changes none
     for query, item in zip(all_.searches.query[:500], all_.searches.item[:500], strict=True):  # type: ignore[union-attr]
         assert item in all_.relevant[all_.query == query]
+
+
+def test_searches_a_second_later_leak_until_copies_within_says_so() -> None:
+    log = movielens(searches=True)
+    assert log.searches is not None
+    late = replace(log, searches=replace(log.searches, time=log.searches.time + 1))
+    apart = split_log("ml", late, ProtocolSettings()).facts
+    joined = split_log("ml", late, ProtocolSettings(copies_within=1)).facts
+    together = split_log("ml", log, ProtocolSettings()).facts
+    shares = [f"target_in_history_share_{task}" for task in ("recommendation", "search")]
+    assert sum(apart[share] for share in shares) > 0.1
+    assert apart["near_copies"] == apart["search_clicks"]
+    assert [joined[share] for share in shares] == [together[share] for share in shares] == [0, 0]
+    for facts in (joined, together):  # nobody rates a film twice
+        assert facts["test_pairs_in_training_share_recommendation"] == 0
+        assert facts["test_users_items_in_training_share_search"] == 0
+    assert apart["test_users_items_in_training_share_search"] > 0
 
 
 @pytest.mark.parametrize(
