@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from benchmark.plan import Plan
     from benchmark.ranking import top_k
     from benchmark.suite import Suite
+    from benchmark.text import words
     from benchmark.types import (
         PAD,
         QUERY,
@@ -49,6 +50,7 @@ _HOMES = {
     "benchmark.plan": ("Plan",),
     "benchmark.ranking": ("top_k",),
     "benchmark.suite": ("Suite",),
+    "benchmark.text": ("words",),
     "benchmark.types": (
         "PAD",
         "QUERY",
@@ -115,6 +117,7 @@ __all__ = [
     "stable_hash",
     "tie_break",
     "top_k",
+    "words",
 ]
 
 

@@ -19,6 +19,7 @@ PLUGINS = ROOT / "plugins"
 ORDER = [
     "errors",
     "hashing",
+    "text",
     "types",
     "ranking",
     "normal_form",

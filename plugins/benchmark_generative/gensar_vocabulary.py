@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmark import QUERY, RECOMMENDED, SEARCHED, Events, Ragged
 from benchmark_generative.identifiers.joint import JointIdentifiers
-from benchmark_generative.tokens import SPECIALS, Sequences, train_words
+from benchmark_generative.tokens import SPECIALS, Sequences, encode, train_words
 
 BEHAVIOURS = {RECOMMENDED: "<R_I>", QUERY: "<S_Q>", SEARCHED: "<S_I>"}
 SEPARATOR = ";"
@@ -154,14 +154,13 @@ class Vocabulary:
 
     def text(self, texts: Iterable[str], limit: int) -> Ragged:
         """The word tokens of each text, its first `limit` ones."""
-        encoded = self.words.encode_batch([str(text) for text in texts], add_special_tokens=False)
-        return Ragged.from_rows([one.ids[:limit] for one in encoded])
+        return encode(self.words, texts, limit)
 
     def phrase(self, text: str) -> list[int]:
         """A fixed part of an instruction: its words, signs included; or its own token, where phrases have one."""
         if self.phrases:
             return [self.first + self.phrases.index(text)] if text in self.phrases else []
-        if isinstance(self.words.model, tokenizers.models.WordLevel):  # whose pre-tokenizer drops signs
+        if isinstance(self.words.model, tokenizers.models.WordLevel):  # whose words leave signs out
             found = [self.words.token_to_id(word) for word in _WORD_OR_SIGN.findall(text.lower())]
             return [token for token in found if token is not None]
         ids: list[int] = self.words.encode(text, add_special_tokens=False).ids

@@ -16,31 +16,36 @@ import tokenizers
 import torch
 from torch import Tensor
 
-from benchmark import Prefixes, Ragged
+from benchmark import Prefixes, Ragged, words
 
 SPECIALS = ("<pad>", "</s>", "<unk>")
 """The tokens of a vocabulary made from scratch that are no words, at T5's own positions: padding 0, end 1, unknown
 2."""
 
 
-def train_words(texts: Sequence[str]) -> tokenizers.Tokenizer:
-    """A tokenizer whose tokens are the lower-cased words of these texts, and `SPECIALS`.
+def train_words(texts: Iterable[str]) -> tokenizers.Tokenizer:
+    """A tokenizer whose tokens are the words of these texts, as `benchmark.words` finds them, and `SPECIALS`.
 
-    Whole words and not pieces of them: a few hundred short queries are too little text to learn pieces from.
+    Whole words and not pieces of them: a few hundred short queries are too little text to learn pieces from. Texts go
+    through it by `encode` alone, which splits them.
     """
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token=SPECIALS[2]))
-    words.normalizer = tokenizers.normalizers.Sequence(
-        [tokenizers.normalizers.NFKC(), tokenizers.normalizers.Lowercase()]
-    )
-    pattern = tokenizers.Regex(r"\w+(?:[-']\w+)*")  # sci-fi and children's are one word; other signs are dropped
-    words.pre_tokenizer = tokenizers.pre_tokenizers.Split(pattern, behavior="removed", invert=True)
+    trained = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token=SPECIALS[2]))
     trainer = tokenizers.trainers.WordLevelTrainer(
         vocab_size=sys.maxsize,  # all words; the default keeps the 30,000 most frequent ones
         special_tokens=list(SPECIALS),
         show_progress=False,
     )
-    words.train_from_iterator(texts, trainer)
-    return words
+    trained.train_from_iterator((words(str(text)) for text in texts), trainer)
+    return trained
+
+
+def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) -> Ragged:
+    """The token ids of each text, its first `limit` ones: words where tokens are whole words, else by the tokenizer's
+    own rules, as a checkpoint brings them."""
+    whole = isinstance(tokenizer.model, tokenizers.models.WordLevel)
+    rows = [words(str(text)) if whole else str(text) for text in texts]
+    encoded = tokenizer.encode_batch(rows, is_pretokenized=whole, add_special_tokens=False)
+    return Ragged.from_rows([one.ids[:limit] for one in encoded])
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,7 @@ class Vocabulary:
 
     def text(self, texts: Iterable[str], limit: int) -> Ragged:
         """The word tokens of each text, its first `limit` ones."""
-        encoded = self.words.encode_batch([str(text) for text in texts], add_special_tokens=False)
-        return Ragged.from_rows([one.ids[:limit] for one in encoded])
+        return encode(self.words, texts, limit)
 
     def queries(self, texts: Iterable[str], limit: int) -> Sequences:
         return _sequences(self.text(texts, limit))

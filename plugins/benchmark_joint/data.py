@@ -6,7 +6,6 @@ searches of a history, C clicks of a search, W words of a query.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from benchmark import QUERY, RECOMMENDED, SEARCHED, TASKS, Events, Ragged, Requests, Task, Train
+from benchmark import QUERY, RECOMMENDED, SEARCHED, TASKS, Events, Ragged, Requests, Task, Train, words
 
 UNKNOWN = 1
 """The number of a word that is not in the vocabulary; 0 fills up."""
@@ -29,10 +28,10 @@ SHARED = 64
 
 
 class Vocabulary:
-    """The words of some texts, lower-cased, in alphabetical order from number 2 on."""
+    """The words of some texts (`benchmark.words`), in alphabetical order from number 2 on."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        found = {word for text in {str(text) for text in texts} for word in split(text)}
+        found = {word for text in {str(text) for text in texts} for word in words(text)}
         self.numbers = {word: number for number, word in enumerate(sorted(found), start=2)}
 
     def __len__(self) -> int:
@@ -41,13 +40,9 @@ class Vocabulary:
     def encode(self, texts: ArrayLike) -> Tensor:
         """(len(texts), W) the numbers of each text's first `WORDS` words, 0 behind them."""
         distinct, row = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
-        numbers = [[self.numbers.get(word, UNKNOWN) for word in split(str(text))[:WORDS]] for text in distinct]
+        numbers = [[self.numbers.get(word, UNKNOWN) for word in words(str(text))[:WORDS]] for text in distinct]
         table = Ragged.from_rows(numbers).padded(max([1, *map(len, numbers)]), pad=0)
         return torch.from_numpy(table[row].astype(np.int64))
-
-
-def split(text: str) -> list[str]:
-    return re.findall(r"\w+(?:[-']\w+)*", text.lower())
 
 
 @dataclass(frozen=True)

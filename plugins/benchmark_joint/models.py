@@ -43,8 +43,8 @@ class Joint(ABC):
     `loss: BCE` is binary cross-entropy of the target and `negatives` items drawn uniformly for it, `softmax` the
     softmax over the same, `CE` the softmax over all items, which suits rankings of the whole catalogue best and is
     affordable in small ones. The epoch with the best nDCG@10, mean over the tasks, on the validation requests is kept;
-    after `patience` epochs without a better one training stops. Words are lower-cased and without stems; words that no
-    training query has say nothing.
+    after `patience` epochs without a better one training stops. Words are those of `benchmark.words`,
+    without stems; words that no training query has say nothing.
     """
 
     tasks: ClassVar[frozenset[Task]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark_bm25 import BM25, benchmark_models
+from benchmark_bm25 import BM25, _plain, benchmark_models
 
 from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
 from benchmark.testing import check_model
@@ -33,6 +33,7 @@ JARS = [
 def fitted(texts: list[str], folder: Path, **params: object) -> BM25:
     names = np.array([f"i{i}" for i in range(len(texts))], dtype=object)
     nothing = np.empty(0, dtype=object)
+    folder.mkdir(exist_ok=True)
     catalog = Catalog(names, np.array(texts, dtype=object), pd.DataFrame(index=range(len(texts))))
     train = Train(catalog, nothing, Ragged.empty(0), np.empty(0, dtype=np.int64), nothing, Ragged.empty(0))
     model = BM25(**params)  # type: ignore[arg-type]
@@ -106,7 +107,65 @@ def test_scores_equal_the_formula(query: str, terms: list[str], tmp_path: Path) 
 def test_odd_queries(tmp_path: Path) -> None:
     texts = [*TEXTS, "Amélie’s café"]
     ranking = fitted(texts, tmp_path).rank(ask("", "?! ^2 :", "日本", "hat:^5", "CAFE", "Café", "the and of"), 2)
-    assert ranking.items.tolist() == [[PAD, PAD], [PAD, PAD], [PAD, PAD], [2, PAD], [8, PAD], [8, PAD], [PAD, PAD]]
+    assert ranking.items.tolist() == [[PAD, PAD], [PAD, PAD], [PAD, PAD], [2, PAD], [PAD, PAD], [8, PAD], [PAD, PAD]]
+
+
+SCRIPTS = [
+    "红色手机壳",  # red phone case
+    "蓝色手机充电器",  # blue phone charger
+    "ラーメンの作り方",  # how to make ramen
+    "うどんの作り方",  # how to make udon
+    "كتاب الطبخ العربي",  # Arab cookbook
+    "كتاب الشعر العربي",  # book of Arab poetry
+    "Bücher über schöne Gärten",
+    "Buch: schon wieder Garten",
+    "한국어 사전",  # Korean dictionary
+    "ตำราอาหารไทย",  # Thai cookbook
+    "iPhone 15 手机壳 Bücher's cover",
+    "plain English cover",
+]
+QUERIES = {
+    "手机壳 红色": 0,
+    "充电器": 1,
+    "ラーメン": 2,
+    "うどん 作り方": 3,
+    "الطبخ": 4,
+    "كتاب الشعر": 5,
+    "SCHÖNE gärten": 6,
+    "schon": 7,
+    "사전": 8,
+    "อาหาร": 9,
+    "iphone15 手机壳 covers": 10,
+    "covers english": 11,
+}
+
+
+def test_items_are_found_in_every_script(tmp_path: Path) -> None:
+    ranking = fitted(SCRIPTS, tmp_path).rank(ask(*QUERIES), 3)
+    assert ranking.items[:, 0].tolist() == list(QUERIES.values())
+    assert ranking.items[list(QUERIES).index("SCHÖNE gärten")].tolist() == [6, PAD, PAD], "diacritics make a word"
+
+
+def test_scores_of_other_scripts_equal_those_of_ascii_words_in_their_place(tmp_path: Path) -> None:
+    words = {"red": "红", "shoes": "туфли", "blue": "blé", "umbrella": "مظلة"}
+    others = [re.sub("red|shoes|blue|umbrella", lambda m: words[m[0]], text) for text in TEXTS]
+    expected = fitted([text.replace("shoes", "shoe") for text in TEXTS], tmp_path / "ascii").rank(
+        ask("red shoe umbrella", "blue"), 8
+    )
+    ranking = fitted(others, tmp_path / "other").rank(ask("红 туфли مظلة", "BLÉ"), 8)
+    np.testing.assert_array_equal(ranking.scores, expected.scores)
+    np.testing.assert_array_equal(ranking.items, expected.items)
+
+
+def test_english_texts_reach_the_engine_as_they_are() -> None:
+    assert _plain("U.S.A. children's RED-hat (1995)") == "U.S.A. children's RED-hat (1995)"
+    assert _plain("U.S.A. children’s RED-hat über") == f"U.S.A. children's RED-hat {_plain('ÜBER')}"
+
+
+def test_engines_take_the_code_of_a_word_for_one_word() -> None:
+    for word in ("über", "手机", "туфли", *(f"{chr(c)}" for c in range(0x4E00, 0x5200))):
+        assert re.fullmatch("[a-z]{18}0", code := _plain(word))
+        assert not re.search(r"(.)\1", code)
 
 
 def test_excluded_items_make_room_and_candidates_bound(tmp_path: Path) -> None:
@@ -151,8 +210,8 @@ sys.path.insert(0, {tests!r})
 from test_bm25 import BM25, BenchmarkError, TEXTS, fitted, ask
 {before}
 try:
-    model = fitted(TEXTS, pathlib.Path({folder!r}), engine={engine!r})
-    print(model.rank(ask("red hats", "hat:^5"), 3).items.tolist(), "jnius" in sys.modules)
+    model = fitted([*TEXTS, "红色手机壳 über"], pathlib.Path({folder!r}), engine={engine!r})
+    print(model.rank(ask("red hats", "hat:^5", "手机 ÜBER"), 3).items.tolist(), "jnius" in sys.modules)
 except BenchmarkError as error:
     print(error)
 """
@@ -173,7 +232,7 @@ import socket
 def connect(*_): raise AssertionError("the network was touched")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = connect
 """
-    assert in_a_process("pisa", tmp_path, refuse) == "[[2, 0, 3], [2, -1, -1]] False\n"
+    assert in_a_process("pisa", tmp_path, refuse) == "[[2, 0, 3], [2, -1, -1], [8, -1, -1]] False\n"
 
 
 def test_terrier_without_jars_is_an_error_with_a_remedy(tmp_path: Path) -> None:
@@ -188,7 +247,7 @@ def test_terrier_without_jars_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 @pytest.mark.skipif(not JARS, reason="Terrier's jars are not there, and tests fetch nothing")
 def test_terrier(tmp_path: Path) -> None:
     said = in_a_process("terrier", tmp_path, "import pyterrier as pt; pt.java.mavenresolver.offline()")
-    assert said.splitlines()[-1] == "[[2, 0, 3], [2, -1, -1]] True"
+    assert said.splitlines()[-1] == "[[2, 0, 3], [2, -1, -1], [8, -1, -1]] True"
 
 
 @pytest.mark.skipif(not VASWANI.exists(), reason="Vaswani is not there; BENCHMARK_DATA names the folder of the data")

@@ -105,6 +105,7 @@ def test_examples_of_a_tiny_joint_log() -> None:
     vocabulary = data.Vocabulary(EVENTS.queries)
     assert vocabulary.numbers == {"blue": 2, "red": 3, "shoes": 4}
     assert vocabulary.encode(["Shoes, red!", "", "green"]).tolist() == [[4, 3], [0, 0], [data.UNKNOWN, 0]]
+    assert data.Vocabulary(["手机壳 Bücher"]).encode(["手机 bücher", "机壳"]).tolist() == [[3, 2], [4, 0]]
     for share in (False, True):
         found = data.training(tiny(), vocabulary, items=2, searches=1, share=share)
         recommendation = found["recommendation"].batch(torch.arange(1))
