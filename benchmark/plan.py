@@ -100,10 +100,11 @@ def make_plan(
                 mistakes.append(str(error))
     if mistakes:
         raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
-    tasks, needs = {}, {}
+    tasks, needs, untrained = {}, {}, set()
     for choice in suite.models:
         model = plugins.build(registry.offer("model", choice.use), params["model", choice.name])  # checks values, too
         tasks[choice.name] = frozenset(model.tasks)
+        untrained |= set() if getattr(model, "needs_training", True) else {choice.name}
         needs[choice.name] = [_needed(choice, registry, *need) for need in getattr(model, "needs", ())]
     chosen_device = pick_device(device)
     wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds if d.wants(m.name)}
@@ -145,6 +146,7 @@ def make_plan(
     if not datasets or (asked and asked <= missing.keys()):  # a run of nothing would look like one that went well
         needed = [str(error) for name, error in missing.items() if name in asked or not asked]
         raise BenchmarkError("\n".join(dict.fromkeys(needed)))
+    _check_trainable(suite, datasets, untrained)
     versions = {choice.name: source_versions(registry.offer("model", choice.use)) for choice in suite.models}
     files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
     cells = []
@@ -207,6 +209,24 @@ def make_plan(
         requires=tuple(sorted(requires)),
         unlisted=unlisted,
     )
+
+
+def _check_trainable(suite: Suite, datasets: Mapping[str, Dataset], untrained: Collection[str]) -> None:
+    """Raises BenchmarkError for models that learn from what a data set does not have."""
+    mistakes = []
+    for data in suite.datasets:
+        dataset = datasets.get(data.name)
+        if dataset is None or len(dataset.train.searches.values) or len(dataset.train.histories.values):
+            continue
+        learn = [choice.name for choice in suite.models if data.wants(choice.name) and choice.name not in untrained]
+        if learn:
+            mistakes.append(
+                f"data set '{data.name}' has nothing to train on (split {dataset.facts['split_search']}: all of its "
+                f"queries are tested), which {', '.join(learn)} cannot do without. Give it `models: "
+                f"[{', '.join(sorted(untrained)) or 'bm25'}]`, or another split."
+            )
+    if mistakes:
+        raise BenchmarkError("\n".join(mistakes))
 
 
 def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, BoundMetric]:

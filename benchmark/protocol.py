@@ -45,7 +45,8 @@ class ProtocolSettings:
 
     `split` divides the interactions: leave-one-out by time (Penha 2024, section 5: test = a user's last, validation =
     the one before), `ratio` of each user's interactions, or `global-time` (what happened before one moment trains, for
-    everybody). `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1:
+    everybody). `all-test` is for logs of queries and judgements alone: every query is tested, by models that train on
+    none. `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1:
     0.05). `valid_share` and `test_share` are shares of interactions (ratio, global-time) and, for search, of the
     queries, whose training, validation and test sets are disjoint. `seed` orders items and partitions queries.
 
@@ -57,7 +58,7 @@ class ProtocolSettings:
     does, to measure what that is worth.
     """
 
-    split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
+    split: Literal["leave-one-out", "ratio", "global-time", "all-test"] = "leave-one-out"
     max_history: int | None = 50
     max_prefixes_per_user: int | None = None
     valid_share: float = 0.1
@@ -74,8 +75,8 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
 
     Users with fewer than three interactions only train (leave-one-out, ratio). A request is one user in one split: its
     relevant items are all of that user's in the split, its history all that came before; a user without any history
-    asks nothing. A split that comes with the log wins over the settings. Raises BenchmarkError where a log cannot be
-    split.
+    asks nothing. With `all-test` training holds the catalogue alone, and validation no request. A split that comes with
+    the log wins over the settings. Raises BenchmarkError where a log cannot be split.
     """
     _check_settings(settings)
     check_log(name, log)
@@ -84,6 +85,11 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     repeated = given[0] - len(log.user)
     if log.searches is not None:
         return _split_joint(name, log, repeated, settings)
+    if settings.split == "all-test" and len(log.user):
+        raise BenchmarkError(
+            f"data set '{name}' has interactions, and `split: all-test` would leave none for a history or to train on. "
+            "It is for topics and judgements alone: take another split, or leave the interactions out."
+        )
     for key in ("leaky", "copies_within"):
         if getattr(settings, key):
             raise BenchmarkError(
@@ -122,10 +128,12 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     if len(log.query):
         valid["search"] = _search_split(log, judged, query_part, VALID)
         test["search"] = _search_split(log, judged, query_part, TEST)
-    _check_parts(name, train, valid, test)
+    if settings.split != "all-test" or log.query_part is not None:
+        _check_parts(name, train, valid, test)
     facts = {
         **log.facts,
         **dataclasses.asdict(settings),
+        **_splits(log, settings),
         "items": len(log.catalog),
         "ties": log.ties,
         **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
@@ -135,6 +143,19 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         **_leak_facts(train, test),
     }
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
+
+
+def _splits(log: Log, settings: ProtocolSettings) -> dict[str, str]:
+    """How each task was split: as the settings say, queries without users always by ratio, or as the log says."""
+    out: dict[str, str] = {}
+    if len(log.user):
+        out["split_recommendation"] = settings.split if log.interaction_part is None else "given"
+    if log.searches is not None:
+        out["split_search"] = settings.split if log.searches.part is None else "given"
+    elif len(log.query):
+        ratio = "all-test" if settings.split == "all-test" else "ratio"
+        out["split_search"] = ratio if log.query_part is None else "given"
+    return out
 
 
 def _check_settings(settings: ProtocolSettings) -> None:
@@ -213,6 +234,8 @@ def _query_parts(name: str, log: Log, settings: ProtocolSettings) -> Parts:
     if log.query_part is not None:
         return log.query_part
     n = len(log.queries)
+    if settings.split == "all-test":
+        return np.full(n, TEST, dtype=np.int8)
     if 0 < n < 3:
         raise BenchmarkError(
             f"data set '{name}' has {n} queries with a relevant item; "
@@ -263,6 +286,9 @@ def _recommendation(
 
 def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) -> Dataset:
     """The data set of a joint log in normal order: as `split_log`, with the searches of users as search requests."""
+    if settings.split == "all-test":
+        raise BenchmarkError(f"data set '{name}' has interactions and searches of users; `split: all-test` is for "
+                             "topics and judgements alone. Take another split.")  # fmt: skip
     if settings.unseen_share:
         raise BenchmarkError(
             f"data set '{name}' has searches, which would still tell of items that unseen_share hides. Set it to 0."
@@ -310,6 +336,7 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
         **log.facts,
         **({"remark": "; ".join([*remarks, *leak])} if remarks or leak else {}),
         **dataclasses.asdict(settings),
+        **_splits(log, settings),
         "items": len(log.catalog),
         "ties": log.ties,
         "repeated_rows_dropped": repeated,

@@ -134,6 +134,7 @@ def report(
         {"": plan.marks, **{m.name: (m.note,) for m in suite.models if m.note}},
         {name: dataset.facts.get("candidates", ()) for name, dataset in plan.datasets.items()},
         remarks,
+        {name: {k: v for k, v in d.facts.items() if k != "candidates"} for name, d in plan.datasets.items()},
     )
     analyses = tuple(_analyse(plan, finished, registry, watcher))
     write_report(plan.results, leaderboard, analyses)

@@ -85,7 +85,7 @@ def candidate_list(metric: str) -> str:
 class ProtocolModel(Part):
     """`benchmark.protocol.ProtocolSettings`, as it is written in a suite, and the candidate lists."""
 
-    split: Literal["leave-one-out", "ratio", "global-time"] = "leave-one-out"
+    split: Literal["leave-one-out", "ratio", "global-time", "all-test"] = "leave-one-out"
     max_history: int | None = Field(50, ge=1)
     max_prefixes_per_user: int | None = Field(None, ge=1)
     valid_share: float = Field(0.1, gt=0, lt=1)

@@ -523,7 +523,9 @@ class Model(Protocol):
     """A model plugin. The constructor only stores its typed keyword arguments; `fit` sets attributes that end in `_`.
 
     `tasks` is a class attribute, or an attribute of the instance where a parameter decides it. A class may also state
-    `requires`, the names of the modules it imports when it works (checked before anything trains).
+    `requires`, the names of the modules it imports when it works (checked before anything trains), and
+    `needs_training = False`, for one that ranks by the items' texts alone: it may then be asked on data without
+    anything to train on (`split: all-test`), where all others are refused.
 
     A model may offer further rankings of the same requests, other ways to ask what was trained once: `variants`, their
     names, and `rank_variant(variant, requests, k)`, which may show what it would return without `exclude` and

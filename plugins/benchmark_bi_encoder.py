@@ -57,6 +57,7 @@ class BiEncoder:
     passage_prompt: str = ""
     batch_size: int = 64
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
+    needs_training: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
 
     def __post_init__(self) -> None:

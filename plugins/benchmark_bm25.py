@@ -72,6 +72,7 @@ class BM25:
     k1: float = 1.2
     b: float = 0.75
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
+    needs_training: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("pyterrier", "pyterrier_pisa")
 
     def __post_init__(self) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.plan import _files
+from benchmark import BenchmarkError, plugins
+from benchmark.plan import _files, make_plan
+from benchmark.suite import load_suite
 
 
 def test_a_checkpoint_trained_again_is_another_one(tmp_path: Path) -> None:
@@ -35,3 +37,31 @@ def test_a_word_that_is_also_a_folder_here_changes_nothing(tmp_path: Path, monke
     (tmp_path / "codes.tsv").write_text("a")
     assert [found[:2] for found in _files({"codes": "codes.tsv"})] == [("codes.tsv", 1)]
     assert _files({"codes": "gone.tsv"}) == []
+
+
+TOPICS = """
+name: topics
+datasets: [{use: files, name: T, params: {path: PATH, format: trec}}]
+models:
+  - {use: bm25, name: BM25}
+  - {use: popular, name: Pop, params: {source: search}}
+  - {use: gen, name: Gen_S, params: {tasks: [search]}}
+metrics: [R@1]
+protocol: {split: SPLIT}
+"""
+
+
+def test_models_that_train_are_refused_where_all_is_tested(tmp_path: Path) -> None:
+    words = {"topics": "1\tred hat\n2\tblue\n3\tgreen\n", "qrels": "1 0 a 1\n2 0 b 1\n3 0 c 1\n"}
+    for name, text in {**words, "docs": "a\tred hat\nb\tblue\nc\tgreen\n"}.items():
+        (tmp_path / name).write_text(text)
+    suite = tmp_path / "s.yaml"
+    suite.write_text(TOPICS.replace("PATH", str(tmp_path)).replace("SPLIT", "all-test"))
+    message = r"nothing to train on \(split all-test.*\), which Pop, Gen_S cannot do without. .*`models: \[BM25\]`"
+    with pytest.raises(BenchmarkError, match=message):
+        make_plan(*load_suite(str(suite)), plugins.load(), tmp_path, device="cpu")
+    some = load_suite(str(suite), settings=["datasets.T.models=[BM25]"])
+    plan = make_plan(*some, plugins.load(), tmp_path, device="cpu")
+    assert [cell.model for cell in plan.cells] == ["BM25"]
+    whole = load_suite(str(suite), settings=["datasets.T.protocol.split=ratio"])
+    assert len(make_plan(*whole, plugins.load(), tmp_path, device="cpu").cells) == 3

@@ -131,6 +131,16 @@ def test_queries_are_disjoint_and_keep_their_grades() -> None:
     assert test.requests.histories.lengths.tolist() == [0] * 4
 
 
+def test_all_topics_can_be_tested() -> None:
+    data = split_log("d", make_log([], [(q, q, 1.0) for q in range(2)]), ProtocolSettings(split="all-test"))
+    assert sorted(data.test["search"].requests.ids) == ["q:q0", "q:q1"]
+    assert (len(data.train.queries), len(data.valid["search"].requests)) == (0, 0)
+    assert data.facts["split_search"] == "all-test"
+    assert (data.facts["queries"], data.facts["test_requests_search"]) == (2, 2)
+    with pytest.raises(BenchmarkError, match="has interactions, and `split: all-test` would leave none"):
+        split_log("d", LOG, ProtocolSettings(split="all-test"))
+
+
 def test_seen_items_are_excluded_beyond_the_cap_and_are_no_answers() -> None:
     # User 1 gets i1 again at the end: with seen items masked nobody can answer that, so it is not asked.
     log = make_log([(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 4, 4), (1, 1, 0), (1, 0, 1), (1, 2, 2), (1, 1, 3)])

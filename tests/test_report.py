@@ -16,10 +16,11 @@ import pytest
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.published import Published
 from benchmark.report import console, html, latex, markdown, tables
+from benchmark.report.data import data_notes
 from benchmark.report.files import report_files, write_report
 from benchmark.report.layout import number, probability
 from benchmark.suite import Choice, Claim, Comparison, DataChoice, Suite, Where
-from benchmark.types import Analysis, Cell, Scores
+from benchmark.types import Analysis, Cell, Scores, Task
 
 METRICS = ("R@30", "nDCG@10", "ARP@10")
 NASTY = "Pop_<b>|*R*&50%"
@@ -114,6 +115,40 @@ def test_markdown_tells_best_significant_published_and_remarks() -> None:
     assert "| ML | 1682 | 0.0630 |  |" in lines
     assert r"| ML | Lost | 0 | RuntimeError: x \<y> out of memory | cells/ML/Lost/log.txt |" in lines
     assert "coverage" not in text
+
+
+def noted(task: Task, facts: dict[str, object]) -> list[str]:
+    return list(data_notes(replace(board(), facts={"data": {"ML": facts}}), "ML", task))
+
+
+def test_the_data_is_described_below_its_tables() -> None:
+    shares = {
+        "target_in_history_share_recommendation": 0.2131, "test_pairs_in_training_share_recommendation": 0.5,
+        "target_in_history_share_search": 0.25, "test_pairs_in_training_share_search": 1.0,
+    }  # fmt: skip
+    facts: dict[str, object] = {"test_requests_recommendation": 943, "split_recommendation": "leave-one-out",
+                               "max_history": 50, **shares}  # fmt: skip
+    assert noted("recommendation", facts) == [
+        "Data: 943 users tested, split leave-one-out (the last of each user); of a history at most the 50 newest are "
+        "read; 21.3 % of the requests have an answer in their own history; training holds 50.0 % of the tested pairs "
+        "of user and item."
+    ]
+    searched: dict[str, object] = {"split": "leave-one-out", "split_search": "ratio", "queries": 225,
+                                   "test_requests_search": 22, **shares}  # fmt: skip
+    assert noted("search", searched) == [
+        "Data: 22 of 225 queries tested, split ratio; training holds 100.0 % of the tested pairs of query and item."
+    ]
+    joint = {
+        **searched, "split_search": "leave-one-out", "searches": 1000, "max_history": None, "copies_within": 5,
+        "test_users_items_in_training_share_search": 0.1, "note": "from a friend",
+    }  # fmt: skip
+    assert noted("search", joint) == [
+        "Data: 22 of 1,000 searches tested, split leave-one-out (the last of each user); histories are read whole; "
+        "25.0 % of the requests have an answer in their own history; training holds 100.0 % of the tested pairs of "
+        "query and item; and 10.0 % of those of user and item; copies are recognised within 5 s.",
+        "ML: from a friend.",
+    ]
+    assert noted("search", {}) == []
 
 
 def test_who_else_has_measured_is_shown_beside_ours_and_only_then() -> None:

@@ -97,7 +97,8 @@ class Leaderboard:
 
     `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
     know: title, alpha, correction, permutations, head_share, split, protocols (what data sets have of their own),
-    candidates (what was said of the candidate lists when they were made, by data set), mask_seen, seeds, reduced.
+    data (the facts of each data set), candidates (what was said of the candidate lists when they were made, by data
+    set), mask_seen, seeds, reduced.
     `published` is all that the suite's file of published values has, `aliases` the names that its data sets and models
     have there, by ("dataset" or "model", own name).
     """
@@ -161,10 +162,11 @@ def build_leaderboard(
     marks: Mapping[str, Sequence[str]],
     candidates: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     remarks: Mapping[Cell, Sequence[str]] | None = None,
+    data: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Leaderboard:
     """Rows in the suite's order: data sets, tasks, slices, metrics (those over candidate lists last), models; the order
     of the input does not matter. `candidates` are the facts of the lists by data set, `remarks` what each cell said of
-    itself, which its model's rows carry.
+    itself, which its model's rows carry, `data` the facts of the data sets.
 
     All comparisons of the suite are one family for the correction, all its claims another. Raises ContractError for
     scores of one data set that do not belong to the same requests.
@@ -197,6 +199,7 @@ def build_leaderboard(
             "head_share": suite.head_share,
             "split": suite.protocol.split,
             "protocols": _own_protocols(suite, ran),
+            "data": {d.name: {"note": d.note, **(data or {}).get(d.name, {})} for d in suite.datasets if d.name in ran},
             "candidates": {name: tuple(lists) for name, lists in (candidates or {}).items() if lists},
             "mask_seen": suite.mask_seen,
             "seeds": list(suite.seeds),

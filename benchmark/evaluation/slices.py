@@ -14,13 +14,13 @@ def head_items(popularity: Longs, head_share: float) -> NDArray[np.bool_]:
     """(N,) true for the head: the `head_share` of all items, at least one, that are most popular in training.
 
     Penha 2024, section 7: head = the top 1 % of the items by training popularity, torso = all the rest. Equally popular
-    items at the border are ordered by a hash of their number.
+    items at the border are ordered by a hash of their number. Where nothing trains there is no head.
     """
     n = len(popularity)
     order = np.lexsort((splitmix(np.arange(n, dtype=np.uint64)), -popularity))
     head = np.zeros(n, dtype=bool)
     head[order[: max(1, round(n * head_share))]] = True
-    return head
+    return head & bool(popularity.any())
 
 
 def restrict(relevant: Ragged, popularity: Longs, slice_name: SliceName, head_share: float) -> tuple[Longs, Ragged]:

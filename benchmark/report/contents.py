@@ -30,7 +30,7 @@ def settings(leaderboard: Leaderboard) -> str:
         for name, values in facts.get("protocols", {}).items()
     )
     return (
-        f"Split {facts['split']}; seen items {'masked' if facts['mask_seen'] else 'not masked'}; "
+        f"Seen items {'masked' if facts['mask_seen'] else 'not masked'}; "
         f"head = the {100 * facts['head_share']:g} % of the items that are most popular in training of the task, "
         f"torso = the rest; seed{'s' if len(facts['seeds']) > 1 else ''} {seeds}.{own}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmark.evaluation.leaderboard import Leaderboard, Row
+from benchmark.report.data import data_notes
 from benchmark.report.layout import Column, Entry, Table, decimals, number
 from benchmark.suite import candidate_list
 
@@ -94,6 +95,7 @@ def _result_notes(lb: Leaderboard, rows: Sequence[Row], higher: bool) -> Iterato
         yield "± standard deviation over seeds."
     for source in dict.fromkeys(row.published.source for row in rows if row.published):
         yield f"In the paper: {source}."
+    yield from data_notes(lb, rows[0].dataset, rows[0].task)
     yield from _list_notes(lb, rows)
     general = lb.remarks
     for row in {row.model: row for row in rows}.values():

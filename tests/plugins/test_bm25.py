@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import os
 import re
@@ -13,8 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from benchmark_bm25 import BM25, _plain, benchmark_models
+from benchmark_files import files
 
-from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
+from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train, plugins
+from benchmark.plan import make_plan
+from benchmark.runner import run_suite
+from benchmark.suite import load_suite
 from benchmark.testing import check_model
 
 VASWANI = (
@@ -269,6 +274,71 @@ def test_mean_average_precision_on_vaswani(tmp_path: Path) -> None:
         hits = np.flatnonzero(np.isin(line, list(wanted)))
         precisions.append(float(np.sum(np.arange(1, len(hits) + 1) / (hits + 1)) / len(wanted)))
     assert np.mean(precisions) == pytest.approx(0.29, abs=0.01)
+
+
+TINY = {
+    "topics": "1\tred shoes\n2\tblue scarf\n3\tyellow umbrella\n4\twhite hat\n",
+    "qrels": "1 0 d0 2\n1 0 d1 1\n2 0 d3 1\n2 0 d1 0\n3 0 d4 1\n4 0 d7 1\n4 0 d2 1\n4 0 d6 3\n",
+    "docs": "".join(f"d{i}\t{text}\n" for i, text in enumerate(TEXTS)),
+}
+
+
+@pytest.mark.parametrize("collection", ["tiny", "vaswani"])
+def test_all_topics_score_as_in_pyterriers_own_experiment(collection: str, tmp_path: Path) -> None:
+    """`split: all-test` end to end (plan, worker, report) against pt.Experiment over PISA's index of the same files."""
+    import pyterrier as pt
+    from ir_measures import RR, R, nDCG
+    from pyterrier_pisa import PisaIndex
+
+    path = VASWANI if collection == "vaswani" else tmp_path / "tiny"
+    if collection == "tiny":
+        path.mkdir()
+        for name, text in TINY.items():
+            (path / name).write_text(text)
+    elif not VASWANI.exists():
+        pytest.skip("Vaswani is not there; BENCHMARK_DATA names the folder of the data")
+    suite = {
+        "name": "topics",
+        "datasets": [{"use": "files", "name": "T", "params": {"path": str(path), "format": "trec"}}],
+        "models": [{"use": "bm25", "name": "BM25"}],
+        "metrics": ["nDCG@10", "R@3", "RR@10"],
+        "slices": ["all", "head"],
+        "protocol": {"split": "all-test", "candidates": {"search": {"kind": "popularity", "n": 3}}},
+        "depth": 20,
+    }
+    (tmp_path / "s.yaml").write_text(json.dumps(suite))
+    plan = make_plan(*load_suite(str(tmp_path / "s.yaml")), plugins.load(), tmp_path / "out", device="cpu")
+    outcome = run_suite(plan, plugins.load(), Silent(), executor="inline")
+    assert not outcome.failed
+    ours = {row.metric: row.mean for row in outcome.leaderboard.rows if row.slice == "all"}
+    n = len(plan.datasets["T"].test["search"].requests)
+    assert n == {"tiny": 4, "vaswani": 93}[collection]
+    assert {row.n for row in outcome.leaderboard.rows if row.slice == "head"} == {
+        0
+    }  # nothing trains, so none is popular
+    report = (tmp_path / "out" / "topics" / "leaderboard.md").read_text()
+    assert f"Data: {n} of {n} queries tested, split all-test (nothing to train on)." in report
+    assert "leave-one-out" not in report
+
+    log = files(str(path), format="trec")
+    index = PisaIndex(str(tmp_path / "index"), text_field="text", stemmer="porter2", threads=1)
+    index.index({"docno": str(i), "text": str(t)} for i, t in zip(log.catalog.ids, log.catalog.texts, strict=True))
+    ids = {"qid": log.query_ids[log.query], "docno": log.catalog.ids[log.relevant], "label": log.grade.astype(int)}
+    system = index.bm25(k1=1.2, b=0.75, query_weighted=True, query_algorithm="ranked_or", num_results=20)
+    topics = pd.DataFrame({"qid": log.query_ids, "query": log.queries})
+    theirs = pt.Experiment([system], topics, pd.DataFrame(ids), [nDCG @ 10, R @ 3, RR @ 10])
+    for metric, value in ours.items():
+        assert value == pytest.approx(float(theirs[metric].iloc[0]), abs=1e-6)
+
+
+class Silent:
+    """Nobody watches."""
+
+    def planned(self, *_: object) -> None: ...
+    def progressed(self, *_: object) -> None: ...
+    def finished(self, *_: object) -> None: ...
+    def warned(self, message: str) -> None:
+        raise AssertionError(message)
 
 
 def test_requests_of_one_query_have_each_their_own_exclude_and_candidates(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""What a reader of a result table must know about its data: the split, how much of a history is read, and how much of
+the answers a model may have read before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmark.evaluation.leaderboard import Leaderboard
+from benchmark.types import Task
+
+NAMES = {
+    "leave-one-out": "leave-one-out (the last of each user)",
+    "ratio": "ratio",
+    "random-ratio": "random-ratio (a share of each user's in random order)",
+    "global-time": "global-time (what happened after one moment)",
+    "all-test": "all-test (nothing to train on)",
+    "given": "given with the data",
+}
+
+
+def data_notes(lb: Leaderboard, dataset: str, task: Task) -> Iterator[str]:
+    """The lines below the results of one data set and task; none where its facts are not known."""
+    facts = lb.facts.get("data", {}).get(dataset, {})
+    if f"test_requests_{task}" in facts:
+        yield f"Data: {'; '.join(_parts(facts, task))}."
+    if facts.get("note"):
+        yield f"{dataset}: {facts['note']}."
+
+
+def _parts(facts: Mapping[str, Any], task: Task) -> Iterator[str]:
+    split = facts.get(f"split_{task}", facts.get("split", ""))
+    n, joint = facts[f"test_requests_{task}"], "searches" in facts
+    if task == "recommendation":
+        yield f"{n:,} users tested, split {NAMES.get(split, split)}"
+    elif joint:
+        yield f"{n:,} of {facts['searches']:,} searches tested, split {NAMES.get(split, split)}"
+    else:
+        yield f"{n:,} of {facts['queries']:,} queries tested, split {NAMES.get(split, split)}"
+    if task == "recommendation" or joint:
+        most = facts.get("max_history")
+        yield "histories are read whole" if most is None else f"of a history at most the {most} newest are read"
+        if facts.get("has_times") is False:
+            yield "the data has no times"
+        yield f"{_share(facts, 'target_in_history', task)} of the requests have an answer in their own history"
+    if split == "all-test":
+        return
+    held = _share(facts, "test_pairs_in_training", task)
+    pair = "user" if task == "recommendation" else "query"
+    yield f"training holds {held} of the tested pairs of {pair} and item"
+    if task == "search" and joint:
+        yield f"and {_share(facts, 'test_users_items_in_training', task)} of those of user and item"
+    if joint and facts.get("copies_within"):
+        yield f"copies are recognised within {facts['copies_within']} s"
+
+
+def _share(facts: Mapping[str, Any], name: str, task: Task) -> str:
+    value = facts.get(f"{name}_share_{task}")
+    return "an unknown share" if value is None else f"{100 * value:.1f} %"
