@@ -303,18 +303,24 @@ class UniSar(Joint):
     A history is the newest `history` recommended items and as many searches, each the mean of its words plus the mean
     of what was clicked. Transformers whose masks leave only events of one kind (r2r, s2s) or only pairs of different
     kinds (s2r, r2s) extract four kinds of transitions; contrastive losses align both that lead to one kind
-    (`history_weight`), and queries with the items clicked for them (`query_weight`); cross-attention fuses them. What
-    is pooled of both kinds, the user and the query go to `experts` shared experts and as many of each task (PLE), and
-    the output is matched with the items. The loss is that of recommendation plus `search_weight` times that of search
-    (0.01 in the authors' settings for Amazon).
+    (`history_weight`), and, in both tasks, each query of the history with what was clicked for it (`query_weight`);
+    cross-attention fuses them. What is pooled of both kinds, the user and the query go to `experts` shared experts and
+    as many of each task (PLE), and the output is matched with the items. The loss is that of recommendation plus
+    `search_weight` times that of search, either with its contrastive losses. `search_weight` is 0.01 in the authors'
+    settings for Amazon and 1 here, where both tasks are to be served by one model.
 
-    Embedding size, layers, heads, rate, batch, L2, weights of the contrastive losses, history and experts are the
-    authors' settings. Where they differ: the paper's pooling and experts read the candidate item too, which is a
-    forward pass for each pair of a request and an item; here the item comes in behind, by a dot product and a
-    popularity for each task, so that the whole catalogue can be ranked. Not known from the paper and ours: the width of
-    the inner layers (that of the embeddings), dropout, one number of negatives for both tasks, epochs, and that an
-    event sees earlier ones only, with a learned weight for their distance: so all targets of a user share one encoding,
-    which trains several times as fast as one for each.
+    Embedding size, layers, heads, rate, batch, L2, weights and temperatures of the contrastive losses, history and
+    experts are the authors' settings for Amazon. Where this differs:
+
+    - The paper's pooling and experts read the candidate item too, which is a forward pass for each pair of a request
+      and an item; here the item comes in behind, by a dot product and a popularity for each task, so that the whole
+      catalogue can be ranked.
+    - A contrastive loss tells a pair from the others of its batch, at most 1,024 pairs of a query and an item, of
+      which those with the same query or the same item do not count.
+    - An event sees earlier ones only, with a learned weight for their distance: so all targets of a user share one
+      encoding, which trains several times as fast as one for each.
+    - Not known from the paper and ours: the width of the inner layers (that of the embeddings), dropout, one number of
+      negatives for both tasks, epochs.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
@@ -333,10 +339,10 @@ class UniSar(Joint):
     history: int = 30
     experts: int = 4
     search_weight: float = 1.0
-    history_weight: float = 0.1
+    history_weight: float = 0.01
     history_temperature: float = 0.1
-    query_weight: float = 0.01
-    query_temperature: float = 0.5
+    query_weight: float = 0.1
+    query_temperature: float = 0.1
 
     @property
     def reads(self) -> dict[str, int]:

@@ -25,7 +25,7 @@ Loss = Literal["BCE", "softmax", "CE"]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train. `weights` are those of the tasks' losses, `beside` that of what a network adds to them."""
+    """How to train. `weights` are those of the tasks' whole losses, `beside` that of what a network adds to each."""
 
     learning_rate: float
     weight_decay: float
@@ -58,7 +58,8 @@ def train(
     """Train `network` and leave it with the weights of the epoch of the best `quality` (of the last one, without it).
 
     Each epoch draws from generators seeded by (seed, epoch), so a fit resumed from the checkpoint in `context.workdir`
-    gives the weights of an uninterrupted one. Raises BenchmarkError where it diverges.
+    gives the weights of an uninterrupted one. Records `best_epoch`, `epochs` and, over all of these, the `updates` of
+    the weights and the `examples` trained on. Raises BenchmarkError where it diverges.
     """
     optimizer = torch.optim.Adam(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     key = _key(network, examples, plan, context.seed)
@@ -96,6 +97,12 @@ def train(
     network.eval()
     context.record("best_epoch", progress.best_epoch)
     context.record("epochs", progress.epoch)
+    context.record("updates", progress.epoch * updates_per_epoch(examples, plan))
+    context.record("examples", progress.epoch * sum(map(len, examples.values())))
+
+
+def updates_per_epoch(examples: Mapping[Task, Examples], plan: Plan) -> int:
+    return -(-sum(map(len, examples.values())) // plan.batch_size)
 
 
 def target_loss(network: Network, batch: Batch, state: Tensor, loss: Loss, negatives: int) -> Tensor:
@@ -124,8 +131,7 @@ def _epoch(
     network.train()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    sizes = {task: len(some) for task, some in examples.items()}
-    steps = -(-sum(sizes.values()) // plan.batch_size)
+    steps = updates_per_epoch(examples, plan)
     device = network.item.weight.device
     parts = {}
     for task, some in examples.items():
@@ -139,11 +145,10 @@ def _epoch(
         for task, some in examples.items():
             if len(rows := parts[task][step]):
                 batch = some.batch(rows)
-                loss = loss + plan.weights.get(task, 1.0) * target_loss(
-                    network, batch, network.state(batch), plan.loss, plan.negatives
-                )
+                own = target_loss(network, batch, network.state(batch), plan.loss, plan.negatives)
                 if (beside := network.beside(batch)) is not None:
-                    loss = loss + plan.beside * beside
+                    own = own + plan.beside * beside
+                loss = loss + plan.weights.get(task, 1.0) * own
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -12,6 +12,9 @@ from benchmark import TASKS
 from benchmark_joint.data import Batch
 from benchmark_joint.modules import Attention, Network, mean
 
+ALIGNED = 1024
+"""How many pairs of a query and an item are told apart in one update, at most: a batch's histories can hold 100,000."""
+
 
 def transition_masks(item_at: Tensor, query_at: Tensor) -> dict[str, Tensor]:
     """Which event (row) may see which (column), bool, for each transition: an event sees earlier ones only.
@@ -96,7 +99,7 @@ class UniSarNetwork(Network):
         query = self.mean_word(batch.words) if batch.task == "search" else self.no_query.expand(len(batch.user), -1)
         found = self.transitions(batch)
         if self.training:
-            self.aligned = self.alignment(batch, query, found)
+            self.aligned = self.alignment(batch, found)
         # Fusion: what an event is within its kind asks what the other kind says of the same events.
         items = self.fuse[0](found.r2r, found.s2r, found.masks["r2r"])
         searches = self.fuse[1](found.s2s, found.r2s, found.masks["s2s"])
@@ -143,9 +146,9 @@ class UniSarNetwork(Network):
             s2r, r2s = layer(s2r, r2s, masks["s2r"], to_items), layer(r2s, s2r, masks["r2s"], to_searches)
         return Transitions(r2r, s2r, s2s, r2s, masks)
 
-    def alignment(self, batch: Batch, query: Tensor, found: Transitions) -> Tensor:
-        """Contrastive losses: both transitions that lead to one kind, and a query with what is clicked for it."""
-        loss = query.new_zeros(())
+    def alignment(self, batch: Batch, found: Transitions) -> Tensor:
+        """Contrastive losses: both transitions that lead to one kind, and the history's queries with their clicks."""
+        loss = found.r2r.new_zeros(())
         both = batch.items_there.any(1) & batch.searches_there.any(1)
         for own, other, there in (
             (found.r2r, found.s2r, batch.items_there),
@@ -153,12 +156,12 @@ class UniSarNetwork(Network):
         ):
             a, b = mean(own[both], there[both]), mean(other[both], there[both])
             loss = loss + self.history_weight * contrast(a, b, self.history_temperature)
-        if batch.task == "search":
-            asked, target = torch.unique(batch.words, dim=0, return_inverse=True)[1], batch.target
-            # Another row with the same query or item is no negative.
-            same = (asked[:, None] == asked) | (target[:, None] == target)
-            loss = loss + self.query_weight * contrast(query, self.item(target), self.query_temperature, same)
-        return loss
+        query, item = clicked_pairs(batch)
+        words = batch.query_words[query]
+        asked = torch.unique(words, dim=0, return_inverse=True)[1]
+        # Another pair with the same query or item is no negative.
+        same = (asked[:, None] == asked) | (item[:, None] == item)
+        return loss + self.query_weight * contrast(self.mean_word(words), self.item(item), self.query_temperature, same)
 
     def pooled(self, kind: int, asking: Tensor, events: Tensor, known: Tensor, batch: Batch) -> Tensor:
         """(B, D) the mean of the events (G, L, D) that each row knows, weighted by how `asking` (B, D) meets them and
@@ -173,6 +176,18 @@ class UniSarNetwork(Network):
         spread = weight.new_zeros(groups, slots, weight.shape[1]).index_put((batch.group, batch.slot), weight)
         mixed: Tensor = (spread @ events)[batch.group, batch.slot]
         return mixed
+
+
+def clicked_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
+    """(P,) rows of `query_words` and (P,) items: each pair of a search in the histories and a click of it, once; at
+    most `ALIGNED`, drawn at random."""
+    query = batch.queries[:, :, None].expand_as(batch.clicks)[batch.clicks_there]
+    if not len(query):
+        return query, query
+    pairs = torch.unique(torch.stack([query, batch.clicks[batch.clicks_there]]), dim=1)
+    if pairs.shape[1] > ALIGNED:
+        pairs = pairs[:, torch.randperm(pairs.shape[1], device=pairs.device)[:ALIGNED]]
+    return pairs[0], pairs[1]
 
 
 def contrast(a: Tensor, b: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:

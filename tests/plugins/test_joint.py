@@ -17,8 +17,9 @@ import torch
 from benchmark_joint import benchmark_models, data
 from benchmark_joint.models import Joint, Jsr, Qem, Tem, UniSar
 from benchmark_joint.modules import Network
-from benchmark_joint.training import target_loss
-from benchmark_joint.unisar import contrast, transition_masks
+from benchmark_joint.training import Plan, target_loss
+from benchmark_joint.training import train as train_network
+from benchmark_joint.unisar import clicked_pairs, contrast, transition_masks
 
 from benchmark import (
     QUERY,
@@ -230,6 +231,55 @@ def test_a_contrast_is_small_where_pairs_agree() -> None:
     # Rows that are alike are no negatives of each other.
     alike = torch.ones(2, 2)
     assert float(contrast(alike, alike, 0.1, same=torch.ones(2, 2, dtype=torch.bool))) == pytest.approx(0, abs=1e-6)
+
+
+def test_unisar_aligns_every_query_of_a_history_with_its_clicks_in_both_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = data.Vocabulary(EVENTS.queries)
+    found = data.training(tiny(), vocabulary, 9, 9, share=True)
+    # i4 was clicked after the search for "red shoes" (i2, i3); the search for "blue" knows that one too.
+    for examples in found.values():
+        query, item = clicked_pairs(examples.batch(torch.arange(len(examples))))
+        pairs = list(zip(examples.streams.words[query].tolist(), item.tolist(), strict=True))
+        assert pairs == [([3, 4], 2), ([3, 4], 3)]
+    again = data.training(tiny(), vocabulary, 9, 9, share=False)["search"]
+    assert len(clicked_pairs(again.batch(torch.tensor([2, 2, 2])))[0]) == 2, "a pair of several rows counts once"
+    monkeypatch.setattr("benchmark_joint.unisar.ALIGNED", 1)
+    assert len(clicked_pairs(again.batch(torch.tensor([2])))[0]) == 1
+
+
+def test_unisar_has_the_authors_contrastive_settings_for_amazon() -> None:
+    model = UniSar()
+    assert (model.history_weight, model.history_temperature) == (0.01, 0.1)
+    assert (model.query_weight, model.query_temperature) == (0.1, 0.1)
+
+
+def test_search_weight_weighs_the_contrastive_losses_of_search_too(tmp_path: Path) -> None:
+    """With a weight of 0, searches change nothing that recommendation does not."""
+    model = quick(UniSar, search_weight=0.0, epochs=3, dropout=0.0)
+    train = tiny()
+    words = model.words(train)
+    examples = data.training(train, words, 10, 10, True)
+    shoes = words.numbers["shoes"]
+
+    def moved(tasks: tuple[Task, ...], weight: float) -> torch.Tensor:
+        network = build(model, train)[0]
+        before = network.word.weight[shoes].detach().clone()
+        plan = Plan(0.01, 0.0, 64, 1, 1, "CE", 1, {"search": weight})
+        train_network(network, {t: examples[t] for t in tasks}, None, plan, Context(0, "cpu", tmp_path))
+        return network.word.weight[shoes].detach() - before
+
+    assert moved(("search",), 0.0).abs().sum() == 0
+    assert moved(("search",), 1.0).abs().sum() > 0
+    torch.testing.assert_close(moved(("recommendation", "search"), 0.0), moved(("recommendation",), 1.0))
+
+
+def test_updates_and_examples_of_the_fit_are_counted(tmp_path: Path) -> None:
+    context = Context(0, "cpu", tmp_path)
+    quick(UniSar, epochs=5, batch_size=2).fit(tiny(), {}, context)
+    # One recommended item with a history and three clicks of searches: two updates of 2 an epoch.
+    assert {name: context.facts[name] for name in ("epochs", "updates", "examples")} == {
+        "epochs": 5, "updates": 10, "examples": 20,
+    }  # fmt: skip
 
 
 def test_a_negative_that_is_the_target_does_not_count() -> None:
