@@ -15,7 +15,7 @@ from benchmark.plan import Plan, digest_of, protocol_settings
 from benchmark.plugins import Registry
 from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
-from benchmark.suite import Suite, candidate_list
+from benchmark.suite import NEW, Suite, candidate_list
 
 DISCORDANT = 0.2
 """The share of requests on which two models differ, assumed for the smallest difference of a 0/1 metric."""
@@ -74,7 +74,7 @@ def lint(plan: Plan) -> Iterator[str]:
         again = dataset.facts.get("queries_with_a_text_seen_before")
         if again:
             yield f"{name}: {again} queries have the text of another query; it may be trained on and tested."
-    sampled = [metric for metric in suite.metrics if candidate_list(metric)]
+    sampled = [metric for metric in suite.metrics if candidate_list(metric) not in ("", NEW)]
     if sampled:
         lists = dict.fromkeys(map(candidate_list, sampled))
         whole = "those over all items stand beside them."

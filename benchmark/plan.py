@@ -26,7 +26,7 @@ from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.suite import Choice, DataChoice, Sampler, Suite, matches, results_name
+from benchmark.suite import NEW, Choice, DataChoice, Sampler, Suite, candidate_list, matches, results_name
 from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task
 
 
@@ -138,6 +138,8 @@ def make_plan(
         if limit is not None:
             dataset = limit_requests(dataset, limit)
         dataset = replace(dataset, digest=digest_of(suite, data, dataset, registry))
+        if not asks_for_new(suite):
+            dataset = replace(dataset, test={t: replace(split, seen=None) for t, split in dataset.test.items()})
         if samplers := samplers_of(suite, data, dataset):
             known = known_items(log, dataset)
             unlisted[data.name] = partial(with_candidates, dataset, known, samplers, registry, suite.threads)
@@ -236,13 +238,25 @@ def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, B
     check_claims(suite)
     published_values(suite, source)
     lists = list_names(suite)
+    for spec in suite.metrics:
+        if candidate_list(spec) == NEW and suite.mask_seen:
+            raise BenchmarkError(
+                f"metric {spec}: with `mask_seen: true` every ranking leaves out the items of the history. Name the "
+                f"metric without |{NEW}, or set `mask_seen: false` to see both."
+            )
     return {spec: _checked_metric(spec, registry, suite.depth, lists) for spec in suite.metrics}
 
 
 def list_names(suite: Suite) -> set[str]:
-    """The candidate lists of any of the suite's data sets and tasks."""
+    """The candidate lists of any of the suite's data sets and tasks, and `NEW` where a metric asks for it."""
     of = [samplers for data in suite.datasets for samplers in suite.protocol_of(data).candidates.values()]
-    return {sampler.list_name for samplers in of for sampler in samplers}
+    names = {sampler.list_name for samplers in of for sampler in samplers}
+    return names | ({NEW} if asks_for_new(suite) else set())
+
+
+def asks_for_new(suite: Suite) -> bool:
+    """Whether a metric is about recommendation with the items of the history left out."""
+    return any(candidate_list(metric) == NEW for metric in suite.metrics)
 
 
 def published_values(suite: Suite, source: Path) -> Published | None:
@@ -297,9 +311,11 @@ def samplers_of(suite: Suite, data: DataChoice, dataset: Dataset) -> dict[Task, 
 
 
 def digest_of(suite: Suite, data: DataChoice, dataset: Dataset, registry: Registry) -> str:
-    """The digest of a data set that was split, with the candidate lists that the suite asks for."""
-    samplers = samplers_of(suite, data, dataset)
-    return listed_digest(dataset.digest, samplers, _origins(samplers, registry)) if samplers else dataset.digest
+    """The digest of a data set that was split, with the further rankings that the suite asks for."""
+    samplers, digest = samplers_of(suite, data, dataset), dataset.digest
+    if asks_for_new(suite):
+        digest = hashlib.sha256(f"{digest} {NEW}".encode()).hexdigest()
+    return listed_digest(digest, samplers, _origins(samplers, registry)) if samplers else digest
 
 
 def _origins(samplers: Mapping[Task, Sequence[Sampler]], registry: Registry) -> dict[str, Any]:

@@ -265,23 +265,21 @@ def _recommendation(
 ) -> Split:
     """The requests of the users `asking`, with what all settings say about their histories."""
     n = len(log.catalog)
-    exclude = Ragged.empty(len(asking))
     requests = Requests(
         task="recommendation",
         ids=np.array([f"u:{user}" for user in log.users[asking]], dtype=object),
         users=asking.astype(np.int32),
         histories=history if settings.max_history is None else history.last(settings.max_history),
         queries=np.full(len(asking), "", dtype=object),
-        exclude=exclude,
+        exclude=Ragged.empty(len(asking)),
         events=events,
     )
+    split = Split(requests, relevant, seen=_distinct(history, n))
     if not settings.mask_seen:
-        return Split(requests, relevant)
-    exclude = _distinct(history, n)
-    # An item that the user had before is no answer here: to spare it from `exclude` would tell a model the answer.
-    new = ~np.isin(relevant.rows * n + relevant.values, exclude.rows * n + exclude.values)
-    left = relevant.keep(new)
-    return Split(replace(requests, exclude=exclude), left).take(np.flatnonzero(left.lengths))
+        return split
+    # An item that the user had before is not an answer: to spare it from `exclude` would tell a model the answer.
+    masked = split.new(n)
+    return masked.take(np.flatnonzero(masked.relevant.lengths))
 
 
 def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) -> Dataset:

@@ -27,10 +27,10 @@ from benchmark.types import (
     Cell,
     Dataset,
     Events,
-    Floats,
     Ragged,
     Ranking,
     Requests,
+    Scores,
     Split,
     Strings,
     Task,
@@ -180,6 +180,7 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
                         "query": r.queries,
                         "exclude": _lists(r.exclude),
                         **({} if r.candidates is None else {"candidates": _lists(r.candidates)}),
+                        **({} if split.seen is None or part == "valid" else {"seen": _lists(split.seen)}),
                         "relevant": _lists(split.relevant),
                         "grades": _grades(split.relevant),
                     },
@@ -280,7 +281,8 @@ def _read_split(path: Path, task: Task) -> Split:
         candidates=_ragged(table["candidates"]) if "candidates" in table.column_names else None,
         events=_read_events(path.with_name(f"{path.stem}-events.parquet")),
     )
-    return Split(requests, _ragged(table["relevant"], table["grades"]))
+    seen = _ragged(table["seen"]) if "seen" in table.column_names else None
+    return Split(requests, _ragged(table["relevant"], table["grades"]), seen=seen)
 
 
 def _write_events(path: Path, events: Events) -> None:
@@ -408,10 +410,15 @@ def log_path(folder: Path) -> Path:
     return folder / "log.txt"
 
 
-def save_scores(folder: Path, task: Task, requests: Strings, values: Mapping[str, Floats]) -> None:
-    """Per-request scores over all relevant items, a column per metric; for the user, never read again."""
+def save_scores(folder: Path, task: Task, requests: Strings, scores: Scores) -> None:
+    """Per-request scores over all relevant items, a column per metric, NaN for the requests that a metric leaves out;
+    for the user, never read again. `requests` are the ids of all requests of the task."""
+    columns = {}
+    for metric, values in scores.values.items():
+        columns[metric] = np.full(len(requests), np.nan)
+        columns[metric][scores.own_rows.get(metric, scores.rows)] = values
     path = folder / f"scores-{task}.parquet"
-    _write_table(path, {"request": requests, **values})
+    _write_table(path, {"request": requests[scores.rows], **{name: of[scores.rows] for name, of in columns.items()}})
 
 
 def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from benchmark.execution.worker import describe
 from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
-from benchmark.suite import Suite, candidate_list, check_names
+from benchmark.suite import NEW, Suite, candidate_list, check_names
 from benchmark.testing import check_analysis
 from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Task
 
@@ -158,10 +158,10 @@ def stored_plan(suite: Suite, source: Path, registry: Registry, home: Path, trac
     cells, marks, device, used = results.read_run(home)
     ran = Suite.model_validate(results.read_suite(home))
     merged = ran.model_copy(update={name: getattr(suite, name) for name in SCORING})
-    new = {candidate_list(metric) for metric in suite.metrics} & (list_names(suite) - list_names(merged))
+    new = {candidate_list(metric) for metric in suite.metrics} & (list_names(suite) - list_names(ran))
     if new:
         raise BenchmarkError(
-            f"the run in {home} did not rank the candidate list {' or '.join(sorted(new))}, which the suite has now. "
+            f"the run in {home} did not rank the list {' or '.join(sorted(new))}, which the suite has now. "
             "Run the suite again."
         )
     check_names(merged, source)
@@ -198,17 +198,20 @@ class Scored:
         dataset = plan.datasets[cell.dataset]
         for task in cell.tasks:
             split, popularity = dataset.test[task], dataset.train.popularity(task)
-            metrics = {c: {n: m for n, m in plan.metrics.items() if m.candidates == c} for c in ("", *split.candidates)}
+            relevant = dict.fromkeys(("", *split.candidates), split.relevant)
+            if split.seen is not None:
+                relevant[NEW] = split.new(len(dataset.train.catalog)).relevant
+            metrics = {c: {n: m for n, m in plan.metrics.items() if m.candidates == c} for c in relevant}
             rankings = {c: results.load_ranking(folder, task, c) for c, some in metrics.items() if some or not c}
             for name in suite.slices:
                 scores = merged(
                     [
-                        score(ranking, split.relevant, popularity, metrics[c], name, suite.head_share)
+                        score(ranking, relevant[c], popularity, metrics[c], name, suite.head_share)
                         for c, ranking in rankings.items()
                     ]
                 )
                 if name == "all":
-                    results.save_scores(folder, task, split.requests.ids[scores.rows], scores.values)
+                    results.save_scores(folder, task, split.requests.ids, scores)
                 yield Evaluated(cell, task, name, scores)
 
     def result(self, cell: Cell, reused: bool = True) -> CellResult | None:

@@ -77,8 +77,13 @@ def _samplers(value: Any) -> Any:
     return {task: of if isinstance(of, list) else [] if of is None else [of] for task, of in value.items()}
 
 
+NEW = "new"
+"""Behind the | of a metric: recommendation with the items of the request's own history left out."""
+
+
 def candidate_list(metric: str) -> str:
-    """The candidate list that a metric is about, uni99 for HR@10|uni99; empty for the whole catalogue."""
+    """What stands behind the | of a metric: a candidate list, uni99 for HR@10|uni99, or `NEW`; empty for the whole
+    catalogue."""
     return metric.partition("|")[2]
 
 
@@ -405,6 +410,11 @@ def check_names(suite: Suite, path: Path) -> None:
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise BenchmarkError(f"{path}: candidates of {task}: two lists are called '{min(twice)}'. Drop one.")
+            if NEW in names:
+                raise BenchmarkError(
+                    f"{path}: candidates of {task}: no list can be called '{NEW}', which is what metrics over items "
+                    "outside the history are called. Take another name."
+                )
     models = [choice.name for choice in suite.models]
     for data in suite.datasets:
         for pattern in data.models:

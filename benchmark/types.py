@@ -423,16 +423,28 @@ class Requests:
 class Split:
     """Requests and the relevant items of each, with grades.
 
-    `candidates` are frozen lists by name ("uni99"), a row per request: its relevant items and sampled negatives.
+    `candidates` are frozen lists by name ("uni99"), a row per request: its relevant items and sampled negatives. `seen`
+    are the distinct items of each request's whole history, ascending, where metrics over new items (`R@30|new`) are
+    asked for: it is not cut to `max_history`, as `Requests.histories` is.
     """
 
     requests: Requests
     relevant: Ragged
     candidates: Mapping[str, Ragged] = field(default_factory=dict)
+    seen: Ragged | None = None
 
     def take(self, rows: ArrayLike) -> Split:
         lists = {name: candidates.take(rows) for name, candidates in self.candidates.items()}
-        return Split(self.requests.take(rows), self.relevant.take(rows), lists)
+        seen = None if self.seen is None else self.seen.take(rows)
+        return Split(self.requests.take(rows), self.relevant.take(rows), lists, seen)
+
+    def new(self, n_items: int) -> Split:
+        """The same requests with what was seen excluded: relevant is only what is new, in some rows nothing. Raises
+        ValueError where `seen` is None."""
+        if self.seen is None:
+            raise ValueError("this split does not say which items each request has seen")
+        relevant, seen = (rows.rows * n_items + rows.values for rows in (self.relevant, self.seen))
+        return Split(replace(self.requests, exclude=self.seen), self.relevant.keep(~np.isin(relevant, seen)))
 
 
 @dataclass(frozen=True)
@@ -604,13 +616,15 @@ class Scores:
 
     `rows` (n,) are the requests that have a relevant item in the slice; `values` maps a metric to its float64 (n,)
     values; `totals` maps a metric about all lists together to its number; `coverage` is the share of those requests
-    with a ranking.
+    with a ranking. `own_rows` has the requests of the metrics that are about fewer (`R@30|new`); all others are about
+    `rows`.
     """
 
     rows: Longs
     values: Mapping[str, Floats]
     totals: Mapping[str, float]
     coverage: float
+    own_rows: Mapping[str, Longs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

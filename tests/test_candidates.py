@@ -345,7 +345,7 @@ def test_a_report_cannot_add_a_list(command: Command, tmp_path: Path) -> None:
     assert command(*words_of(tmp_path, *without)).returncode == 0
     done = command("report", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 2
-    assert "did not rank the candidate list popular-3 or uni4" in done.stderr
+    assert "did not rank the list popular-3 or uni4" in done.stderr
 
 
 @pytest.mark.parametrize(

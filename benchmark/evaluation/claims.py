@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.evaluation.significance import Difference, finite, holm, paired_test
-from benchmark.suite import Claim, Suite, Where, candidate_list
+from benchmark.suite import NEW, Claim, Suite, Where, candidate_list
 from benchmark.types import Floats
 
 _EXPECT = re.compile(r"\s*(?P<a>\S.*?)\s+(?P<sign>[<>])\s+(?P<b>.*\S)\s*")
@@ -92,6 +92,7 @@ def check_claims(suite: Suite) -> None:
                 raise unknown(kind, name, known, place)
         (data,) = (dataset for dataset in suite.datasets if dataset.name == where.dataset)
         lists = [sampler.list_name for sampler in suite.protocol_of(data).candidates.get(where.task, ())]
+        lists += [NEW] * (where.task == "recommendation")
         if (name := candidate_list(where.metric)) and name not in lists:
             raise unknown("candidate list", name, lists, f"{place}, {where.task} on {where.dataset}")
 

@@ -12,7 +12,7 @@ from benchmark.evaluation.pool import Evaluated as Evaluated
 from benchmark.evaluation.pool import Place, Pool, pool
 from benchmark.evaluation.published import Published, PublishedValue
 from benchmark.evaluation.significance import Difference, finite, holm, interval, paired_test
-from benchmark.suite import Choice, ProtocolModel, Suite, Where, candidate_list
+from benchmark.suite import NEW, Choice, ProtocolModel, Suite, Where, candidate_list
 from benchmark.types import TASKS, Cell, Floats, Task
 
 SCHEMA_VERSION = 1
@@ -219,8 +219,11 @@ def _names(choices: Iterable[Choice]) -> list[str]:
 
 
 def _metrics(suite: Suite) -> list[str]:
-    """The metrics over the whole catalogue, then those over candidate lists."""
-    return sorted(suite.metrics, key=lambda metric: bool(candidate_list(metric)))
+    """The metrics over the whole catalogue, then those over what is new to the user, then those over candidate
+    lists."""
+    return sorted(
+        suite.metrics, key=lambda metric: (candidate_list(metric) not in ("", NEW), candidate_list(metric) == NEW)
+    )
 
 
 def _place(names: Sequence[str], name: str) -> tuple[int, str]:
@@ -275,7 +278,7 @@ def _rows(
             metric,
             finite(mean),
             finite(sd),
-            len(pool.rows),
+            pool.n(metric),
             finite(low),
             finite(high),
             pool.coverage,
@@ -286,7 +289,7 @@ def _rows(
 
 
 def _summary(pool: Pool, metric: str, alpha: float) -> tuple[float | None, float | None, float | None, float | None]:
-    if not len(pool.rows):
+    if not pool.n(metric):
         return None, None, None, None
     by_seed = pool.values[metric].mean(axis=1) if metric in pool.values else pool.totals[metric]
     sd = float(by_seed.std(ddof=1)) if pool.seeds > 1 else None
@@ -317,7 +320,7 @@ def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
         _names(suite.datasets), TASKS, suite.slices, _metrics(suite), pairs
     ):
         a, b = (pools.get((dataset, task, slice_name, name)) for name in (model, baseline))
-        if a is None or b is None or metric not in a.values or not len(a.rows):
+        if a is None or b is None or metric not in a.values or not a.n(metric):
             continue
         test = paired_test(a.vector(metric), b.vector(metric), alpha=settings.alpha, permutations=settings.permutations)
         tests.append(PairedTest(dataset, task, slice_name, metric, model, baseline, test, test.p))
@@ -351,7 +354,7 @@ def _find(
 ) -> Floats | str:
     """The seed-averaged scores of a model, or why there are none."""
     pool = pools.get((where.dataset, where.task, where.slice, model))
-    if pool is not None and not len(pool.rows):
+    if pool is not None and not pool.n(where.metric):
         return f"no request of {where.dataset} has a relevant item in the {where.slice} slice"
     if pool is not None and where.metric in pool.values:
         return pool.vector(where.metric)

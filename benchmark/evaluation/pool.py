@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,19 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Pool:
-    """One model on one slice, all seeds: `values` (seeds, n) and `totals` (seeds,) by metric."""
+    """One model on one slice, all seeds: `values` (seeds, n) and `totals` (seeds,) by metric. `own_rows`: see
+    `Scores`."""
 
     rows: Longs
     seeds: int
     coverage: float
     values: Mapping[str, Floats]
     totals: Mapping[str, Floats]
+    own_rows: Mapping[str, Longs] = field(default_factory=dict)
+
+    def n(self, metric: str) -> int:
+        """How many requests the metric is about."""
+        return len(self.own_rows.get(metric, self.rows))
 
     def vector(self, metric: str) -> Floats:
         return np.asarray(self.values[metric].mean(axis=0))
@@ -64,4 +70,5 @@ def _merge(scores: Sequence[Scores]) -> Pool:
         float(np.mean([s.coverage for s in scores])),
         stack([s.values for s in scores]),
         stack([s.totals for s in scores]),
+        scores[0].own_rows,
     )

@@ -60,5 +60,13 @@ def score(
 
 def merged(scores: Sequence[Scores]) -> Scores:
     """Scores of several rankings of the same requests as one: the whole catalogue's first, whose coverage it has."""
+    first = scores[0]
+    own = {
+        name: one.rows
+        for one in scores
+        if not np.array_equal(one.rows, first.rows)
+        for name in (*one.values, *one.totals)
+    }
     values = {name: of for one in scores for name, of in one.values.items()}
-    return replace(scores[0], values=values, totals={name: of for one in scores for name, of in one.totals.items()})
+    totals = {name: of for one in scores for name, of in one.totals.items()}
+    return replace(first, values=values, totals=totals, own_rows=own)

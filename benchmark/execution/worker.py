@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,9 @@ import numpy as np
 from benchmark import plugins, results
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.execution.embeddings import item_embeddings
+from benchmark.suite import NEW
 from benchmark.testing import check_ranking, variants
-from benchmark.types import Context, Model, Ranking, Requests
+from benchmark.types import Context, Model, Ranking, Requests, Split
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """(phase, step, total, values): phase is "fit" or "rank"."""
@@ -78,11 +79,11 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             rank_seconds += time.perf_counter() - started
             answered += len(requests)
             results.save_ranking(folder, task, requests, ranking)
-        lists = {task: dataset.test[task].candidates for task in cell.tasks}
+        lists = {task: dict(_further(dataset.test[task])) for task in cell.tasks}
         for task in cell.tasks:
-            for name, candidates in lists[task].items():
-                requests = replace(dataset.test[task].requests, candidates=candidates)
-                depth = min(spec.depth, int(candidates.lengths.max(initial=1)))
+            for name, requests in lists[task].items():
+                few = spec.depth if requests.candidates is None else requests.candidates.lengths.max(initial=1)
+                depth = min(spec.depth, int(few))
                 ranking = _rank(model.rank, requests, depth, len(dataset.train.catalog), tell)
                 results.save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
         # Before the variants, which are no part of what a model costs.
@@ -94,7 +95,7 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
                 if variant in broken:
                     continue
                 try:
-                    if any(variant in names for names in lists.values()):
+                    if variant == NEW or any(variant in names for names in lists.values()):
                         raise ContractError(f"'{variant}' is the name of a candidate list; call the variant otherwise")
                     ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell, variant)
                 except Exception as error:  # what was trained and ranked is worth more than its variants
@@ -125,6 +126,14 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             },
         )
         shutil.rmtree(workdir, ignore_errors=True)
+
+
+def _further(split: Split) -> Iterator[tuple[str, Requests]]:
+    """What is ranked beside the whole catalogue, by name: each candidate list, and what is new to the user."""
+    for name, candidates in split.candidates.items():
+        yield name, replace(split.requests, candidates=candidates)
+    if split.seen is not None:
+        yield NEW, replace(split.requests, exclude=split.seen)
 
 
 def _rank(

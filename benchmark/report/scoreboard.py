@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.evaluation.leaderboard import Leaderboard, Row
 from benchmark.report.data import data_notes
 from benchmark.report.layout import Column, Entry, Table, decimals, number
-from benchmark.suite import candidate_list
+from benchmark.suite import NEW, candidate_list
 
 
 def results(lb: Leaderboard) -> Iterator[Table]:
@@ -21,13 +21,14 @@ def results(lb: Leaderboard) -> Iterator[Table]:
 def _result(lb: Leaderboard, heading: str, rows: Sequence[Row]) -> Table:
     at = {(row.metric, row.slice, row.model): row for row in rows}
     metrics = list(dict.fromkeys(row.metric for row in rows))
-    slices = {row.slice: row.n for row in rows}
+    slices = dict.fromkeys(row.slice for row in rows)
+    counts = {(row.metric, row.slice): row.n for row in rows}
     models = list(dict.fromkeys(row.model for row in rows))
     higher = _higher(lb, rows[0].dataset, rows[0].task)
     columns, lines = [Column("model", words=True)], [[Entry(model)] for model in models]
     for metric in metrics:
-        for slice_name, n in slices.items():
-            columns.append(Column(slice_name, metric, f"n={n}"))
+        for slice_name in slices:
+            columns.append(Column(slice_name, metric, f"n={counts[metric, slice_name]}"))
             cells = [at.get((metric, slice_name, model)) for model in models]
             best = _best(cells)
             for line, row in zip(lines, cells, strict=True):
@@ -107,6 +108,11 @@ def _result_notes(lb: Leaderboard, rows: Sequence[Row], higher: bool) -> Iterato
 def _list_notes(lb: Leaderboard, rows: Sequence[Row]) -> Iterator[str]:
     """What the metrics over candidate lists are, a line for each list."""
     used = {candidate_list(row.metric) for row in rows} - {""}
+    if NEW in used:
+        yield (
+            f"|{NEW}: ranked once more with all items of the user's own history left out, by every model alike; "
+            "requests whose relevant items all stand there have no answer left and drop out."
+        )
     for made in lb.facts.get("candidates", {}).get(rows[0].dataset, ()):
         if made["task"] != rows[0].task or made["list"] not in used:
             continue

@@ -34,7 +34,7 @@ from benchmark.testing import checkerboard_log
 
 @hookimpl
 def benchmark_datasets() -> dict[str, str]:
-    names = ("checkerboard", "search_only", "absent")
+    names = ("checkerboard", "circle", "search_only", "absent")
     return {name.replace("_", "-"): f"benchmark_faulty:{name}" for name in names}
 
 
@@ -61,6 +61,11 @@ def faulty_metric(ranking: Ranking, relevant: Ragged, k: int) -> float:
 def checkerboard(users: int = 120) -> Log:
     """The known answers of `benchmark.testing`."""
     return checkerboard_log(n_users=users)
+
+
+def circle() -> Log:
+    """Everybody's last item is the first one again."""
+    return checkerboard_log(n_items=7, tasks=["recommendation"])
 
 
 def search_only() -> Log:
