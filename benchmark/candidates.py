@@ -23,9 +23,24 @@ from benchmark import plugins
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.hashing import splitmix, tie_break
 from benchmark.plugins import Registry
-from benchmark.suite import Sampler
+from benchmark.suite import DRAWN, Sampler, Spare
 from benchmark.testing import check_ranking
-from benchmark.types import PAD, Context, Dataset, Ints, Log, Longs, Model, Ragged, Split, Task
+from benchmark.types import (
+    PAD,
+    QUERY,
+    SEARCHED,
+    Context,
+    Dataset,
+    Events,
+    Ints,
+    Log,
+    Longs,
+    Model,
+    Ragged,
+    Split,
+    Strings,
+    Task,
+)
 
 Samplers = Mapping[Task, Sequence[Sampler]]
 
@@ -40,26 +55,53 @@ CELLS = 1 << 22
 
 @dataclass(frozen=True)
 class Known:
-    """The items that are no negatives of a test request: `items[group[i]]`, ascending, for the i-th. `group` int64
-    (R,)."""
+    """Items that a list spares for a test request, besides its own answers: `items[group[i]]`, ascending, for the i-th.
+    `group` int64 (R,)."""
 
     group: Longs
     items: Ragged
 
 
-def known_items(log: Log, dataset: Dataset) -> dict[tuple[Task, bool], Known]:
-    """What may be no negative, by task and `personal`, whatever part of the log it stands in.
+KnownItems = Mapping[tuple[Task, Spare], Known]
 
-    For recommendation, and personal search, that is all that the request's user clicked; for search all that was judged
-    relevant to the request's query or clicked for it, by anybody. Queries are the same that differ in upper and lower
-    case alone.
+
+def known_items(log: Log, dataset: Dataset) -> KnownItems:
+    """What a list may spare, by task and `Sampler.spare`, whatever part of the log it stands in.
+
+    `target` nothing; `history` what the user had clicked before the request; `user` all that the user clicked; `query`
+    (search) what was judged relevant to the request's query or clicked for it, by anybody. Queries are the same that
+    differ in upper and lower case alone.
     """
-    found: dict[tuple[Task, bool], Known] = {}
+    known: dict[tuple[Task, Spare], Known] = {}
     for task, split in dataset.test.items():
-        found[task, task == "search"] = _of_users(log, dataset, split)
+        requests = len(split.requests)
+        known[task, "target"] = Known(np.zeros(requests, dtype=np.int64), Ragged.empty(1))
+        known[task, "history"] = _of_histories(dataset, task)
+        known[task, "user"] = _of_users(log, dataset, split)
         if task == "search":
-            found[task, False] = _of_queries(log, dataset, split)
-    return found
+            known[task, "query"] = _of_queries(log, dataset, split)
+    return known
+
+
+def _of_histories(dataset: Dataset, task: Task) -> Known:
+    """What each request's history holds, and what the protocol's `max_history` cut off it: the user's training data
+    and, of the request's task, validation answers."""
+    train, split, valid = dataset.train, dataset.test[task], dataset.valid[task]
+    n, users, requests = len(train.catalog), split.requests.users, np.arange(len(split.requests))
+    asked = np.where(users >= 0, users, len(train.users))
+    past = [(train.histories.rows, train.histories.values), *_clicks(train.events)]
+    past.append((valid.requests.users[valid.relevant.rows].astype(np.int64), valid.relevant.values))
+    parts = [split.requests.histories]
+    parts += [Ragged.from_pairs(row, item, len(requests)) for row, item in _clicks(split.requests.events)]
+    for user, item in past:
+        known = user >= 0
+        parts.append(Ragged.from_pairs(user[known], item[known], len(train.users) + 1).take(asked))
+    return Known(requests, _union(*parts, n=n))
+
+
+def _clicks(events: Events | None) -> list[tuple[Longs, Ints]]:
+    """Row and item of every click of events, where there are any."""
+    return [] if events is None else [(events.rows[events.kind != QUERY], events.value[events.kind != QUERY])]
 
 
 def _of_users(log: Log, dataset: Dataset, split: Split) -> Known:
@@ -74,14 +116,20 @@ def _of_users(log: Log, dataset: Dataset, split: Split) -> Known:
 
 
 def _of_queries(log: Log, dataset: Dataset, split: Split) -> Known:
+    codes, (asked, texts) = _same_queries(split.requests.queries, log.queries)
+    judged = log.grade > 0
+    pairs = [(texts[log.query[judged]], log.relevant[judged])]
+    pairs += [] if log.searches is None else [(texts[log.searches.query], log.searches.item)]
+    return Known(asked, _grouped(pairs, codes, log, dataset))
+
+
+def _same_queries(*parts: Strings) -> tuple[int, list[Longs]]:
+    """How many different queries there are, and the number of every one; case makes no difference."""
     import pandas as pd
 
-    asked = [str(text).casefold() for text in split.requests.queries]
-    codes, texts = pd.factorize(np.array([*asked, *(str(text).casefold() for text in log.queries)], dtype=object))
-    query, judged = codes[len(asked) :], log.grade > 0
-    pairs = [(query[log.query[judged]], log.relevant[judged])]
-    pairs += [] if log.searches is None else [(query[log.searches.query], log.searches.item)]
-    return Known(codes[: len(asked)].astype(np.int64), _grouped(pairs, len(texts), log, dataset))
+    codes, texts = pd.factorize(np.array([str(text).casefold() for part in parts for text in part], dtype=object))
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    return len(texts), [part.astype(np.int64) for part in np.split(codes, ends)]
 
 
 def _grouped(pairs: Sequence[tuple[Longs, Ints]], groups: int, log: Log, dataset: Dataset) -> Ragged:
@@ -109,47 +157,86 @@ def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -
 
 
 def with_candidates(
-    dataset: Dataset, known: Mapping[tuple[Task, bool], Known], samplers: Samplers, registry: Registry, threads: int = 1
+    dataset: Dataset, known: KnownItems, samplers: Samplers, registry: Registry, threads: int = 1
 ) -> Dataset:
     """The data set with the lists of its test requests, each in the order of the items' numbers, which says nothing.
 
-    A list has the request's relevant items and `n` negatives: of the catalogue, none of them known to be an answer
-    (`known_items`) or excluded; where there are fewer, all of them, and `facts` say how often. Lists depend on the
-    sampler's seed and the requests' ids, not on the order of anything. Raises BenchmarkError where a model cannot
-    answer the task.
+    A list has the request's relevant items and `n` negatives: of the catalogue, none of them spared (`known_items`) or
+    excluded; where there are fewer, all of them, and `facts` say how often, how many lists a model left to be filled,
+    and how hard the list is: `lookup_hr1`, see `lookup_hr1`. Lists depend on the sampler's seed and the requests' ids,
+    not on the order of anything. Raises BenchmarkError where a model cannot answer the task.
     """
     test, facts = dict(dataset.test), {}
     for task, wanted in samplers.items():
         split, lists = test[task], {}
         for sampler in wanted:
-            negatives = _negatives(dataset, split, known[task, sampler.personal], sampler, registry, threads)
-            lists[sampler.list_name] = _joined(split.relevant, negatives, len(dataset.train.catalog))
+            negatives, filled = _negatives(dataset, split, known, sampler, registry, threads)
+            rows = lists[sampler.list_name] = _joined(split.relevant, negatives, len(dataset.train.catalog))
             facts[f"{task} {sampler.list_name}"] = {
                 "task": task,
                 "list": sampler.list_name,
                 "kind": sampler.kind,
                 "n": sampler.n,
-                "personal": sampler.personal,
+                "spare": sampler.spare,
+                "fill": sampler.fill,
                 "seed": sampler.seed,
                 "requests": len(split.requests),
+                "requests_filled": filled,
                 "requests_with_fewer": int((negatives.lengths < sampler.n).sum()),
                 "fewest_negatives": int(negatives.lengths.min(initial=sampler.n)),
+                "lookup_hr1": lookup_hr1(dataset, task, rows),
             }
         test[task] = replace(split, candidates=lists)
     return replace(dataset, test=test, facts={**dataset.facts, "candidates": list(facts.values())})
 
 
+def lookup_hr1(dataset: Dataset, task: Task, lists: Ragged) -> float:
+    """HR@1 over these lists of a table that knows no user: how hard they are without a model.
+
+    It ranks by how often an item was clicked for the query in training, in recommendation by how often it was clicked
+    at all. Equal counts are in random order, of which this is the mean.
+    """
+    train, split, n = dataset.train, dataset.test[task], len(dataset.train.catalog)
+    if task == "recommendation":
+        count = train.popularity(task)[lists.values]
+    else:
+        query, item = train.searches.rows, train.searches.values
+        if train.events is not None:
+            at = train.events.positions(SEARCHED)
+            query, item = train.events.queries_of(at).astype(np.int64), train.events.value[at]
+        texts = train.queries if train.events is None else train.events.queries
+        _, (asked, trained) = _same_queries(split.requests.queries, texts)
+        pairs, counts = np.unique(trained[query] * n + item, return_counts=True)
+        wanted = asked[lists.rows] * n + lists.values
+        at = np.minimum(np.searchsorted(pairs, wanted), max(len(pairs) - 1, 0))
+        count = np.where(pairs[at] == wanted, counts[at], 0) if len(pairs) else np.zeros(len(wanted), dtype=np.int64)
+    relevant = split.relevant if split.relevant.grades is None else split.relevant.keep(split.relevant.grades > 0)
+    right = np.isin(lists.rows * n + lists.values, relevant.rows * n + relevant.values)
+    best = np.zeros(len(lists), dtype=np.int64)
+    np.maximum.at(best, lists.rows, count)
+    first = count == best[lists.rows]
+    ties, hits = (np.bincount(lists.rows[rows], minlength=len(lists)) for rows in (first, first & right))
+    return float((hits / np.maximum(ties, 1)).mean())
+
+
 def check_sampler(sampler: Sampler, task: Task, registry: Registry) -> dict[str, Any]:
     """All parameters of a sampler's model, none for a sampler without one. Raises BenchmarkError for what it cannot
     do."""
-    if sampler.personal and task != "search":
-        raise BenchmarkError(f"candidates of {task}: `personal` is for search; recommendation always is. Take it out.")
+    if sampler.spare == "query" and task != "search":
+        raise BenchmarkError(
+            f"candidates of {task}: `spare: query` is for search; {task} has no queries. Write target, history or user."
+        )
     if not sampler.model:
-        if sampler.params:
-            raise BenchmarkError(f"candidates of {task}: '{sampler.kind}' has no parameters; take out `params`.")
+        for key, value in (("params", sampler.params), ("fill", sampler.fill)):
+            if value:
+                raise BenchmarkError(
+                    f"candidates of {task}: `{key}` is for lists of a model; '{sampler.kind}' is drawn, so take it out."
+                )
         return {}
+    if sampler.fill is None:
+        raise BenchmarkError(f"candidates of {task}: `fill` of {sampler.list_name} is popular or random, not null.")
     if sampler.model not in registry.models:
-        raise unknown("sampler", sampler.kind, ["uniform", "popularity", *registry.models], f"candidates of {task}")
+        raise unknown("sampler", sampler.kind, [*DRAWN, *registry.models], f"candidates of {task}")
     offer = registry.offer("model", sampler.model)
     plugins.check_requirements(offer)
     params = plugins.check_params(offer, sampler.params)
@@ -160,29 +247,33 @@ def check_sampler(sampler: Sampler, task: Task, registry: Registry) -> dict[str,
 
 
 def _negatives(
-    dataset: Dataset, split: Split, known: Known, sampler: Sampler, registry: Registry, threads: int
-) -> Ragged:
-    if sampler.model:
-        parts = list(_found(dataset, split, known, sampler, registry, threads))
+    dataset: Dataset, split: Split, known: KnownItems, sampler: Sampler, registry: Registry, threads: int
+) -> tuple[Ragged, int]:
+    """The negatives of every request, and how many requests a model found fewer than `n` for."""
+    task, n = split.requests.task, len(dataset.train.catalog)
+    keys = splitmix(split.requests.keys ^ splitmix(np.array([sampler.seed], dtype=np.int64).astype(np.uint64)))
+    spared = known[task, sampler.spare]
+    by_popularity = sampler.kind == "popularity" or sampler.fill == "popular"
+    weights = dataset.train.popularity(task).astype(float) if by_popularity else np.ones(n)
+    parts, filled = [Ragged.empty(0)], 0
+    if not sampler.model:
+        for rows in _batches(len(split.requests)):
+            parts.append(draw(keys[rows], weights, _forbidden(split, rows, n, spared), sampler.n))
     else:
-        n = len(dataset.train.catalog)
-        weights = (
-            np.ones(n) if sampler.kind == "uniform" else dataset.train.popularity(split.requests.task).astype(float)
-        )
-        keys = splitmix(split.requests.keys ^ splitmix(np.array([sampler.seed], dtype=np.int64).astype(np.uint64)))
-        parts = [
-            draw(keys[rows], weights, _forbidden(split, known, rows, n), sampler.n)
-            for rows in _batches(len(split.requests))
-        ]
-    lengths = [part.lengths for part in parts] or [np.empty(0, dtype=np.int64)]
-    values = [part.values for part in parts] or [np.empty(0, dtype=np.int32)]
-    return Ragged.from_lengths(np.concatenate(lengths), np.concatenate(values))
+        before = known[task, "history"]
+        for rows, best in _found(dataset, split, spared, sampler, registry, threads):
+            filled += int((best.lengths < sampler.n).sum())
+            blocked = _union(_forbidden(split, rows, n, spared, before), best, n=n)
+            rest = draw(keys[rows], weights, blocked, sampler.n - best.lengths)
+            parts.append(_union(best, rest, n=n))
+    lengths, values = (np.concatenate(of) for of in zip(*((p.lengths, p.values) for p in parts), strict=True))
+    return Ragged.from_lengths(lengths, values), filled
 
 
 def _found(
-    dataset: Dataset, split: Split, known: Known, sampler: Sampler, registry: Registry, threads: int
-) -> Iterator[Ragged]:
-    """What a model that was fitted on the training data ranks highest of all that may be a negative."""
+    dataset: Dataset, split: Split, spared: Known, sampler: Sampler, registry: Registry, threads: int
+) -> Iterator[tuple[Longs, Ragged]]:
+    """Requests, and what a model that was fitted on the training data ranks highest of all that may be a negative."""
     import threadpoolctl
 
     n = len(dataset.train.catalog)
@@ -191,11 +282,11 @@ def _found(
         context = Context(seed=sampler.seed, device="cpu", workdir=Path(folder), threads=threads)
         model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in model.tasks}, context)
         for rows in _batches(len(split.requests)):
-            requests = replace(split.requests.take(rows), exclude=_forbidden(split, known, rows, n))
+            requests = replace(split.requests.take(rows), exclude=_forbidden(split, rows, n, spared))
             ranking = model.rank(requests, sampler.n)
             check_ranking(ranking, requests, sampler.n, n, f"the candidates of '{sampler.model}'")
             filled = ranking.items != PAD
-            yield Ragged.from_lengths(filled.sum(axis=1), ranking.items[filled])
+            yield rows, Ragged.from_lengths(filled.sum(axis=1), ranking.items[filled])
 
 
 @contextlib.contextmanager
@@ -214,16 +305,21 @@ def _batches(n: int) -> Iterator[Longs]:
     return (np.arange(start, min(start + BATCH, n)) for start in range(0, n, BATCH))
 
 
-def _forbidden(split: Split, known: Known, rows: Longs, n: int) -> Ragged:
+def _forbidden(split: Split, rows: Longs, n: int, *known: Known) -> Ragged:
     """What these requests must not have as a negative, each row ascending."""
-    parts = known.items.take(known.group[rows]), split.requests.exclude.take(rows), split.relevant.take(rows)
-    return _rows(np.concatenate([part.rows * n + part.values for part in parts]), len(rows), n)
+    spared = [of.items.take(of.group[rows]) for of in known]
+    return _union(*spared, split.requests.exclude.take(rows), split.relevant.take(rows), n=n)
 
 
 def _joined(relevant: Ragged, negatives: Ragged, n: int) -> Ragged:
     if relevant.grades is not None:
         relevant = relevant.keep(relevant.grades > 0)
-    return _rows(np.concatenate([part.rows * n + part.values for part in (relevant, negatives)]), len(relevant), n)
+    return _union(relevant, negatives, n=n)
+
+
+def _union(*parts: Ragged, n: int) -> Ragged:
+    """The items of each row of all parts, once each and ascending."""
+    return _rows(np.concatenate([part.rows * n + part.values for part in parts]), len(parts[0]), n)
 
 
 def _rows(keys: Longs, rows: int, n: int) -> Ragged:
@@ -233,47 +329,53 @@ def _rows(keys: Longs, rows: int, n: int) -> Ragged:
     return Ragged.from_lengths(np.bincount(keys // n, minlength=rows), keys % n)
 
 
-def draw(keys: NDArray[np.uint64], weights: NDArray[np.float64], forbidden: Ragged, n: int) -> Ragged:
-    """`n` items for each of the `keys` (b,), ascending, drawn one after the other in proportion to `weights` (N,) of
-    those that are left; all that may be, where they are fewer.
+def draw(keys: NDArray[np.uint64], weights: NDArray[np.float64], forbidden: Ragged, n: int | Longs) -> Ragged:
+    """`n` items for each of the `keys` (b,), or its own number of them, ascending, drawn one after the other in
+    proportion to `weights` (N,) of those that are left; all that may be, where they are fewer.
 
-    An item of weight 0 is drawn, all such alike, only where no other is left. Each row depends on its key alone.
+    An item of weight 0 is drawn, all such alike, only where no other is left. Each row depends on its key and number
+    alone.
     """
     n_items = len(weights)
+    number = np.broadcast_to(np.asarray(n, dtype=np.int64), len(keys))
     blocked = forbidden.rows * n_items + forbidden.values
-    taken = _first_draws(keys, weights, blocked, n)
+    taken = _first_draws(keys, weights, blocked, number)
     have = np.bincount(taken // n_items, minlength=len(keys))
-    short = np.flatnonzero(have < n)
+    short = np.flatnonzero(have < number)
     size = max(1, CELLS // n_items)
     parts = [taken]
     for rows in (short[start : start + size] for start in range(0, len(short), size)):
         # Exponential clocks: the next of those left to ring is each item in proportion to its weight, so the first
-        # n - have to ring are what drawing on would give.
+        # number - have to ring are what drawing on would give.
         clock = -np.log(_uniform(tie_break(splitmix(keys[rows])[:, None], np.arange(n_items)[None])))
         clock = np.where(weights > 0, clock / np.where(weights > 0, weights, 1), 1e6 + clock)
         for gone in (blocked, taken):
             at = np.isin(gone // n_items, rows)
             clock[np.searchsorted(rows, gone[at] // n_items), gone[at] % n_items] = np.inf
-        first = np.argsort(clock, axis=1, kind="stable")[:, :n]
-        wanted = np.arange(first.shape[1]) < (n - have[rows])[:, None]
+        first = np.argsort(clock, axis=1, kind="stable")[:, : number[rows].max()]
+        wanted = np.arange(first.shape[1]) < (number - have)[rows, None]
         wanted &= np.isfinite(np.take_along_axis(clock, first, axis=1))
         parts.append((rows[:, None] * n_items + first)[wanted])
     return _rows(np.concatenate(parts), len(keys), n_items)
 
 
-def _first_draws(keys: NDArray[np.uint64], weights: NDArray[np.float64], blocked: Longs, n: int) -> Longs:
-    """The first at most `n` different allowed items among `DRAWS * n` draws with replacement: `row * N + item`."""
+def _first_draws(
+    keys: NDArray[np.uint64], weights: NDArray[np.float64], blocked: Longs, number: NDArray[np.int64]
+) -> Longs:
+    """The first at most `number` (b,) different allowed items among `DRAWS` times as many draws with replacement: `row
+    * N + item`."""
     n_items, total = len(weights), np.cumsum(weights)
-    if not total[-1]:
+    most = DRAWS * int(number.max(initial=0))
+    if not total[-1] or not most:
         return np.empty(0, dtype=np.int64)
-    uniform = _uniform(tie_break(keys[:, None], np.arange(DRAWS * n)[None]))
+    uniform = _uniform(tie_break(keys[:, None], np.arange(most)[None]))
     items = np.minimum(np.searchsorted(total, uniform * total[-1], side="right"), np.flatnonzero(weights)[-1])
     drawn, first = np.unique(np.arange(len(keys))[:, None] * n_items + items, return_index=True)
-    fresh = ~np.isin(drawn, blocked)
+    fresh = ~np.isin(drawn, blocked) & (first % most < DRAWS * number[drawn // n_items])
     drawn = drawn[fresh][np.argsort(first[fresh])]
     row = drawn // n_items
     nth = np.arange(len(row)) - np.searchsorted(row, np.arange(len(keys)))[row]
-    taken: Longs = drawn[nth < n]
+    taken: Longs = drawn[nth < number[row]]
     return taken
 
 

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.suite_file import SuiteFile, read_suite
 from benchmark.types import Task
 
 SliceName = Literal["all", "head", "torso"]
+DRAWN = ("uniform", "popularity")
+"""The kinds of candidate lists that chance alone samples."""
 NAMED = ("datasets", "models")
 """The lists of a suite whose entries are addressed by name, in profiles and in `--set`."""
 
@@ -45,8 +47,17 @@ class Choice(Part):
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
 
 
+Spare = Literal["target", "history", "user", "query"]
+Fill = Literal["popular", "random"]
+
+
 class Sampler(Part):
-    """Where the negatives of a candidate list come from, and how many there are."""
+    """Where the negatives of a candidate list come from, what is none, and how many there are.
+
+    A list of the best items of a model is by default as Shi 2025 makes it (`data/process_raw.ipynb` of the authors):
+    `{kind: bm25, n: 99}` spares the request's own answers alone, and takes what BM25 leaves open in proportion to
+    popularity. Their list for recommendation is `{kind: popularity, n: 99, spare: history}`.
+    """
 
     kind: str = Field(min_length=1)
     """uniform, popularity (in proportion to training interactions), or a model whose best items become negatives."""
@@ -54,20 +65,41 @@ class Sampler(Part):
     seed: int = Field(0, ge=0)
     params: dict[str, Any] = Field(default_factory=dict)
     """Of the model."""
-    personal: bool = False
-    """For search: what others clicked for the query, or was judged relevant to it, may be a negative too. To tell the
-    answer from it takes more than to know the query."""
+    spare: Spare = "target"
+    """What is never a negative besides the request's own answers: nothing (`target`), what the user had clicked before
+    the request or in training (`history`), what the user clicked at any time (`user`), or what anybody clicked for the
+    query or was judged relevant to it (`query`, for search alone: whoever knows the clicks of a query then knows the
+    answer). `target` by default for a model's list, `user` for one that is drawn."""
+    fill: Fill | None = "popular"
+    """Where a model finds fewer than `n`, the rest is drawn in proportion to popularity in training (`popular`, the
+    default) or uniformly (`random`), of what may be a negative and the user did not click before. A list that is drawn
+    has none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        """What a list that is drawn has by default; a resolved suite says it all."""
+        if not isinstance(values, dict):
+            return values
+        if "personal" in values:
+            raise ValueError(
+                "`personal` is now `spare`: write `spare: user` for `personal: true`, and `spare: query` for "
+                "`personal: false`"
+            )
+        return {"spare": "user", "fill": None} | values if values.get("kind") in DRAWN else values
 
     @property
     def model(self) -> str:
         """The model's name in the registry; empty where chance alone samples."""
-        return "" if self.kind in ("uniform", "popularity") else self.kind
+        return "" if self.kind in DRAWN else self.kind
 
     @property
     def list_name(self) -> str:
-        """What stands behind the | of a metric: uni99, pop99, bm25-99, bm25-99-personal."""
+        """What stands after the | of a metric: uni99, pop99-history, bm25-99, bm25-99-query. What is as by default is
+        not in the name."""
         name = f"{self.model}-{self.n}" if self.model else f"{self.kind[:3]}{self.n}"
-        return name + "-personal" * self.personal
+        usual = "target" if self.model else "user"
+        return name + f"-{self.spare}" * (self.spare != usual) + "-random" * (self.fill == "random")
 
 
 def _samplers(value: Any) -> Any:
@@ -366,8 +398,9 @@ def _explain(file: SuiteFile, error: Any) -> str:
         return f"{place}: unknown key '{key}'.{hint}"
     if error["type"] == "missing":
         return f"{place}: '{key}' is missing; add it."
+    message = error["msg"].removeprefix("Value error, ")
     given = f" (given: {error['input']!r})" if not isinstance(error["input"], dict | list) else ""
-    return f"{place}: '{key}': {error['msg'][0].lower()}{error['msg'][1:]}{given}."
+    return f"{place}: '{key}': {message[0].lower()}{message[1:]}{given}."
 
 
 def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:

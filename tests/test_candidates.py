@@ -13,15 +13,27 @@ import pytest
 from conftest import Command
 
 from benchmark import candidates, plugins, results
-from benchmark.candidates import check_sampler, draw, known_items, with_candidates
+from benchmark.candidates import check_sampler, draw, known_items, lookup_hr1, with_candidates
 from benchmark.errors import BenchmarkError
 from benchmark.hashing import splitmix
 from benchmark.plan import make_plan
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.runner import _prepare
-from benchmark.suite import Sampler, load_suite
+from benchmark.suite import Sampler, Spare, load_suite
 from benchmark.testing import checkerboard_log
-from benchmark.types import Catalog, Context, Dataset, Log, Ragged, Searches, Task
+from benchmark.types import (
+    Catalog,
+    Context,
+    Dataset,
+    Log,
+    Ragged,
+    Ranking,
+    Requests,
+    Searches,
+    Split,
+    Task,
+    Train,
+)
 
 KEYS = splitmix(np.arange(6000, dtype=np.uint64))
 
@@ -149,9 +161,9 @@ def test_recommendation_has_the_target_once_and_nothing_else_of_the_user() -> No
     assert all((np.diff(data.test["recommendation"].candidates["uni12"][i]) > 0).all() for i in range(4))
 
 
-def test_search_has_no_other_answer_to_the_query_as_a_negative() -> None:
-    data = listed(shop(), "search", Sampler(kind="uniform", n=99))
-    lists = by_id(data, "search", "uni99")
+def test_search_that_spares_the_query_has_no_other_answer_to_it_as_a_negative() -> None:
+    data = listed(shop(), "search", Sampler(kind="uniform", n=99, spare="query"))
+    lists = by_id(data, "search", "uni99-query")
     answers = {"i3", "i5", "i7", "i8", "i22"}  # to bees and birds, in whatever letters; i23 was judged not to be one
     asked = {q: {"i1", "i2", "i9", "i20", "i31", "i32"} for q in ("book of bees",)}
     split = data.test["search"]
@@ -169,19 +181,111 @@ def test_search_has_no_other_answer_to_the_query_as_a_negative() -> None:
         split.requests), 34)  # fmt: skip
 
 
-def test_personal_search_spares_what_the_user_clicked_and_not_the_answers_of_others() -> None:
+def test_a_list_spares_what_the_user_clicked_at_any_time_or_before_or_nothing() -> None:
     log = shop()
-    data = listed(log, "search", Sampler(kind="uniform", n=99, personal=True))
+    wanted: list[Spare] = ["user", "history", "target"]
+    samplers = [Sampler(kind="uniform", n=99, spare=spare) for spare in wanted]
+    whole = {f"i{i}" for i in range(40)}
+    assert [sampler.list_name for sampler in samplers] == ["uni99", "uni99-history", "uni99-target"]
     had = {u: {f"i{i}" for i in log.item[log.user == u]} for u in range(4)}
     searches = log.searches
     assert searches is not None
-    for u in range(4):
-        had[u] |= {f"i{i}" for i in searches.item[searches.user == u]} - {"i-1"}
+    searched = {u: {f"i{i}" for i in searches.item[searches.user == u]} - {"i-1"} for u in range(4)}
+    data = listed(log, "search", *samplers)
     split = data.test["search"]
-    for row, items in enumerate(by_id(data, "search", "uni99-personal").values()):
-        relevant = {str(i) for i in data.train.catalog.ids[split.relevant[row]]}
-        user = int(str(data.train.users[split.requests.users[row]])[1:])
-        assert set(items) == {f"i{i}" for i in range(40)} - had[user] | relevant
+    for name, spared in (
+        ("uni99", {u: had[u] | searched[u] for u in had}),
+        ("uni99-target", {u: set() for u in had}),
+    ):
+        for row, items in enumerate(by_id(data, "search", name).values()):
+            relevant = {str(i) for i in data.train.catalog.ids[split.relevant[row]]}
+            user = int(str(data.train.users[split.requests.users[row]])[1:])
+            assert set(items) == whole - spared[user] | relevant
+    data = listed(log, "recommendation", *samplers, max_history=1)
+    # User 0 had 0, 2, 4 and 6 and found 5 and 6 by searching before 8, the target; at the target's own time, and later,
+    # 7 was found. The history that models read is cut to one item, the list spares all of it.
+    for name, spared_items in (
+        ("uni99", {0, 2, 4, 5, 6, 7}),
+        ("uni99-history", {0, 2, 4, 5, 6}),
+        ("uni99-target", set()),
+    ):
+        assert set(by_id(data, "recommendation", name)["u:u0"]) == whole - {f"i{i}" for i in spared_items}
+
+
+def test_what_a_model_leaves_open_is_filled_in_proportion_to_popularity_or_uniformly() -> None:
+    """`shy` finds one item for a request; what is drawn beside it the user had not clicked before."""
+    log = shop()
+    dataset = split_log("shop", log, ProtocolSettings())
+    samplers = [
+        Sampler(kind="shy", n=4),
+        Sampler(kind="shy", n=4, fill="random"),
+        Sampler(kind="shy", n=2, spare="user"),
+    ]
+    assert [sampler.list_name for sampler in samplers] == ["shy-4", "shy-4-random", "shy-2-user"]
+    offered = plugins.load()
+    shy = replace(offered.models["popular"], name="shy", target=Shy)
+    registry = replace(offered, models={**offered.models, "shy": shy})
+    known = known_items(log, dataset)
+    data = with_candidates(dataset, known, {"recommendation": samplers}, registry)
+    popularity = dataset.train.popularity("recommendation")
+    said = {fact["list"]: fact for fact in data.facts["candidates"]}
+    requests = len(dataset.test["recommendation"].requests)
+    for name, n in (("shy-4", 4), ("shy-4-random", 4), ("shy-2-user", 2)):
+        lists = data.test["recommendation"].candidates[name]
+        assert (said[name]["requests_filled"], said[name]["requests_with_fewer"]) == (requests, 0)
+        assert lists.lengths.tolist() == [n + 1] * requests
+    before = known["recommendation", "history"]
+    for row in range(requests):
+        best, target = Shy.first(dataset, row), dataset.test["recommendation"].relevant[row][0]
+        listed_items = set(data.test["recommendation"].candidates["shy-4"][row].tolist())
+        assert {best, target} <= listed_items
+        rest = listed_items - {best, target}
+        assert not rest & set(before.items[before.group[row]])
+        clicked = set(np.flatnonzero(popularity)) - set(before.items[before.group[row]]) - {best, target}
+        assert len(rest & clicked) == min(3, len(clicked))  # an item that nobody clicked comes last
+    drawn = [data.test["recommendation"].candidates[name].values.tolist() for name in ("shy-4", "shy-4-random")]
+    assert drawn[0] != drawn[1]
+
+
+class Shy:
+    """Finds one item for each request, the last of the catalogue that may be returned."""
+
+    tasks = frozenset({"recommendation"})
+
+    def fit(self, train: Any, valid: Any, context: Context) -> None:
+        self.items_ = len(train.catalog)
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        free = np.ones((len(requests), self.items_), dtype=bool)
+        free[requests.exclude.rows, requests.exclude.values] = False
+        items = np.full((len(requests), k), -1, dtype=np.int32)
+        items[:, 0] = self.items_ - 1 - free[:, ::-1].argmax(axis=1)
+        return Ranking(items, np.zeros(items.shape, dtype=np.float32))
+
+    @staticmethod
+    def first(dataset: Dataset, row: int) -> int:
+        split = dataset.test["recommendation"]
+        return max(set(range(40)) - set(split.relevant[row].tolist()))
+
+
+def test_a_list_says_what_a_table_without_users_finds_in_it() -> None:
+    """Training has each query's clicks; a request's answer is first where none of its list was clicked more often."""
+    catalog = Catalog(words([f"i{i}" for i in range(6)]), words([""] * 6), pd.DataFrame(index=range(6)))
+    nothing = Ragged.empty(2)
+    requests = Requests(
+        "search", words(["a", "b"]), np.full(2, -1, dtype=np.int32), nothing, words(["Bees", "birds"]), nothing
+    )
+    train = Train(
+        catalog, words([]), Ragged.empty(0), np.empty(0, dtype=np.int64), words(["bees", "BEES", "birds"]),
+        Ragged.from_rows([[0, 1], [0], [2, 3]]),
+    )  # fmt: skip
+    split = Split(requests, Ragged.from_rows([[0], [2]]))
+    data = Dataset("x", train, {"search": split}, {"search": split}, "", {})
+    assert lookup_hr1(data, "search", Ragged.from_rows([[0, 1, 4], [2, 4, 5]])) == 1
+    assert lookup_hr1(data, "search", Ragged.from_rows([[0, 1, 4], [2, 3, 5]])) == 0.75  # birds: 2 and 3 are equal
+    assert lookup_hr1(data, "search", Ragged.from_rows([[0], []])) == 0.5  # an empty list has no answer
+    other = replace(data, train=replace(train, queries=words(["ants"] * 3)))
+    assert lookup_hr1(other, "search", Ragged.from_rows([[0, 1, 4, 5], [2, 3, 4, 5]])) == 0.25  # chance
 
 
 def test_lists_do_not_depend_on_the_order_of_the_log_and_do_on_the_seed() -> None:
@@ -204,19 +308,25 @@ def test_excluded_items_are_no_negatives() -> None:
         assert len(lists[row]) == 21 - 8 + 1
 
 
-def test_negatives_of_bm25_are_what_it_finds_without_the_answers(tmp_path: Path) -> None:
+def test_negatives_of_bm25_are_what_it_finds_without_what_is_spared(tmp_path: Path) -> None:
     pytest.importorskip("pyterrier_pisa", reason="the extra bm25 is not installed")
     log = shop()
-    data = listed(log, "search", Sampler(kind="bm25", n=5), Sampler(kind="bm25", n=99))
+    samplers = Sampler(kind="bm25", n=2), Sampler(kind="bm25", n=2, spare="query"), Sampler(kind="bm25", n=30)
+    data = listed(log, "search", *samplers)
     split = data.test["search"]
     model = plugins.build(plugins.load().offer("model", "bm25"), {})
     model.fit(data.train, {}, Context(0, "cpu", tmp_path))
     ranking = model.rank(split.requests, 40)
-    known = known_items(log, data)["search", False]
+    known = known_items(log, data)["search", "query"]
+    found = 0
     for row in range(len(split.requests)):
-        best = [i for i in ranking.items[row] if i >= 0 and i not in known.items[known.group[row]]]
-        for name, n in (("bm25-5", 5), ("bm25-99", 99)):
-            assert set(split.candidates[name][row]) == {*best[:n], *split.relevant[row]}
+        best = [i for i in ranking.items[row] if i >= 0 and i not in split.relevant[row]]
+        others = [i for i in best if i not in known.items[known.group[row]]]
+        found += len(best)
+        for name, items in (("bm25-2", best[:2]), ("bm25-2-query", others[:2]), ("bm25-30", best[:30])):
+            assert set(split.candidates[name][row]) >= {*items, *split.relevant[row]}
+        assert len(split.candidates["bm25-2"][row]) == 2 + len(split.relevant[row])
+    assert found
 
 
 def test_frozen_lists_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -237,10 +347,14 @@ def test_a_sampler_that_cannot_be_is_refused() -> None:
         check_sampler(Sampler(kind="unifrom"), "search", registry)
     with pytest.raises(BenchmarkError, match="the model 'bm25' does search"):
         check_sampler(Sampler(kind="bm25"), "recommendation", registry)
-    with pytest.raises(BenchmarkError, match="'uniform' has no parameters"):
+    with pytest.raises(BenchmarkError, match="`params` is for lists of a model; 'uniform' is drawn"):
         check_sampler(Sampler(kind="uniform", params={"k1": 1.0}), "search", registry)
-    with pytest.raises(BenchmarkError, match="`personal` is for search"):
-        check_sampler(Sampler(kind="uniform", personal=True), "recommendation", registry)
+    with pytest.raises(BenchmarkError, match="`spare: query` is for search; recommendation has no queries"):
+        check_sampler(Sampler(kind="uniform", spare="query"), "recommendation", registry)
+    with pytest.raises(BenchmarkError, match="`fill` is for lists of a model; 'popularity' is drawn"):
+        check_sampler(Sampler(kind="popularity", fill="random"), "recommendation", registry)
+    with pytest.raises(BenchmarkError, match="`fill` of popular-99 is popular or random, not null"):
+        check_sampler(Sampler(kind="popular", fill=None), "recommendation", registry)
     with pytest.raises(BenchmarkError, match="k2"):
         check_sampler(Sampler(kind="bm25", params={"k2": 1.0}), "search", registry)
 
@@ -297,6 +411,7 @@ def test_a_run_ranks_the_lists_scores_them_and_does_not_make_them_again(command:
     assert r"HR@5\|uni4 all (n=120)" in report
     assert r"\|uni4: the request's relevant items ranked among 4 other items drawn uniformly" in report
     assert "ranked among 3 other items that 'popular' ranks highest" in report
+    assert "A table of how often training has each query and item has HR@1" in report
     assert "uni99:" not in report  # no metric is about it
     assert r"HR@5\textbar{}uni4" in (home / "leaderboard.tex").read_text()
     made = {path: path.stat().st_mtime_ns for path in home.rglob("candidates-*.parquet")}
@@ -360,6 +475,9 @@ def test_a_report_cannot_add_a_list(command: Command, tmp_path: Path) -> None:
         ("protocol.candidates.search.kind=populer", "unknown sampler 'populer' in candidates of search. Did you mean"),
         ("protocol.candidates.search.kind=[]", "protocol.candidates.search"),
         ("protocol.candidates.search={kind: uniform, m: 4}", "unknown key"),
+        ("protocol.candidates.search={kind: popular, personal: true}",
+         "`personal` is now `spare`: write `spare: user` for `personal: true`"),
+        ("protocol.candidates.search={kind: popular, spare: all}", "input should be 'target', 'history', 'user' or"),
         ("protocol.candidates.search=[{kind: uniform}, {kind: uniform, seed: 1}]", "two lists are called 'uni99'"),
     ],
 )  # fmt: skip

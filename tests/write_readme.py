@@ -68,8 +68,8 @@ def excerpt_of_tiger(board: dict[str, Any]) -> str:
 
 
 JOINT = {
-    "recommendation": ("nDCG@10", "HR@10", "HR@10|uni99"),
-    "search": ("nDCG@10", "HR@10", "HR@1|bm25-99", "HR@1|bm25-99-personal"),
+    "recommendation": ("nDCG@10", "HR@10", "HR@10|pop99-history"),
+    "search": ("nDCG@10", "HR@10", "HR@1|bm25-99"),
 }
 """What the README shows of gensar2025."""
 

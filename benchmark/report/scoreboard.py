@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from benchmark.evaluation.leaderboard import Leaderboard, Row
 from benchmark.report.data import data_notes
@@ -118,19 +117,23 @@ def _list_notes(lb: Leaderboard, rows: Sequence[Row]) -> Iterator[str]:
             continue
         kinds = {"uniform": "drawn uniformly", "popularity": "drawn in proportion to their training interactions"}
         kind = kinds.get(made["kind"], f"that '{made['kind']}' ranks highest")
-        fewer = made["requests_with_fewer"]
-        few = (
-            f"; {fewer} of {made['requests']} requests have fewer, down to {made['fewest_negatives']}" if fewer else ""
-        )
+        several, fewer, filled = (made[key] for key in ("requests", "requests_with_fewer", "requests_filled"))
+        how = "in proportion to popularity" if made["fill"] == "popular" else "uniformly"
+        rest = f"; where it finds fewer ({filled / several:.0%} of the requests), the rest is drawn {how}"
+        few = f"; {fewer} of {several} requests have fewer, down to {made['fewest_negatives']}" if fewer else ""
+        table = "query and item" if made["task"] == "search" else "item"
         yield (
-            f"|{made['list']}: the request's relevant items ranked among {made['n']} other items {kind}, "
-            f"{_spared(made)}, the same for every model{few}. Such numbers can order models otherwise than those over "
-            "the whole catalogue."
+            f"|{made['list']}: the request's relevant items ranked among {made['n']} other items {kind}"
+            f"{rest if filled else ''}, {SPARED[made['spare']]}, the same for every model{few}. A table of how often "
+            f"training has each {table} has HR@1 {made['lookup_hr1']:.3f} here, without knowing the user. Such numbers "
+            "can order models otherwise than those over the whole catalogue."
         )
 
 
-def _spared(made: Mapping[str, Any]) -> str:
-    """What is no negative of a list."""
-    if made["task"] == "search" and not made["personal"]:
-        return "none of them known to answer the query"
-    return "none of them ever clicked by the user"
+SPARED = {
+    "target": "only its own answers spared",
+    "history": "none of them clicked by the user before",
+    "user": "none of them ever clicked by the user",
+    "query": "none of them known to answer the query",
+}
+"""What is no negative of a list, besides the request's own answers."""
