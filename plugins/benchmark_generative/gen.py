@@ -40,6 +40,9 @@ class Gen:
     layers: int = 1
     decoder_layers: int = 2
     dropout: float = 0.0
+    table_init: float = 1.0
+    layer_init: float = 1.0
+    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices."""
     mixing: Literal["concat", "balanced"] = "concat"
     """Both tasks' pairs as they are, or the smaller task's repeated up to the number of the larger's."""
     decoding: Literal["exact", "diverse_beam"] = "exact"
@@ -52,6 +55,10 @@ class Gen:
     batch_size: int = 128
     weight_decay: float = 0.01
     """The paper's: 5 epochs, 2e-3, 128, AdamW with 0.01."""
+    steps: int | None = None
+    """Updates in all, in `epochs` equal parts with a validation after each; None: an epoch is a pass over the pairs, so
+    that a model for two tasks trains longer than one for one. With `balanced` half of every batch is either task: as
+    many steps are then the same budget, and twice the steps of a model for one task show as many examples of it."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises; it falls to 0 in the rest. The paper states no schedule."""
     patience: int = 3
@@ -60,7 +67,8 @@ class Gen:
     """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
     max_query_tokens: int = 32
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 on a GPU, fp32 elsewhere."""
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. On a CPU that multiplies bf16 natively it may be chosen, for
+    other results than on one that does not. Answers are given in fp32."""
 
     requires: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "accelerate")
 
@@ -78,6 +86,11 @@ class Gen:
         for name in ("dropout", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise BenchmarkError(f"gen: `{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
+        if self.steps is not None and self.steps < self.epochs:
+            raise BenchmarkError(f"gen: `steps` is {self.steps}; it must be at least `epochs`, {self.epochs}.")
+        for name in ("table_init", "layer_init"):
+            if getattr(self, name) <= 0:
+                raise BenchmarkError(f"gen: `{name}` is {getattr(self, name)}; it must be above 0.")
         if self.learning_rate <= 0 or self.weight_decay < 0 or self.penalty < 0:
             raise BenchmarkError("gen: `learning_rate` must be above 0, `weight_decay` and `penalty` at least 0.")
         if self.d_model % self.heads:
@@ -116,6 +129,7 @@ class Gen:
                     warmup=self.warmup,
                     precision=("bf16" if cuda else "fp32") if self.precision == "auto" else self.precision,
                     mixing=self.mixing,
+                    pairs_per_epoch=self.steps and round(self.steps / self.epochs) * self.batch_size,
                 ),
                 context,
             )
@@ -172,8 +186,9 @@ class Gen:
         words = train_words([str(query) for query in train.queries] if "search" in self.tasks else [])
         first = words.get_vocab_size()
         network = t5.from_scratch(
-            first + n, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout
-        )
+            first + n, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
+            table_init=self.table_init, layer_init=self.layer_init,
+        )  # fmt: skip
         return network, Vocabulary(words, first, n)
 
     def _pairs(self, train: Train) -> list[Pairs]:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from benchmark_generative.identifiers.joint import JointIdentifiers
     from benchmark_generative.identifiers.settings import JointSettings
     from benchmark_generative.retrieval import Found
-    from benchmark_generative.t5_steps import Precision
     from benchmark_generative.tokens import Sequences
     from benchmark_generative.training import Pairs
     from benchmark_generative.trie import Trie
@@ -108,6 +107,9 @@ class GenSar:
     layers: int = 2
     decoder_layers: int = 2
     dropout: float = 0.1
+    table_init: float = 1.0
+    layer_init: float = 1.0
+    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices."""
     steps: int = 3000
     evaluate_every: int = 500
     """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""
@@ -127,7 +129,8 @@ class GenSar:
     """Candidates are scored one and all, or searched with `beams` beams in each request's own tree of them, as in the
     authors' code, which can lose some on the way."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto: bf16 where the device multiplies it natively. Answers are given in fp32."""
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. On a CPU that multiplies bf16 natively it may be chosen, for
+    other results than on one that does not. Answers are given in fp32."""
     compile: bool = False
     """Train with torch.compile: for long training on a GPU."""
 
@@ -153,7 +156,8 @@ class GenSar:
             self._require(getattr(self, name) >= 0, name, "it must not be negative")
         for name in ("dropout", "warmup"):
             self._require(0 <= getattr(self, name) < 1, name, "it must be at least 0 and below 1")
-        self._require(self.learning_rate > 0, "learning_rate", "it must be above 0")
+        for name in ("learning_rate", "table_init", "layer_init"):
+            self._require(getattr(self, name) > 0, name, "it must be above 0")
         for task, share in self.tasks_trained.items():
             self._require(task in SHARES, "tasks_trained", f"there is no task '{task}'; known are {', '.join(SHARES)}")
             self._require(
@@ -215,7 +219,6 @@ class GenSar:
         import torch
 
         from benchmark_generative import training
-        from benchmark_generative.identifiers.autoencoder import has_bf16
 
         torch.set_num_threads(context.threads)
         self.identifiers_, alone = self._identify(train, context)
@@ -233,14 +236,12 @@ class GenSar:
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
             pairs = self._pairs(train, pseudo)
             shares = {task: self._shares[task] for task in pairs}
-            context.record("examples", {task: len(of.targets) for task, of in pairs.items()})
+            context.record("examples_by_task", {task: len(of.targets) for task, of in pairs.items()})
             context.record("shares", shares)
             splits = {t: s for t in TASKS if (s := retrieval.sampled(valid.get(t), self.validation_requests))}
-            half = has_bf16("cuda" if cuda else "cpu")
-            precision: Precision = ("bf16" if half else "fp32") if self.precision == "auto" else self.precision
             epochs = max(1, round(self.steps / self.evaluate_every))
             every = round(self.steps / epochs)
-            progress = training.train(
+            training.train(
                 self.network_,
                 list(pairs.values()),
                 *self._ends,
@@ -252,7 +253,7 @@ class GenSar:
                     weight_decay=self.weight_decay,
                     patience=self.patience,
                     warmup=self.warmup,
-                    precision=precision,
+                    precision=("bf16" if cuda else "fp32") if self.precision == "auto" else self.precision,
                     schedule=self.schedule,
                     pairs_per_epoch=every * self.batch_size,
                     compile=self.compile,
@@ -260,9 +261,6 @@ class GenSar:
                 ),
                 context,
             )
-        context.record("best_step", progress.best_epoch * every)
-        context.record("steps", progress.epoch * every)
-        context.record("precision", precision)
         context.record("losses", {task: self._loss(of, context.seed) for task, of in pairs.items()})
 
     def rank(self, requests: Requests, k: int) -> Ranking:
@@ -362,7 +360,7 @@ class GenSar:
             vocabulary = named(words, (0, 1), words.get_vocab_size(), self.identifiers_)
             network = t5.from_scratch(
                 vocabulary.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
-                d_kv=self.d_kv,
+                d_kv=self.d_kv, table_init=self.table_init, layer_init=self.layer_init,
             )  # fmt: skip
         self.network_ = network.to(context.device)
         newest = min(self.max_history, train.max_history or self.max_history)

@@ -67,6 +67,9 @@ class Tiger:
     layers: int = 4
     decoder_layers: int = 4
     dropout: float = 0.1
+    table_init: float = 1.0
+    layer_init: float = 1.0
+    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices."""
     user_tokens: int = 2000
     """Users are hashed to so many tokens; 0: no user token. A user who is unknown has none."""
     max_history: int = 20
@@ -101,7 +104,8 @@ class Tiger:
     record_codes: bool = False
     """Keep every item's learned codes among the facts, for analyses of small catalogues."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto: bf16 on a GPU, fp32 elsewhere. Answers are given in fp32."""
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. On a CPU that multiplies bf16 natively it may be chosen, for
+    other results than on one that does not. Answers are given in fp32."""
     compile: bool = False
     """Train with torch.compile: for long training on a GPU."""
 
@@ -123,7 +127,8 @@ class Tiger:
         for name in ("user_tokens", "warmup_steps", "weight_decay"):
             self._require(getattr(self, name) >= 0, name, "it must not be negative")
         self._require(0 <= self.dropout < 1, "dropout", "it must be at least 0 and below 1")
-        self._require(self.learning_rate > 0, "learning_rate", "it must be above 0")
+        for name in ("learning_rate", "table_init", "layer_init"):
+            self._require(getattr(self, name) > 0, name, "it must be above 0")
         self._require(all(t > 0 for t in self.temperatures), "temperatures", "each must be above 0")
         self._require(all(k >= 1 for k in self.unconstrained), "unconstrained", "each must be at least 1")
         shares = [*self.unseen_shares, *(() if self.unseen_share is None else (self.unseen_share,))]
@@ -185,7 +190,7 @@ class Tiger:
             split = retrieval.sampled(valid.get("recommendation"), self.validation_requests)
             epochs = max(1, round(self.steps / self.evaluate_every))
             every = round(self.steps / epochs)
-            progress = training.train(
+            training.train(
                 self.network_,
                 [
                     training.Pairs(
@@ -210,8 +215,6 @@ class Tiger:
                 ),
                 context,
             )
-        context.record("best_step", progress.best_epoch * every)
-        context.record("steps", progress.epoch * every)
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         """The likeliest items that the search finds, at most `beams`, with their log-likelihoods as scores.
@@ -289,7 +292,7 @@ class Tiger:
 
         return t5.from_scratch(
             self.vocabulary_.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
-            d_kv=self.d_kv,
+            d_kv=self.d_kv, table_init=self.table_init, layer_init=self.layer_init,
         )  # fmt: skip
 
     def _ndcg(self, split: Split) -> float:

@@ -33,7 +33,7 @@ IGNORED = -100
 """Stands behind a target's last token: nothing is to be written there."""
 WINDOW = 50
 """Batches are made of pairs of similar length within this many batches: short ones pad little, and order stays
-random."""
+random. Sources are sorted apart and every batch holds its share of each, so that an update learns from all tasks."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,18 @@ class Progress:
     """How far training has come, saved with every checkpoint: whole epochs done, and the steps of all epochs there
     will be.
 
-    `curve` holds the points given to `Context.progress`.
+    `updates` and `examples`, repeated ones counted each time, are what was trained so far, `best_updates` and
+    `best_examples` up to the best epoch. `curve` holds the points given to `Context.progress`.
     """
 
     epoch: int = 0
     steps: int = 0
     best_epoch: int = 0
     best: float = -math.inf
+    updates: int = 0
+    examples: int = 0
+    best_updates: int = 0
+    best_examples: int = 0
     curve: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
 
@@ -104,8 +109,8 @@ def train(
     `model` is called with input_ids, attention_mask and labels, and answers with a loss. `validate` is called after
     every epoch; the first of its values decides, higher is better; without one the last epoch is kept. An interrupted
     call with the same arguments continues from the last whole epoch in `context.workdir`, and one that was finished
-    gives its result again. Raises BenchmarkError when
-    the loss or a weight is no number.
+    gives its result again. The budget, in updates and examples, and the precision are recorded as facts. Raises
+    BenchmarkError when the loss or a weight is not a number.
     """
     # accelerate keeps one state per process, which an earlier model of another precision may have left
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -134,6 +139,8 @@ def train(
         progress.steps = len(order) * settings.epochs
         loss = _epoch(trained, optimizer, accelerator, pairs, order, pad, eos, progress.epoch, settings, context)
         progress.epoch += 1
+        progress.updates += len(order)
+        progress.examples += sum(len(rows) for rows in order)
         model.eval()
         try:
             values = dict(validate())
@@ -145,10 +152,14 @@ def train(
         score = next(iter(values.values()), float(progress.epoch))
         if score > progress.best:
             progress.best, progress.best_epoch = score, progress.epoch
+            progress.best_updates, progress.best_examples = progress.updates, progress.examples
             store.save_best(model)
         progress.curve.append((len(order) * progress.epoch, {"loss": loss, **values}))
         store.save(progress)
         context.progress(len(order) * progress.epoch, progress.steps, loss=loss, **values)
+    for name in ("updates", "examples", "best_updates", "best_examples"):
+        context.record(name, getattr(progress, name))
+    context.record("precision", settings.precision)
     store.load_best(model)
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()  # answers are given in full precision
     # The checkpoint stays: a cell that is stopped while it ranks need not train again.
@@ -159,8 +170,8 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     """Row numbers of one epoch's batches, in the order they are trained: the same for the same seed and epoch.
 
     `length` (P,) are the input lengths; the rows of the first source come first, then those of the next, `sizes` of
-    each. The batches are of equal size, as near to `batch_size` as it gets: a little more or less than it, and at most
-    half as much again where there is but one.
+    each. A batch holds every source in the share that it has of all rows. The batches are of equal size, as near to
+    `batch_size` as it gets: a little more or less than it, and at most half as much again where there is but one.
     """
     take = _take(sizes, settings)
     total = sum(take)
@@ -171,7 +182,12 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     rows = rows[begin - passes.start * total :][:count]
     rng = np.random.default_rng([seed, epoch, 1])
     window = np.arange(len(rows)) // (WINDOW * settings.batch_size)
-    rows = rows[np.lexsort((length.cpu().numpy()[rows], window))]
+    source = np.searchsorted(np.cumsum(sizes), rows, side="right")
+    order = np.lexsort((length.cpu().numpy()[rows], source, window))
+    _, group, many = np.unique(window[order] * len(sizes) + source[order], return_inverse=True, return_counts=True)
+    # Where a row stands among those of its window and source, from 0 to 1: equal places of all sources go together.
+    place = (np.arange(len(rows)) - (np.cumsum(many) - many)[group] + 0.5) / many[group]
+    rows = rows[order[np.lexsort((place, window[order]))]]
     parts = np.array_split(rows, max(1, round(len(rows) / settings.batch_size)))
     return [torch.as_tensor(parts[i], device=length.device) for i in rng.permutation(len(parts))]
 

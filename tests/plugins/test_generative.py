@@ -84,10 +84,40 @@ def test_facts_and_curve(tmp_path: Path) -> None:
     model, context = fitted(tmp_path, decoding="diverse_beam", beams=4, groups=2)
     assert context.facts["parameters"] == sum(p.numel() for p in model.network_.parameters())
     assert context.facts["best_epoch"] in (1, 2)
+    assert context.facts["precision"] == "fp32", "on a CPU, whatever it could multiply"
     assert 2 <= context.facts["distinct_items"]["search"] <= 4
     assert [sorted(point) for point in context.curve] == [
         ["R@1", "R@1.recommendation", "R@1.search", "loss", "step"]
     ] * 2
+
+
+def test_the_budget_is_recorded_in_all_and_up_to_the_chosen_epoch(tmp_path: Path, monkeypatch: Any) -> None:
+    scores = iter([0.1, 0.3, 0.2, 0.2])
+    monkeypatch.setattr(Gen, "_validate", lambda self, splits: {"R@1": next(scores)})
+    _, context = fitted(tmp_path, epochs=4, steps=20, patience=2, batch_size=16)
+    budget = {name: context.facts[name] for name in ("updates", "examples", "best_updates", "best_examples")}
+    assert budget == {"updates": 20, "examples": 320, "best_updates": 10, "best_examples": 160}
+
+
+def test_steps_fix_the_budget_whatever_the_number_of_pairs(tmp_path: Path) -> None:
+    data, contexts = checkerboard(n_items=6, n_users=12), [Context(0, "cpu", tmp_path / name) for name in "rs"]
+    for task, context in zip(TASKS, contexts, strict=True):
+        Gen(tasks=frozenset({task}), **TINY, epochs=2, steps=6).fit(data.train, data.valid, context)
+    assert [c.facts["updates"] for c in contexts] == [6, 6]
+    assert [c.facts["examples"] for c in contexts] == [192, 192]
+
+
+@pytest.mark.parametrize(("table", "layers"), [(1.0, 1.0), (0.1, 1.0), (1.0, 0.3), (0.02, 0.1)])
+def test_the_table_and_the_layers_are_initialised_each_by_their_factor(table: float, layers: float) -> None:
+    def drawn(table: float, layers: float) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = t5.from_scratch(50, 16, 32, 2, 1, 1, 0.0, table_init=table, layer_init=layers)
+        assert model.lm_head.weight is model.shared.weight is model.encoder.embed_tokens.weight
+        return dict(model.named_parameters())
+
+    for (name, plain), scaled in zip(drawn(1, 1).items(), drawn(table, layers).values(), strict=True):
+        factor = 1.0 if plain.ndim == 1 else table if name == "shared.weight" else layers
+        torch.testing.assert_close(scaled, plain * factor)
 
 
 def test_a_finished_training_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +205,9 @@ def test_weights_that_are_no_numbers_after_the_last_update(tmp_path: Path, valid
     [
         ({"tasks": frozenset()}, "`tasks` is empty"),
         ({"epochs": 0}, "`epochs` is 0"),
+        ({"epochs": 4, "steps": 3}, "`steps` is 3; it must be at least `epochs`, 4"),
+        ({"table_init": 0.0}, "`table_init` is 0.0"),
+        ({"layer_init": -0.1}, "`layer_init` is -0.1"),
         ({"dropout": 1.0}, "`dropout` is 1.0"),
         ({"d_model": 66}, "cannot be divided among 4 `heads`"),
         ({"beams": 30, "groups": 4}, "30 `beams` cannot be divided into 4"),
@@ -245,6 +278,32 @@ def test_batches_hold_every_pair_once_or_balanced() -> None:
     assert np.bincount(balanced).tolist() == [1] * 8 + [4, 4]
     assert [r.tolist() for r in rows] == [r.tolist() for r in batches(length, [8, 2], settings, seed=0, epoch=0)]
     assert [r.tolist() for r in rows] != [r.tolist() for r in batches(length, [8, 2], settings, seed=0, epoch=1)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "given"),
+    [
+        ([6400, 640], {"mixing": "balanced"}),
+        ([6400, 640], {"mixing": "concat"}),
+        ([3000, 1000, 500], {"shares": (1.0, 0.3, 2.0)}),
+    ],
+)
+def test_batches_mix_tasks_of_different_lengths_and_still_group_by_length(sizes: list[int], given: Any) -> None:
+    """Where short inputs are one task, sorting all together would make batches of a single task."""
+    settings = dataclasses.replace(Settings(1, 64, 1e-3, 0.0, 1, 0.0, "fp32"), **given)
+    rng = np.random.default_rng(0)
+    mean = [40, 4, 12]  # 10:1, and one between
+    length = torch.from_numpy(
+        np.concatenate([rng.integers(m // 2, 2 * m, n) for m, n in zip(mean, sizes, strict=False)])
+    )
+    source = np.repeat(np.arange(len(sizes)), sizes)
+    rows = [batch.numpy() for batch in batches(length, sizes, settings, seed=0, epoch=0)]
+    share = np.bincount(source[np.concatenate(rows)]) / sum(map(len, rows))
+    each = np.array([np.bincount(source[batch], minlength=len(sizes)) / len(batch) for batch in rows])
+    assert (abs(each - share) <= share / 3).all(1).mean() >= 0.95
+    assert max(map(len, rows)) - min(map(len, rows)) <= 1
+    first = [length[batch[source[batch] == 0]].double() for batch in rows]
+    assert np.mean([lengths.std() for lengths in first]) < 0.2 * float(length[: sizes[0]].double().std())
 
 
 # Decoding

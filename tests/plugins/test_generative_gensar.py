@@ -353,12 +353,12 @@ def test_contract(behaviour: Behaviour) -> None:
 def test_each_task_can_be_switched_off_and_shares_are_recorded(tmp_path: Path) -> None:
     _, context = fitted(tmp_path / "all")
     n = 7
-    assert context.facts["examples"] == {"nrip": 60, "nsqp": 60, "nsip": 72, "desc2id": n, "id2desc": n}
-    assert set(context.facts["losses"]) == set(context.facts["examples"])
+    assert context.facts["examples_by_task"] == {"nrip": 60, "nsqp": 60, "nsip": 72, "desc2id": n, "id2desc": n}
+    assert set(context.facts["losses"]) == set(context.facts["examples_by_task"])
     assert all(0 < loss < 20 for loss in context.facts["losses"].values())
-    for task in context.facts["examples"]:
+    for task in context.facts["examples_by_task"]:
         _, without = fitted(tmp_path / task, tasks_trained={task: 0})
-        assert set(without.facts["examples"]) == set(context.facts["examples"]) - {task}
+        assert set(without.facts["examples_by_task"]) == set(context.facts["examples_by_task"]) - {task}
     _, context = fitted(tmp_path / "some", tasks_trained={"nrip": 0.5, "adhoc": 2.0})
     assert context.facts["shares"] == {
         "nrip": 0.5, "nsqp": 1.0, "nsip": 1.0, "adhoc": 2.0, "desc2id": 1.0, "id2desc": 1.0
@@ -517,7 +517,7 @@ def test_pseudo_queries(tmp_path: Path) -> None:
     folder = tiny_t5(tmp_path / "t5")
     params = {"doc2query": folder, "pseudo_queries": 2}
     _, context = fitted(tmp_path / "work", data, **params)
-    assert context.facts["pseudo_queries"] == context.facts["examples"]["adhoc"] > 0
+    assert context.facts["pseudo_queries"] == context.facts["examples_by_task"]["adhoc"] > 0
     assert context.facts["shares"]["adhoc"] == 1
     kept = Context(0, "cpu", tmp_path / "other", shared=tmp_path / "shared")
     texts, items = doc2query.pseudo_queries(data.train, folder, 2, 0, kept)

@@ -275,7 +275,7 @@ def test_random_identifiers_claim_nothing_about_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("steps", "done", "evaluations"), [(10, 10, 1), (45, 44, 2), (60, 60, 2)])
 def test_as_many_steps_as_asked_for(steps: int, done: int, evaluations: int, tmp_path: Path) -> None:
     context = fitted(tmp_path, steps=steps, evaluate_every=30)[1]
-    assert (context.facts["steps"], len(context.curve)) == (done, evaluations)
+    assert (context.facts["updates"], len(context.curve)) == (done, evaluations)
 
 
 def test_epochs_of_a_stated_size_take_every_pair_in_turn() -> None:
