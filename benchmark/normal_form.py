@@ -103,10 +103,13 @@ def check_log(name: str, log: Log) -> None:
         raise BenchmarkError(f"{where} has neither interactions nor a query with a relevant item: nothing to rank.")
 
 
+def _salt(seed: int) -> NDArray[np.uint64]:
+    return splitmix(np.array([seed], dtype=np.int64).astype(np.uint64))
+
+
 def _shuffled(ids: Strings, seed: int) -> Longs:
     """An order of the ids that the seed and the ids decide, and nothing else: no file order, no id order leaks."""
-    salt = splitmix(np.array([seed], dtype=np.int64).astype(np.uint64))
-    return np.argsort(splitmix(stable_hash(ids) ^ salt), kind="stable")
+    return np.argsort(splitmix(stable_hash(ids) ^ _salt(seed)), kind="stable")
 
 
 def _ranks(order: Longs) -> NDArray[np.int32]:
@@ -116,9 +119,10 @@ def _ranks(order: Longs) -> NDArray[np.int32]:
     return ranks
 
 
-def in_normal_order(log: Log, seed: int) -> Log:
+def in_normal_order(log: Log, seed: int, *, random: bool = False) -> Log:
     """Items, users and queries shuffled; interactions sorted by user and time, judgements by query and item, searches
-    by user, time and query.
+    by user, time and query. With `random` the interactions of a user are in an order that the seed, the user and the
+    item decide, all at time 0.
 
     No row is there twice, and queries that nobody searched and without a relevant item (grade above 0) are gone.
     """
@@ -132,7 +136,10 @@ def in_normal_order(log: Log, seed: int) -> Log:
     users = _shuffled(log.users, seed)
     user, item = _ranks(users)[log.user], _ranks(items)[log.item]
     ties = None
-    if log.ties == "hash":
+    if random:
+        log = dataclasses.replace(log, time=np.zeros_like(log.time))
+        ties = stable_hash(log.users[users]) ^ _salt(seed), splitmix(stable_hash(catalog.ids))
+    elif log.ties == "hash":
         ties = stable_hash(log.users[users]), splitmix(stable_hash(catalog.ids))
     order = _chronological(user, item, log.time, len(users), ties)
     user, item, time = user[order], item[order], log.time[order].astype(np.int64)

@@ -44,11 +44,16 @@ class ProtocolSettings:
     """What a suite says under `protocol:`.
 
     `split` divides the interactions: leave-one-out by time (Penha 2024, section 5: test = a user's last, validation =
-    the one before), `ratio` of each user's interactions, or `global-time` (what happened before one moment trains, for
-    everybody). `all-test` is for logs of queries and judgements alone: every query is tested, by models that train on
-    none. `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1:
-    0.05). `valid_share` and `test_share` are shares of interactions (ratio, global-time) and, for search, of the
-    queries, whose training, validation and test sets are disjoint. `seed` orders items and partitions queries.
+    the one before), `ratio` of each user's interactions, the newest to test, `random-ratio` of them in random order
+    (for logs without times: an item that a user has twice counts once, and histories have no order), or `global-time`
+    (what happened before one moment trains, for everybody). `all-test` is for logs of queries and judgements alone:
+    every query is tested, by models that train on none.
+
+    `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1: 0.05).
+    `drop_untrained_targets` takes items that never occur in a task's training out of the answers of its validation and
+    test, and with them requests that have no other (Penha 2024, section 5). `valid_share` and `test_share` are shares
+    of interactions (ratio, random-ratio, global-time) and, for search, of the queries, whose training, validation and
+    test sets are disjoint. `seed` orders items and partitions queries.
 
     Of a joint log the searches are split as the interactions are, each by itself: a user's last search is a test
     request. What is no later than a request's own moment and belongs to its own part or a later one is in none of its
@@ -58,12 +63,13 @@ class ProtocolSettings:
     does, to measure what that is worth.
     """
 
-    split: Literal["leave-one-out", "ratio", "global-time", "all-test"] = "leave-one-out"
+    split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
     max_history: int | None = 50
     max_prefixes_per_user: int | None = None
     valid_share: float = 0.1
     test_share: float = 0.1
     unseen_share: float = 0.0
+    drop_untrained_targets: bool = False
     mask_seen: bool = False
     copies_within: int = 0
     leaky: bool = False
@@ -81,7 +87,8 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     _check_settings(settings)
     check_log(name, log)
     given = len(log.user), len(log.queries)
-    log = in_normal_order(log, settings.seed)
+    _check_times(name, log, settings)
+    log = in_normal_order(log, settings.seed, random=settings.split == "random-ratio" and log.interaction_part is None)
     repeated = given[0] - len(log.user)
     if log.searches is not None:
         return _split_joint(name, log, repeated, settings)
@@ -128,18 +135,24 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     if len(log.query):
         valid["search"] = _search_split(log, judged, query_part, VALID)
         test["search"] = _search_split(log, judged, query_part, TEST)
+    untrained = dict[str, int]()
+    if settings.drop_untrained_targets:
+        valid, test, untrained = _trained_only(train, valid, test)
     if settings.split != "all-test" or log.query_part is not None:
         _check_parts(name, train, valid, test)
+    timed = log.has_times and (settings.split != "random-ratio" or log.interaction_part is not None)
     facts = {
         **log.facts,
         **dataclasses.asdict(settings),
         **_splits(log, settings),
         "items": len(log.catalog),
         "ties": log.ties,
+        "has_times": log.has_times,
         **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
         **({"rows_hidden": given[0] - repeated - len(log.user)} if settings.unseen_share else {}),
-        **(_interaction_facts(log, part, trains, test["recommendation"]) if len(log.user) else {}),
-        **(_query_facts(train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
+        **(_interaction_facts(log, part, trains, test["recommendation"], timed) if len(log.user) else {}),
+        **(_query_facts(log, train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
+        **untrained,
         **_leak_facts(train, test),
     }
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
@@ -169,6 +182,12 @@ def _check_settings(settings: ProtocolSettings) -> None:
             f"protocol valid_share {settings.valid_share} and test_share {settings.test_share} leave nothing to train "
             "on; their sum must be below 1."
         )
+    if settings.drop_untrained_targets and (settings.unseen_share or settings.split == "all-test"):
+        other = "unseen_share" if settings.unseen_share else "split: all-test"
+        raise BenchmarkError(
+            f"protocol {other} asks for items that nothing trains, and drop_untrained_targets drops them; take out one "
+            "of the two."
+        )
     if not 0 <= settings.unseen_share < 1:
         raise BenchmarkError(f"protocol unseen_share is {settings.unseen_share}; give a share from 0 to below 1.")
     if settings.copies_within < 0:
@@ -179,6 +198,14 @@ def _check_settings(settings: ProtocolSettings) -> None:
         value = getattr(settings, key)
         if value is not None and value < 1:
             raise BenchmarkError(f"protocol {key} is {value}; give a number of at least 1, or null for no cap.")
+
+
+def _check_times(name: str, log: Log, settings: ProtocolSettings) -> None:
+    if not log.has_times and settings.split == "global-time" and log.interaction_part is None:
+        raise BenchmarkError(
+            f"data set '{name}' says in which order things happened, not when, so that `split: global-time` has no "
+            "moment to cut at. Take leave-one-out, ratio or random-ratio."
+        )
 
 
 def _interaction_parts(log: Log, settings: ProtocolSettings) -> Parts:
@@ -284,9 +311,11 @@ def _recommendation(
 
 def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) -> Dataset:
     """The data set of a joint log in normal order: as `split_log`, with the searches of users as search requests."""
-    if settings.split == "all-test":
-        raise BenchmarkError(f"data set '{name}' has interactions and searches of users; `split: all-test` is for "
-                             "topics and judgements alone. Take another split.")  # fmt: skip
+    if settings.split in ("all-test", "random-ratio"):
+        raise BenchmarkError(
+            f"data set '{name}' has searches of users, whose histories go by time; `split: {settings.split}` does "
+            "not. Take leave-one-out, ratio or global-time."
+        )
     if settings.unseen_share:
         raise BenchmarkError(
             f"data set '{name}' has searches, which would still tell of items that unseen_share hides. Set it to 0."
@@ -323,7 +352,9 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
         }
         for which in (VALID, TEST)
     }
-    valid, test = splits[VALID], splits[TEST]
+    valid, test, untrained = splits[VALID], splits[TEST], dict[str, int]()
+    if settings.drop_untrained_targets:
+        valid, test, untrained = _trained_only(train, valid, test)
     _check_parts(name, train, valid, test)
     copies = np.bincount(line.group[events.kind == RECOMMENDED], minlength=len(moment)) > 0
     learned = np.zeros(len(part), dtype=bool)
@@ -337,8 +368,9 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
         **_splits(log, settings),
         "items": len(log.catalog),
         "ties": log.ties,
+        "has_times": log.has_times,
         "repeated_rows_dropped": repeated,
-        **_interaction_facts(log, part[: len(log.user)], learned[: len(log.user)], test["recommendation"]),
+        **_interaction_facts(log, part[: len(log.user)], learned[: len(log.user)], test["recommendation"], timed=True),
         "queries": len(np.unique(searches.query)),
         "searches": len(searches.user),
         "search_clicks": len(searches.clicks.values),
@@ -352,6 +384,7 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
         ),
         "targets_dropped_as_copies": int(((own > TRAIN) & (whole > own) & (events.kind != QUERY)).sum()),
         "near_copies": near_copies(log, searches, settings.copies_within, NEAR),
+        **untrained,
         **_leak_facts(train, test),
     }
     if not settings.leaky:  # which does not look for copies
@@ -455,6 +488,20 @@ def _distinct(rows: Ragged, n: int) -> Ragged:
     return Ragged.from_lengths(np.bincount(keys // n, minlength=len(rows)), keys % n)
 
 
+def _trained_only(
+    train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split]
+) -> tuple[dict[Task, Split], dict[Task, Split], dict[str, int]]:
+    """Validation and test without the answers that a task's training never shows, and how many the test lost."""
+    parts: tuple[dict[Task, Split], dict[Task, Split]] = ({}, {})
+    facts = {}
+    for kept, splits in zip(parts, (valid, test), strict=True):
+        for task, split in splits.items():
+            relevant = split.relevant.keep(train.popularity(task)[split.relevant.values] > 0)
+            kept[task] = replace(split, relevant=relevant).take(np.flatnonzero(relevant.lengths))
+            facts[f"untrained_targets_dropped_{task}"] = len(split.relevant.values) - len(relevant.values)
+    return *parts, facts
+
+
 def _check_parts(name: str, train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split]) -> None:
     for task in test:
         learned = train.histories if task == "recommendation" else train.searches
@@ -475,10 +522,11 @@ def _check_parts(name: str, train: Train, valid: Mapping[Task, Split], test: Map
                 raise BenchmarkError(f"data set '{name}': the {part} part of {task} is empty; {needs}.")
 
 
-def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Split) -> dict[str, Any]:
+def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Split, timed: bool) -> dict[str, Any]:
     """Counts, and what leave-one-out is criticised for: ties that decide the target, training on the future.
 
-    `trains` says which interactions are in the training data: in a joint log not all that are of its part."""
+    `trains` says which interactions are in the training data: in a joint log not all that are of its part. Without
+    times, or with a random order, only the counts."""
     train_times = np.sort(log.time[trains])
     targets = np.flatnonzero(part == TEST)
     asking = np.zeros(len(log.users), dtype=bool)
@@ -492,7 +540,7 @@ def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: S
     tested[log.user[targets]] = True
     active = np.bincount(log.user, minlength=len(log.users)) > 0
     trained = np.bincount(log.item[trains], minlength=len(log.catalog)) > 0
-    return {
+    facts = {
         "users": int(active.sum()),
         "interactions": len(log.user),
         "train_interactions": len(train_times),
@@ -500,6 +548,10 @@ def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: S
         "users_only_in_training": int((active & ~tested).sum()),
         "users_without_a_request": int((tested & ~asking).sum()),
         "test_items_not_in_training_recommendation": int((~trained[np.unique(test.relevant.values)]).sum()),
+    }
+    if not timed:
+        return facts
+    return facts | {
         "tied_time_share": float((tied | np.append(tied[1:], False)).mean()),
         "tied_target_share": float(tied[first].mean()),
         "leak_share": float(later.mean() / len(train_times)),
@@ -542,19 +594,18 @@ def _leak_facts(train: Train, test: Mapping[Task, Split]) -> dict[str, float]:
     return facts
 
 
-def _query_facts(train: Train, valid: Split, test: Split, given: int) -> dict[str, Any]:
+def _query_facts(log: Log, train: Train, valid: Split, test: Split, given: int) -> dict[str, Any]:
+    """`log` has the queries with a relevant item alone; `given` counts all."""
     trained = train.popularity("search") > 0
-    pairs = [len(train.searches.values), len(valid.relevant.values), len(test.relevant.values)]
-    texts = np.concatenate([train.queries, valid.requests.queries, test.requests.queries])
     return {
-        "queries": len(texts),
-        "queries_without_relevant_item_dropped": given - len(texts),
-        "queries_with_a_text_seen_before": len(texts) - len({str(text).casefold() for text in texts}),
+        "queries": len(log.queries),
+        "queries_without_relevant_item_dropped": given - len(log.queries),
+        "queries_with_a_text_seen_before": len(log.queries) - len({str(text).casefold() for text in log.queries}),
         "train_queries": len(train.queries),
         "valid_requests_search": len(valid.requests),
         "test_requests_search": len(test.requests),
-        "relevant_per_query": sum(pairs) / len(texts),
-        "train_pairs": pairs[0],
+        "relevant_per_query": len(log.relevant) / len(log.queries),
+        "train_pairs": len(train.searches.values),
         "test_items_not_in_training_search": int((~trained[np.unique(test.relevant.values)]).sum()),
     }
 

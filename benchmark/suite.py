@@ -122,12 +122,13 @@ def candidate_list(metric: str) -> str:
 class ProtocolModel(Part):
     """`benchmark.protocol.ProtocolSettings`, as it is written in a suite, and the candidate lists."""
 
-    split: Literal["leave-one-out", "ratio", "global-time", "all-test"] = "leave-one-out"
+    split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
     max_history: int | None = Field(50, ge=1)
     max_prefixes_per_user: int | None = Field(None, ge=1)
     valid_share: float = Field(0.1, gt=0, lt=1)
     test_share: float = Field(0.1, gt=0, lt=1)
     unseen_share: float = Field(0.0, ge=0, lt=1)
+    drop_untrained_targets: bool = False
     copies_within: int = Field(0, ge=0)
     leaky: bool = False
     seed: int = 0

@@ -268,7 +268,8 @@ class Log:
     `ties` says what orders interactions of one user at one time: a stable hash, or the order in which they are given.
     With `searches` the log is a joint one: a search request is then one search of one user, its answers are the items
     clicked, and the judgements only say which other items are relevant to a query, so that none becomes a negative.
-    `facts` are stated beside the statistics (source, licence, version).
+    `facts` are stated beside the statistics (source, licence, version). Without `has_times` the column `time` only says
+    in which order things happened.
     """
 
     catalog: Catalog
@@ -286,6 +287,7 @@ class Log:
     ties: Literal["hash", "file"] = "hash"
     facts: Mapping[str, Any] = field(default_factory=dict)
     searches: Searches | None = None
+    has_times: bool = True
 
 
 @dataclass(frozen=True)

@@ -341,6 +341,8 @@ def test_mistakes_are_named() -> None:
         split_log("none", Log(**{**vars(log), "searches": None}), ProtocolSettings(leaky=True))
     with pytest.raises(BenchmarkError, match="copies_within"):
         split_log("none", Log(**{**vars(log), "searches": None}), ProtocolSettings(copies_within=1))
+    with pytest.raises(BenchmarkError, match="whose histories go by time; `split: random-ratio` does not"):
+        split_log("joint", log, ProtocolSettings(split="random-ratio"))
     with pytest.raises(BenchmarkError, match="copies_within is -1; give seconds"):
         split_log("joint", log, ProtocolSettings(copies_within=-1))
     with pytest.raises(BenchmarkError, match="drop one of the two"):

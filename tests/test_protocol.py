@@ -131,6 +131,56 @@ def test_queries_are_disjoint_and_keep_their_grades() -> None:
     assert test.requests.histories.lengths.tolist() == [0] * 4
 
 
+def test_a_random_ratio_takes_any_of_a_users_items_and_each_once() -> None:
+    rows = [(u, (u + i) % 30, i) for u in range(40) for i in (*range(10), 0)]  # everybody has the first item twice
+    options = ProtocolSettings(split="random-ratio", valid_share=0.2, test_share=0.3)
+    data = split_log("d", make_log(rows), options)
+    assert data.facts["repeated_rows_dropped"] == 40
+    places = np.zeros(10)
+    for request, (history, items) in asked(data, data.test["recommendation"]).items():
+        assert len(history) == 7
+        assert len(items) == 3
+        assert not set(history) & set(items)
+        places[[(int(item[1:]) - int(request[3:])) % 30 for item in items]] += 1
+    assert places.min() > 3  # the oldest item is tested as the newest is: 12 of 40 users are expected for each
+    assert [len(items) for items in histories(data).values()] == [5] * 40
+    assert data.facts["split_recommendation"] == "random-ratio"
+    assert not {"leak_share", "tied_target_share"} & data.facts.keys()  # no moment, no leak of the future
+    back = make_log(rows[::-1])
+    assert split_log("d", back, options).digest == data.digest
+    other = split_log("d", back, replace(options, seed=1))
+    assert asked(other, other.test["recommendation"]) != asked(data, data.test["recommendation"])
+
+
+def test_without_times_none_is_invented() -> None:
+    facts = split_log("d", replace(LOG, has_times=False, ties="file"), ProtocolSettings()).facts
+    assert facts["has_times"] is False
+    assert not {"leak_share", "tied_time_share", "tied_target_share"} & facts.keys()
+    assert split_log("d", LOG, ProtocolSettings()).facts["has_times"] is True
+    with pytest.raises(BenchmarkError, match="in which order things happened, not when"):
+        split_log("d", replace(LOG, has_times=False), ProtocolSettings(split="global-time"))
+
+
+def test_targets_that_never_train_can_be_dropped() -> None:
+    # Everybody ends with an own item, but u3 with i0; q3, with q5 to answer it alone, has an item of its own.
+    log = make_log([*((u, (u + i) % 4, i) for u in range(4) for i in range(4)), *((u, 10 + u, 9) for u in range(3)), (3, 0, 9)],
+                   [(q, q % 2 if q != 3 else 13, 1.0) for q in range(20)])  # fmt: skip
+    parts = np.array([2 if q in (3, 4) else 1 if q == 5 else 0 for q in range(20)], dtype=np.int8)
+    log = replace(log, query_part=parts)
+    whole = split_log("d", log, ProtocolSettings())
+    data = split_log("d", log, ProtocolSettings(drop_untrained_targets=True))
+    assert len(whole.test["recommendation"].requests) == 4
+    assert asked(data, data.test["recommendation"]) == {"u:u3": (["i3", "i0", "i1", "i2"], ["i0"])}
+    assert data.test["search"].requests.ids.tolist() == ["q:q4"]
+    assert data.facts["untrained_targets_dropped_recommendation"] == 3
+    assert data.facts["untrained_targets_dropped_search"] == 1
+    assert data.facts["test_items_not_in_training_recommendation"] == 0
+    assert data.facts["queries"] == 20
+    for other in ({"unseen_share": 0.1}, {"split": "all-test"}):
+        with pytest.raises(BenchmarkError, match="take out one"):
+            split_log("d", log, ProtocolSettings(drop_untrained_targets=True, **other))  # type: ignore[arg-type]
+
+
 def test_all_topics_can_be_tested() -> None:
     data = split_log("d", make_log([], [(q, q, 1.0) for q in range(2)]), ProtocolSettings(split="all-test"))
     assert sorted(data.test["search"].requests.ids) == ["q:q0", "q:q1"]
