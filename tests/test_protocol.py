@@ -162,9 +162,10 @@ def test_without_times_none_is_invented() -> None:
 
 
 def test_targets_that_never_train_can_be_dropped() -> None:
-    # Everybody ends with an own item, but u3 with i0; q3, with q5 to answer it alone, has an item of its own.
-    log = make_log([*((u, (u + i) % 4, i) for u in range(4) for i in range(4)), *((u, 10 + u, 9) for u in range(3)), (3, 0, 9)],
-                   [(q, q % 2 if q != 3 else 13, 1.0) for q in range(20)])  # fmt: skip
+    # Everybody ends with an own item, but u3 with i0; so has q3.
+    early = [(u, (u + i) % 4, i) for u in range(4) for i in range(4)]
+    late = [(0, 10, 9), (1, 11, 9), (2, 12, 9), (3, 0, 9)]
+    log = make_log([*early, *late], [(q, q % 2 if q != 3 else 13, 1.0) for q in range(20)])
     parts = np.array([2 if q in (3, 4) else 1 if q == 5 else 0 for q in range(20)], dtype=np.int8)
     log = replace(log, query_part=parts)
     whole = split_log("d", log, ProtocolSettings())

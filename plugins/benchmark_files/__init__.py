@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,18 +20,24 @@ def files(
     path: str,
     format: Literal["tables", "recbole", "trec"] = "tables",  # noqa: A002 - the word a suite's author expects
     names: dict[str, str] | None = None,
-    columns: dict[str, str] | None = None,
+    columns: dict[str, str | int] | None = None,
     ties: Literal["hash", "file"] = "hash",
     unknown: Literal["error", "drop"] = "error",
+    sep: str = "",
+    header: bool = True,
+    min_rating: float | None = None,
+    min_user_interactions: int = 0,
+    min_item_interactions: int = 0,
 ) -> Log:
     """A data set from the files of one folder; recommendation, search or both, as far as they are there.
 
     Formats:
         tables: `items` (id, text, and any other columns, which become attributes; without this file an item's text is
-            its id), `interactions` (user, item, time, perhaps split), `queries` (id, text, perhaps split),
+            its id), `interactions` (user, item, time, perhaps rating and split), `queries` (id, text, perhaps split),
             `relevance` (query, item, perhaps grade) and `searches` (user, query, item, time, perhaps split), each as
-            .csv, .tsv (no quoting), .csv.gz, .tsv.gz or .parquet. A time is a number (whole seconds count) or an ISO
-            8601 date. A split column says train, valid or test and then replaces the suite's own split.
+            .csv, .tsv, .dat, .txt (gzipped or not) or .parquet, or as `names` says. A time is a number (whole seconds
+            count) or an ISO 8601 date. A split column says train, valid or test and then replaces the suite's own
+            split.
         recbole: one .inter and perhaps one .item with typed headers (`user_id:token`); columns of the type token_seq
             are the text of an item. x.train.inter, x.valid.inter and x.test.inter come with their own split. `queries`,
             `relevance` and `searches` as in tables.
@@ -50,12 +57,21 @@ def files(
             may be missing; the file's order is then the order in time.
         unknown: what becomes of interactions and judgements whose item or query is in no file, or whose time is empty:
             an error, or they are left out and counted.
+        sep: what stands between the columns of a text file: "\\t", ";", "::". Where it is empty the first line says
+            it; only columns between commas or semicolons may be quoted.
+        header: whether the first line names the columns. False: they are called 1, 2, 3 …, so that MovieLens 1M's
+            ratings.dat (user::film::rating::time) has columns: {user: 1, item: 2, rating: 3, time: 4}.
+        min_rating: interactions with a lower value in the column `rating` are left out.
+        min_user_interactions, min_item_interactions: users and items with fewer interactions are left out, again and
+            again until none is (the k-core, as RecBole's user_inter_num_interval and item_inter_num_interval), with
+            their searches and judgements. Ratings are looked at first.
 
     Raises MissingDataError where there is no such folder, BenchmarkError for what is missing in it, unknown, given
     twice or no time, with the first row where it is so (counted from 1, without the header).
     """
     from benchmark_files import recbole, tables, trec
     from benchmark_files.log import as_log
+    from benchmark_files.selection import core, rated
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
@@ -63,4 +79,8 @@ def files(
         kind = BenchmarkError if folder.exists() else MissingDataError
         raise kind(f"data set 'files': the path {folder} {what}.")
     read = {"tables": tables.read, "recbole": recbole.read, "trec": trec.read}[format]
-    return as_log(read(folder, names or {}, columns or {}, ties == "file"), ties, unknown == "drop")
+    named = {column: str(name) for column, name in (columns or {}).items()}
+    found = read(folder, names or {}, named, ties == "file", tables.Form(sep, header))
+    found, below = rated(found, min_rating)
+    log = as_log(found, ties, unknown == "drop")
+    return core(replace(log, facts={**log.facts, **below}), min_user_interactions, min_item_interactions)

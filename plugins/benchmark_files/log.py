@@ -42,7 +42,7 @@ def as_log(tables: Tables, ties: Literal["hash", "file"], drop: bool) -> Log:
     if tables.searches:
         log = _with_searches(log, known.timed(tables.searches), known)
     facts = {"source": ", ".join(t.file for t in tables.given), **{k: n for k, n in known.dropped.items() if n}}
-    return replace(log, facts=facts)
+    return replace(log, facts=facts, has_times=tables.interactions is None or tables.interactions.timed)
 
 
 class _Known:
@@ -77,7 +77,7 @@ class _Known:
         if not self._drop:
             return table
         self._count("rows_without_time_dropped", empty)
-        return Table(table.file, table.rows[~empty])
+        return Table(table.file, table.rows[~empty], table.timed)
 
     def _count(self, fact: str, bad: NDArray[np.bool_]) -> None:
         self.dropped[fact] = self.dropped.get(fact, 0) + int(bad.sum())

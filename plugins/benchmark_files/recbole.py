@@ -8,24 +8,26 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark import BenchmarkError
-from benchmark_files.tables import NEEDED, Table, Tables, ambiguous, check_keys, find, load, missing, named
+from benchmark_files.tables import NEEDED, Form, Table, Tables, ambiguous, check_keys, find, load, missing, named
 
 PARTS = ("train", "valid", "test")
 
 
-def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool) -> Tables:
+def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool, form: Form) -> Tables:
     """`.inter` and `.item` of a folder, and `queries`, `relevance` and `searches` beside them where they are."""
     check_keys("names", names, ["inter", "item", "queries", "relevance", "searches"])
     own = [f"searches.{column}" for column in NEEDED["searches"]]
-    known = ["user", "item", "time", "text", "queries.id", "queries.text", "query", "grade", *own]
+    known = ["user", "item", "time", "rating", "text", "queries.id", "queries.text", "query", "grade", *own]
     check_keys("columns", columns, known)
     queries, relevance, searches = (find(folder, role, names) for role in ("queries", "relevance", "searches"))
     return Tables(
         items=_items(folder, names, columns),
         interactions=_interactions(folder, names, columns, untimed and not searches),
-        queries=load(queries, "queries", {k: v for k, v in columns.items() if "." in k}, untimed) if queries else None,
-        relevance=load(relevance, "relevance", columns, untimed) if relevance else None,
-        searches=load(searches, "searches", columns, untimed=False) if searches else None,
+        queries=load(queries, "queries", {k: v for k, v in columns.items() if "." in k}, untimed, form)
+        if queries
+        else None,
+        relevance=load(relevance, "relevance", columns, untimed, form) if relevance else None,
+        searches=load(searches, "searches", columns, untimed=False, form=form) if searches else None,
     )
 
 
@@ -34,6 +36,7 @@ def _interactions(folder: Path, names: Mapping[str, str], columns: Mapping[str, 
         "user": columns.get("user", "user_id"),
         "item": columns.get("item", "item_id"),
         "time": columns.get("time", "timestamp"),
+        "rating": columns.get("rating", "rating"),
     }
     parts = {part: sorted(folder.glob(f"*.{part}.inter")) for part in PARTS}
     if "inter" not in names and all(len(files) == 1 for files in parts.values()):
@@ -44,15 +47,16 @@ def _interactions(folder: Path, names: Mapping[str, str], columns: Mapping[str, 
         if found is None:
             raise BenchmarkError(f"{folder} has no .inter file, which the format recbole needs.")
         rows, file = _renamed(found, theirs, untimed), found.name
-    if "time" not in rows:
+    timed = "time" in rows
+    if not timed:
         rows["time"] = range(len(rows))
-    return Table(file, rows)
+    return Table(file, rows, timed)
 
 
 def _renamed(file: Path, theirs: Mapping[str, str], untimed: bool) -> pd.DataFrame:
     rows, types = _atomic(file)
     for column, name in theirs.items():
-        if name not in rows and not (column == "time" and untimed):
+        if name not in rows and column != "rating" and not (column == "time" and untimed):
             raise missing(file.name, column, name, list(types))
     kept = {name: column for column, name in theirs.items() if name in rows}
     return rows[list(kept)].rename(columns=kept)

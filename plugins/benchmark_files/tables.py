@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
+import gzip
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,9 @@ import pandas as pd
 
 from benchmark import BenchmarkError
 
-ENDINGS = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz")
+TEXT = (".csv", ".tsv", ".dat", ".txt")
+ENDINGS = (*TEXT, *(f"{ending}.gz" for ending in TEXT), ".parquet")
+DELIMITERS = ("\t", ",", ";", "|")
 NEEDED = {
     "items": ("id", "text"),
     "interactions": ("user", "item", "time"),
@@ -21,15 +25,26 @@ NEEDED = {
     "relevance": ("query", "item"),
     "searches": ("user", "query", "item", "time"),
 }
-OPTIONAL = {"interactions": ("split",), "queries": ("split",), "relevance": ("grade",), "searches": ("split",)}
+OPTIONAL = {"interactions": ("split", "rating"), "queries": ("split",), "relevance": ("grade",), "searches": ("split",)}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How text files are written: `sep` between the columns (empty: as the first line suggests), and whether that line
+    names them; without `header` they are called 1, 2, 3 …"""
+
+    sep: str = ""
+    header: bool = True
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under our own column names, and the name of the file that errors speak of."""
+    """Rows under our own column names, and the name of the file that errors speak of. Without `timed` the times are
+    row numbers."""
 
     file: str
     rows: pd.DataFrame
+    timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Tables:
         return [table for table in every if table]
 
 
-def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool) -> Tables:
+def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool, form: Form) -> Tables:
     """The tables of a folder. `untimed` allows interactions without a time, whose place row numbers take; beside
     searches they need one."""
     check_keys("names", names, list(NEEDED))
@@ -62,7 +77,7 @@ def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], unt
             f"there is {there}. Say what they are called with params: {{names: {{interactions: …}}}}."
         )
     untimed = untimed and not found["searches"]
-    return Tables(**{role: load(file, role, columns, untimed) for role, file in found.items() if file})
+    return Tables(**{role: load(file, role, columns, untimed, form) for role, file in found.items() if file})
 
 
 def check_keys(what: str, given: Mapping[str, str], known: list[str]) -> None:
@@ -100,9 +115,9 @@ def ambiguous(folder: Path, role: str, candidates: list[Path]) -> BenchmarkError
     )
 
 
-def load(file: Path, role: str, columns: Mapping[str, str], untimed: bool) -> Table:
+def load(file: Path, role: str, columns: Mapping[str, str], untimed: bool, form: Form) -> Table:
     """One table under our column names; only `items` keeps the columns that nobody asked for."""
-    rows = frame(file, quick=role in ("interactions", "relevance"))
+    rows = frame(file, form, quick=role in ("interactions", "relevance"))
     renamed = {}
     for column in (*NEEDED[role], *OPTIONAL.get(role, ())):
         own = columns.get(f"{role}.{column}")
@@ -117,24 +132,76 @@ def load(file: Path, role: str, columns: Mapping[str, str], untimed: bool) -> Ta
         rows = rows.drop(columns=[c for c in renamed.values() if c in rows.columns and c not in renamed])
         return Table(file.name, rows.rename(columns=renamed))
     rows = rows[list(renamed)].rename(columns=renamed)
-    if role == "interactions" and "time" not in rows:
+    timed = role != "interactions" or "time" in rows
+    if not timed:
         rows["time"] = range(len(rows))
-    return Table(file.name, rows)
+    return Table(file.name, rows, timed)
 
 
-def frame(file: Path, quick: bool = False) -> pd.DataFrame:
-    """The rows of one file; all columns of a CSV are text."""
+def frame(file: Path, form: Form, quick: bool = False) -> pd.DataFrame:
+    """The rows of one file; all columns of a text file are text."""
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
-        if ".tsv" in file.suffixes:  # without quoting, so that a lone quotation mark cannot swallow rows
-            return pd.read_csv(
-                file, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=csv.QUOTE_NONE
-            )
-        engine: Literal["pyarrow", "c"] = "pyarrow" if quick else "c"
-        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", engine=engine)
+        sep = form.sep or ("\t" if ".tsv" in file.suffixes else _delimiter(file))
+        # Only what spreadsheets write has quotes; elsewhere a lone quotation mark must not swallow rows.
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if sep in (",", ";") else csv.QUOTE_NONE
+        engine: Literal["pyarrow", "c"] = "pyarrow" if quick and sep == "," and form.header else "c"
+        source: Path | io.StringIO = file
+        if len(sep) > 1:  # pandas splits at several characters in Python, which takes minutes where this takes seconds
+            source, sep = io.StringIO(_text(file).replace(sep, "\x1f")), "\x1f"
+        elif not _is_utf8(file):
+            source = io.StringIO(_text(file))
+        rows = pd.read_csv(
+            source,
+            sep=sep,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            engine=engine,
+            quoting=quoting,
+            header=0 if form.header else None,
+        )
+        return rows if form.header else rows.set_axis([str(i + 1) for i in range(rows.shape[1])], axis=1)
     except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        raise BenchmarkError(f"{file} cannot be read as a table: {str(error).strip().splitlines()[0]}") from error
+        said = (
+            "" if form.sep or file.suffix == ".parquet" else " What stands between its columns params: {sep: …} says."
+        )
+        raise BenchmarkError(
+            f"{file} cannot be read as a table: {str(error).strip().splitlines()[0]}.{said}"
+        ) from error
+
+
+def _raw(file: Path) -> bytes:
+    return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+
+
+def _is_utf8(file: Path) -> bool:
+    """A .csv or .tsv has to be; others may be as old as MovieLens 1M, whose titles are Latin-1."""
+    if {".csv", ".tsv"} & set(file.suffixes):
+        return True
+    try:
+        _raw(file).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _text(file: Path) -> str:
+    return _raw(file).decode("utf-8-sig" if _is_utf8(file) else "latin-1")
+
+
+def _delimiter(file: Path) -> str:
+    """What separates the columns of the first line: a comma in a .csv that has one, else "::", else the one of tab,
+    comma, semicolon and bar that is there most often."""
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+        line = lines.readline().decode("utf-8", errors="replace")
+    if ".csv" in file.suffixes and "," in line:
+        return ","
+    if "::" in line:
+        return "::"
+    sep = max(DELIMITERS, key=line.count)
+    return sep if sep in line else ","
 
 
 def missing(file: str, column: str, theirs: str, there: list[str]) -> BenchmarkError:
@@ -142,10 +209,12 @@ def missing(file: str, column: str, theirs: str, there: list[str]) -> BenchmarkE
     close = difflib.get_close_matches(theirs.lower(), lowered, n=1, cutoff=0.4)
     hint = f" Did you mean '{lowered[close[0]]}'?" if close else ""
     order = (
-        " Without times, and without searches, give ties: file, and the order of the rows counts."
+        " Without times, and without searches, give ties: file, and the order of the rows counts (with the protocol's "
+        "`split: random-ratio` not even that)."
         if column == "time"
         else ""
     )
+    order += " Where the first row is not a header, give header: false: the columns are then called 1, 2, 3 …"
     return BenchmarkError(
         f"{file} has no column '{theirs}'.{hint} It has: {', '.join(map(str, there))}. "
         f"Say what it is called with params: {{columns: {{{column}: …}}}}.{order}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark import BenchmarkError
-from benchmark_files.tables import Table, Tables, ambiguous, check_keys, named
+from benchmark_files.tables import Form, Table, Tables, ambiguous, check_keys, named
 
 PATTERNS = {
     "topics": r"topic|quer(y|ies)",
@@ -22,10 +22,12 @@ PATTERNS = {
 ID_KEYS, TEXT_KEYS = ("docno", "docid", "doc_id", "_id", "id"), ("text", "contents", "body")
 
 
-def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool) -> Tables:
+def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool, form: Form) -> Tables:
     """A search-only collection. Each file is the one that is named, or the only one whose name says what it is."""
     check_keys("names", names, list(PATTERNS))
     check_keys("columns", columns, [])
+    if form != Form():
+        raise BenchmarkError("data set 'files': sep and header are for tables; the files of format trec say it all.")
     topics, qrels, documents = (_only(folder, role, names) for role in PATTERNS)
     sources = sorted(p for p in documents.rglob("*") if p.is_file()) if documents.is_dir() else [documents]
     items = [pair for source in sources for pair in _documents(source)]

@@ -428,3 +428,116 @@ def test_amazon_items_with_quotation_marks() -> None:
         files(str(folder), names=relevance, columns=columns)
     log = files(str(folder), names=relevance, columns=columns, unknown="drop")
     assert (len(log.catalog), len(log.queries), log.facts["rows_without_time_dropped"]) == (10_414, 165, 57_128)
+
+
+DAT = {
+    "ratings.dat": "1::10::4::100\n1::20::1::101\n2::10::3::50\n",
+    "movies.dat": '10::Misérables, Les: "The Film" (1995)::Drama|Musical\n20::Tron (1982)::Sci-Fi\n'.encode("latin-1"),
+}
+DAT_PARAMS: dict[str, Any] = {
+    "names": {"interactions": "ratings.dat", "items": "movies.dat"},
+    "columns": {"user": 1, "item": 2, "rating": 3, "time": 4, "items.id": 1, "items.text": 2},
+    "header": False,
+}
+
+
+def test_movielens_1m_is_read_as_it_comes(tmp_path: Path) -> None:
+    path = write(tmp_path, DAT)
+    log = files(path, **DAT_PARAMS)
+    assert rows(log) == [("1", "10", 100), ("1", "20", 101), ("2", "10", 50)]
+    assert log.catalog.texts.tolist() == ['Misérables, Les: "The Film" (1995)', "Tron (1982)"]
+    assert log.has_times
+    assert rows(files(path, **DAT_PARAMS, min_rating=3)) == [("1", "10", 100), ("2", "10", 50)]
+    with pytest.raises(BenchmarkError, match="min_rating 5 leaves no interaction; the highest rating is 4"):
+        files(path, **DAT_PARAMS, min_rating=5)
+    with pytest.raises(BenchmarkError, match=r"no column 'id'.*not a header, give header: false"):
+        files(path, names=DAT_PARAMS["names"])
+
+
+@pytest.mark.parametrize(
+    ("name", "sep"),
+    [("interactions.csv", ";"), ("interactions.dat", "::"), ("interactions.dat.gz", "::"), ("interactions.txt", "\t"),
+     ("interactions.txt", "|"), ("interactions.tsv", "\t"), ("interactions.csv", ",")],
+)  # fmt: skip
+def test_delimiters_are_recognised_by_the_first_line(tmp_path: Path, name: str, sep: str) -> None:
+    assert rows(files(write(tmp_path, {name: INTERACTIONS.replace(",", sep)})))[0] == ("x", "a", 10)
+
+
+def test_a_delimiter_that_the_first_line_hides_is_given(tmp_path: Path) -> None:
+    path = write(tmp_path, {"interactions.csv": "user^item^time,s\nx^a^10\nx^b^20\n"})
+    with pytest.raises(BenchmarkError, match=r"cannot be read as a table: .*params: \{sep: …\} says"):
+        files(path)
+    assert rows(files(path, sep="^", columns={"time": "time,s"})) == [("x", "a", 10), ("x", "b", 20)]
+    with pytest.raises(BenchmarkError, match="sep and header are for tables"):
+        files(path, format="trec", sep=";", names=dict.fromkeys(("topics", "qrels"), "interactions.csv"))
+
+
+def test_an_order_is_not_a_time(tmp_path: Path) -> None:
+    log = files(write(tmp_path, {"interactions.csv": "user,item\nx,b\nx,a\ny,a\nx,c\n"}), ties="file")
+    assert not log.has_times
+    assert not files(
+        write(tmp_path, {"a.inter": "user_id:token\titem_id:token\nx\ta\n"}), "recbole", ties="file"
+    ).has_times
+    assert files(write(tmp_path, {"interactions.csv": INTERACTIONS}), ties="file").has_times
+
+
+# Users u, v, w have a, b and c (w: c by a low rating); x has a and d; d has one more, of y, who has nothing else.
+CORE = {
+    "items.csv": "id,text\n" + "".join(f"{i},item {i}\n" for i in "abcde"),
+    "interactions.csv": "user,item,time,rating\n"
+    + "".join(f"{user},{item},{t},{1 if user + item == 'wc' else 5}\n" for t, (user, item) in enumerate(
+        [*((u, i) for u in "uvw" for i in "abc"), ("x", "a"), ("x", "d"), ("y", "d")])),
+    "queries.csv": "id,text\n1,first\n2,last\n",
+    "relevance.csv": "query,item\n1,a\n1,d\n2,e\n",
+}  # fmt: skip
+
+
+def test_the_core_is_what_is_left_when_no_user_and_no_item_has_too_few(tmp_path: Path) -> None:
+    path = write(tmp_path, {**CORE})
+    whole = files(path)
+    assert (len(whole.users), len(whole.catalog), len(whole.user)) == (5, 5, 12)
+    # y has one interaction; without it d has one, without d x has one.
+    log = files(path, min_user_interactions=2, min_item_interactions=2)
+    assert sorted({user for user, _, _ in rows(log)}) == log.users.tolist() == ["u", "v", "w"]
+    assert log.catalog.ids.tolist() == ["a", "b", "c"]
+    assert log.catalog.texts.tolist() == ["item a", "item b", "item c"]
+    assert judged(log) == [("first", "a", 1.0)]
+    assert log.facts["interactions_outside_core_dropped"] == 3
+    assert (log.facts["users_outside_core_dropped"], log.facts["items_outside_core_dropped"]) == (2, 2)
+    # Ratings first: c then has two, which three of each are not.
+    log = files(path, min_user_interactions=2, min_item_interactions=3, min_rating=2)
+    assert log.catalog.ids.tolist() == ["a", "b"]
+    assert log.facts["rows_below_min_rating_dropped"] == 1
+    few = files(path, min_user_interactions=3)  # items stay, however few they have
+    assert (few.users.tolist(), len(few.catalog)) == (["u", "v", "w"], 5)
+
+
+def test_the_core_holds_for_searches_too(tmp_path: Path) -> None:
+    searches = "user,query,item,time\nu,red,a,1\nu,blue,,2\ny,red,a,3\nv,green,d,4\n"
+    log = files(write(tmp_path, {**CORE, "searches.csv": searches}), min_user_interactions=2, min_item_interactions=2)
+    assert log.searches is not None
+    found = zip(log.users[log.searches.user], log.queries[log.searches.query], log.searches.item, strict=True)
+    assert [(str(user), str(query), int(item)) for user, query, item in found] == [("u", "red", 0), ("u", "blue", -1)]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"min_user_interactions": 9}, "no interaction is left where every user has 9 and every item 0"),
+        ({"min_item_interactions": -1}, "min_item_interactions is -1; give 0 or more"),
+        (
+            {"min_rating": 3, "columns": {"interactions.rating": "stars"}},
+            r"no column 'stars'.*It has: user, item, time",
+        ),
+    ],
+)
+def test_mistakes_of_a_selection_are_named(tmp_path: Path, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        files(write(tmp_path, {**CORE}), **params)
+    with pytest.raises(BenchmarkError, match="the rating 'good' in row 1 is not a number"):
+        files(write(tmp_path, {"interactions.csv": "user,item,time,rating\nx,a,1,good\n"}), min_rating=1)
+    queries = {name: CORE[name] for name in ("items.csv", "queries.csv", "relevance.csv")}
+    (tmp_path / "q").mkdir()
+    for wrong in ({"min_rating": 1.0}, {"min_user_interactions": 2}):
+        with pytest.raises(BenchmarkError, match="there are n"):
+            files(write(tmp_path / "q", {**queries}), **wrong)  # type: ignore[arg-type]
