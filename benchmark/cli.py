@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     work.add_argument("--limit", metavar="N", type=int, help="at most N test requests per task; marks results partial")
 
+    work.add_argument("--reproducible", action="store_true",
+                      help="the same numbers on every x86-64 CPU; training takes PRICE times as long")  # fmt: skip
+
     run = commands.add_parser("run", parents=[suite, work, store], help="run a suite to its leaderboard")
     run.add_argument("--jobs", metavar="N", type=int, help="cells at a time (default: cores / threads per cell)")
     run.add_argument("--executor", choices=["local", "inline"], default="local",
@@ -119,7 +122,8 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, Registry]:
 def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
     from benchmark.suite import load_suite
 
-    return load_suite(options.suite, options.profile, options.settings, getattr(options, "seeds", None))
+    settings = [*options.settings, *(["reproducible=true"] if getattr(options, "reproducible", False) else [])]
+    return load_suite(options.suite, options.profile, settings, getattr(options, "seeds", None))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import __version__, plugins
+from benchmark import __version__, plugins, reproducible
 from benchmark.candidates import check_sampler, known_items, listed_digest, with_candidates
 from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
@@ -107,6 +107,8 @@ def make_plan(
         untrained |= set() if getattr(model, "needs_training", True) else {choice.name}
         needs[choice.name] = [_needed(choice, registry, *need) for need in getattr(model, "needs", ())]
     chosen_device = pick_device(device)
+    if suite.reproducible:
+        reproducible.check_cpu()
     wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds if d.wants(m.name)}
     for pattern in only:
         if not any(_matches([pattern], *key) for key in wanted):
@@ -176,6 +178,7 @@ def make_plan(
                 "depth": suite.depth,
                 "threads": suite.threads,
                 "device": chosen_device.partition(":")[0],
+                **({"environment": dict(reproducible.ENVIRONMENT)} if suite.reproducible else {}),
             }
             cells += [
                 Cell(

@@ -383,6 +383,7 @@ class Spec:
     depth: int
     threads: int
     device: str
+    reproducible: bool = False
 
 
 def write_spec(folder: Path, spec: Spec) -> None:
@@ -398,7 +399,14 @@ def read_spec(folder: Path) -> Spec:
         raise BenchmarkError(
             f"{folder} is not the folder of a cell: spec.json is missing or broken ({error})."
         ) from error
-    return Spec(cell, (folder / raw["dataset"]).resolve(), raw["depth"], raw["threads"], raw["device"])
+    return Spec(
+        cell,
+        (folder / raw["dataset"]).resolve(),
+        raw["depth"],
+        raw["threads"],
+        raw["device"],
+        raw.get("reproducible", False),
+    )
 
 
 def cell_from_json(raw: Mapping[str, Any]) -> Cell:

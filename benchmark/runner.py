@@ -21,7 +21,7 @@ from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboa
 from benchmark.evaluation.published import Published
 from benchmark.evaluation.scores import merged, score
 from benchmark.execution import inline, local
-from benchmark.execution.worker import describe
+from benchmark.execution.worker import describe, worker_environment
 from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
@@ -268,13 +268,17 @@ def _execute(
 
     if not cells:
         return
+    suite = plan.suite
     for folder, cell in cells.items():
         data = results.dataset_folder(plan.results, cell.dataset, cell.digest).resolve()
-        results.write_spec(folder, results.Spec(cell, data, plan.suite.depth, plan.suite.threads, plan.device))
+        results.write_spec(
+            folder, results.Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible)
+        )
     if executor == "inline":
         ended = inline.run(list(cells), on_progress)
     else:
-        ended = local.run(list(cells), jobs or default_jobs(plan), plan.suite.threads, plan.requires, on_progress)
+        environment = worker_environment(suite.threads, suite.reproducible)
+        ended = local.run(list(cells), jobs or default_jobs(plan), environment, plan.requires, on_progress)
     for folder, error in ended:
         yield cells[folder], error
 

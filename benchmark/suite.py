@@ -209,6 +209,9 @@ class Suite(Part):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
     threads: int = Field(1, ge=1)
     """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
+    reproducible: bool = False
+    """The same numbers on every x86-64 CPU with AVX2, at the price of slower training (`benchmark run --reproducible`).
+    Part of the suite because the numbers differ from those that a CPU's fastest code gives."""
     mask_seen: bool = False
     protocol: ProtocolModel = ProtocolModel()
     compare: list[Comparison] = []

@@ -20,6 +20,7 @@ ORDER = [
     "errors",
     "hashing",
     "text",
+    "reproducible",
     "types",
     "ranking",
     "normal_form",

@@ -25,13 +25,16 @@ class OnProgress(Protocol):
 
 
 def run(
-    folders: Sequence[Path], jobs: int, threads: int, preload: Sequence[str], on_progress: OnProgress
+    folders: Sequence[Path],
+    jobs: int,
+    environment: Mapping[str, str],
+    preload: Sequence[str],
+    on_progress: OnProgress,
 ) -> Iterator[tuple[Path, str]]:
-    """Run the cells of these folders, `jobs` at a time, in this order; gives (folder, error) as each ends, "" for
-    none."""
+    """Run the cells of these folders, `jobs` at a time, in this order, each with these variables in its environment;
+    gives (folder, error) as each ends, "" for none."""
     # The server is a fresh process: what stands in the environment when it starts holds for every worker.
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    os.environ.update(environment)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ["BENCHMARK_PRELOAD"] = ",".join(preload)
     # Workers leave without clean-up (see _work), so multiprocessing's tracker cleans up after them, and would say so.

@@ -6,9 +6,11 @@ The folder holds `spec.json`, so any batch system can run a cell. Nothing is ret
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
+import os
 import resource
 import shutil
 import sys
@@ -22,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import plugins, results
+from benchmark import plugins, reproducible, results
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.execution.embeddings import item_embeddings
 from benchmark.suite import NEW
@@ -34,6 +36,12 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]
 
 BATCH = 1024
 """Requests per call of `rank`: bounds the memory of a full-catalogue score matrix and shows progress."""
+
+
+def worker_environment(threads: int, same_everywhere: bool) -> dict[str, str]:
+    """The variables that numerical libraries read when they are loaded: a worker is started with them."""
+    count = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    return {**count, **(reproducible.ENVIRONMENT if same_everywhere else {})}
 
 
 def run_cell(folder: Path, progress: Progress | None = None) -> None:
@@ -52,6 +60,8 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
             return
         results.sweep_temporary(folder)
         results.forget_failure(folder)
+        if spec.reproducible:
+            reproducible.hold(os.environ)
         registry = plugins.load()
         model: Model = plugins.build(registry.offer("model", cell.model_use), cell.model_params)
         dataset = results.load_dataset(spec.dataset)
@@ -224,7 +234,14 @@ def main() -> int:
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m benchmark.execution.worker CELL_FOLDER\n")
         return 2
-    error = run_and_record(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    with contextlib.suppress(BenchmarkError):  # of a folder that is not a cell's, which run_and_record reports
+        spec = results.read_spec(folder)
+        wanted = worker_environment(spec.threads, spec.reproducible)
+        if not wanted.items() <= os.environ.items():  # numpy is loaded already: start over, in the same process
+            words = [sys.executable, "-m", "benchmark.execution.worker", str(folder)]
+            os.execve(sys.executable, words, {**os.environ, **wanted})
+    error = run_and_record(folder)
     sys.stderr.write(f"error: {error}\n" if error else "")
     return 1 if error else 0
 

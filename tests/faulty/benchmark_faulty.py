@@ -50,7 +50,7 @@ def benchmark_metrics() -> dict[str, str]:
 
 @hookimpl
 def benchmark_models() -> dict[str, str]:
-    return {name.lower(): f"benchmark_faulty:{name}" for name in ("Faulty", "Needy", "Lender", "Borrower")}
+    return {name.lower(): f"benchmark_faulty:{name}" for name in ("Faulty", "Needy", "Lender", "Borrower", "Hashed")}
 
 
 def faulty_metric(ranking: Ranking, relevant: Ragged, k: int) -> float:
@@ -198,3 +198,16 @@ class Borrower(Faulty):
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         ((name, params),) = self.needs
         self.scores_ = self.sign * context.item_embeddings(name, params)[:, 0].astype(np.float64)
+
+
+@dataclass
+class Hashed(Faulty):
+    """Ranks items in the order of a set of words, which PYTHONHASHSEED decides."""
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        order = {name: float(place) for place, name in enumerate({str(name) for name in train.catalog.ids})}
+        self.scores_ = np.array([order[str(name)] for name in train.catalog.ids])
+        names = ("PYTHONHASHSEED", "MKL_CBWR", "ATEN_CPU_CAPABILITY")
+        context.record("environment", {name: os.environ.get(name) for name in names})
+        context.record("deterministic", sys.modules["torch"].are_deterministic_algorithms_enabled()
+                       if "torch" in sys.modules else None)  # fmt: skip
