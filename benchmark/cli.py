@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--limit", metavar="N", type=int, help="at most N test requests per task; marks results partial")
 
     work.add_argument("--reproducible", action="store_true",
-                      help="the same numbers on every x86-64 CPU; training takes PRICE times as long")  # fmt: skip
+                      help="the same numbers on every x86-64 CPU; training takes about 1.5 times as long")  # fmt: skip
 
     run = commands.add_parser("run", parents=[suite, work, store], help="run a suite to its leaderboard")
     run.add_argument("--jobs", metavar="N", type=int, help="cells at a time (default: cores / threads per cell)")

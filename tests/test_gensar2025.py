@@ -192,27 +192,24 @@ def test_what_the_papers_own_tables_contradict_is_expected_as_they_have_it() -> 
     assert len(verdicts) == len(suite.claims)
 
 
-SHORT = ("--set", "models.GenSAR.params.steps=2000")
+SHORT = (
+    *("steps=20", "evaluate_every=20", "validation_requests=20", "beams=20"),
+    *("identifiers={size: 64, epochs: 2}", "collaborative={use: sasrec, params: {epochs: 1}}"),
+)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_gensar_beats_popularity_in_both_tasks_on_ml_100k(command: Command, tmp_path: Path) -> None:
-    """The laptop profile, trained for two fifths of its steps, which is enough: nDCG@10 over all items, Holm-corrected
-    over all comparisons of what was run."""
-    only = [word for model in ("Pop_R", "Pop_S", "GenSAR") for word in ("--only", f"ML-joint/{model}")]
-    done = command("run", SUITE, "--results", tmp_path, "--tracking", "off", *SHORT, *only, timeout=1800)
+def test_the_laptops_report_shows_the_identifiers_and_the_trade_off(command: Command, tmp_path: Path) -> None:
+    """Trained for 20 steps: tests/benchmarks/bench_beats_popularity.py asks for more than a report."""
+    short = [word for one in SHORT for word in ("--set", f"models.GenSAR.params.{one}")]
+    models = ("Pop_R", "Pop_S", "GenSAR")
+    only = [word for model in models for word in ("--only", f"ML-joint/{model}")]
+    done = command(
+        "run", SUITE, "--results", tmp_path, "--tracking", "off", *short, *only, "--limit", "20", timeout=600
+    )
     assert done.returncode == 0, done.stderr
-    home = tmp_path / "gensar2025"
-    tests = json.loads((home / "leaderboard.json").read_text())["comparisons"]
-    for task, popular in (("recommendation", "Pop_R"), ("search", "Pop_S")):
-        (found,) = [
-            t
-            for t in tests
-            if (t["task"], t["metric"], t["model"], t["baseline"]) == (task, "nDCG@10", "GenSAR", popular)
-        ]
-        assert found["difference"] > 0, task
-        assert found["p_corrected"] < 0.05, task
+    home = tmp_path / "gensar2025-limit-20"
+    assert {row["model"] for row in json.loads((home / "leaderboard.json").read_text())["rows"]} == set(models)
     report = (home / "leaderboard.md").read_text()
     assert "only semantic" in report  # Figure 5
     assert (home / "figures" / "trade-off-of-recommendation-and-search.svg").is_file()

@@ -120,19 +120,21 @@ def test_popularity_on_beauty(
     assert round(float(np.mean(values)), 4) == expected
 
 
+SHORT = ("steps=20", "evaluate_every=20", "validation_requests=20", "beams=20")
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_tiger_beats_popularity_on_ml_100k(command: Command, tmp_path: Path) -> None:
-    """The laptop profile with IDs from residual k-means: R@10 on all items, Holm-corrected over all four metrics."""
+def test_the_laptops_report_shows_the_identifiers(command: Command, tmp_path: Path) -> None:
+    """Trained for 20 steps: tests/benchmarks/bench_beats_popularity.py asks for more than a report."""
+    short = [word for one in SHORT for word in ("--set", f"models.TIGER[rkmeans].params.{one}")]
+    only = ("--only", "ML/Pop", "--only", "ML/TIGER[rkmeans]", "--limit", "20")
     suite = ROOT / "suites" / "tiger2023.yaml"
-    only = ("--only", "ML/Pop", "--only", "ML/TIGER[rkmeans]")
-    done = command("run", suite, "--results", tmp_path, "--tracking", "off", *only, timeout=1500)
+    done = command("run", suite, "--results", tmp_path, "--tracking", "off", *short, *only, timeout=600)
     assert done.returncode == 0, done.stderr
-    home = tmp_path / "tiger2023"
-    tests = json.loads((home / "leaderboard.json").read_text())["comparisons"]
-    (found,) = [t for t in tests if (t["model"], t["metric"]) == ("TIGER[rkmeans]", "R@10")]
-    assert found["baseline"] == "Pop"
-    assert found["difference"] > 0
-    assert found["p_corrected"] < 0.05
+    home = tmp_path / "tiger2023-limit-20"
+    assert {row["model"] for row in json.loads((home / "leaderboard.json").read_text())["rows"]} == {
+        "Pop",
+        "TIGER[rkmeans]",
+    }
     assert "| rkmeans " in (home / "leaderboard.md").read_text()
     assert (home / "figures" / "identifiers.svg").is_file()
