@@ -105,10 +105,10 @@ def prefix_batches(train: Train, length: int, size: int, rng: np.random.Generato
 
 
 def newest_batches(
-    train: Train, length: int, size: int, rng: np.random.Generator
+    train: Train, length: int, targets: int, size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Longs, Longs, Longs]]:
-    """Every prefix's newest `length` items, the newest in the last column, 0 before the first: inputs (B, `length`),
-    targets (B,), users (B,)."""
+    """Every prefix's newest `length` items, the newest in the last column, 0 before the first, and the `targets` items
+    that follow, 0 behind the last of the history: inputs (B, `length`), items (B, `targets`), users (B,)."""
     prefixes = train.prefixes()
     order = rng.permutation(len(prefixes))
     for begin in range(0, len(order), size):
@@ -116,7 +116,11 @@ def newest_batches(
         at = prefixes.end[rows, None] - length + np.arange(length)
         known = at >= prefixes.start[rows, None]
         inputs = np.where(known, prefixes.values[np.maximum(at, 0)].astype(np.int64) + 1, 0)
-        yield inputs, prefixes.targets[rows].astype(np.int64) + 1, prefix_users(prefixes, rows, train.histories)
+        users = prefix_users(prefixes, rows, train.histories)
+        ahead = prefixes.end[rows, None] + np.arange(targets)
+        there = ahead < train.histories.offsets[users + 1, None]
+        following = train.histories.values[np.where(there, ahead, 0)].astype(np.int64) + 1
+        yield inputs, np.where(there, following, 0), users
 
 
 def prefix_users(prefixes: Prefixes, rows: Longs, histories: Ragged) -> Longs:

@@ -179,7 +179,7 @@ class NextItem(Recommender):
         hidden = self.trained(module, batch)
         positive = module.item_embedding(self.tensor(batch.targets))
         negative = module.item_embedding(self.tensor(seen.negatives(batch.users, rng)))
-        return modules.binary_loss(hidden, positive, negative)
+        return modules.binary_loss(hidden, positive, negative[:, None])
 
     def trained(self, module: Any, batch: batches.Batch) -> Tensor:
         """(T, H) hidden states of the trained positions."""

@@ -259,11 +259,13 @@ def feed_rows(module: Any) -> None:
     module.update_Lt_history = update
 
 
-def binary_loss(hidden: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """The mean binary cross-entropy (T,) of an item that came next and of one that did not; all (T, H)."""
+def binary_loss(hidden: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
+    """The mean over T of the binary cross-entropy of an item that came next, `hidden` and `positive` (T, H), and of all
+    its `negatives` (T, n, H)."""
     from torch.nn.functional import logsigmoid
 
-    return -(logsigmoid((hidden * positive).sum(-1)) + logsigmoid(-(hidden * negative).sum(-1))).mean()
+    wrong = (negatives @ hidden[:, :, None]).squeeze(2)  # (T, n)
+    return -(logsigmoid((hidden * positive).sum(-1)) + logsigmoid(-wrong).sum(-1)).mean()
 
 
 def pair_loss(hidden: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

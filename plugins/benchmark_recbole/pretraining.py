@@ -35,9 +35,10 @@ class MaskedBatch:
 
 
 def masked_batches(
-    train: Train, width: int, size: int, ratio: float, mask: int, seen: Seen, rng: np.random.Generator
+    train: Train, width: int, size: int, prefixes: bool, ratio: float, mask: int, seen: Seen, rng: np.random.Generator
 ) -> Iterator[MaskedBatch]:
-    """All histories in rows of at most `width` items, in random order, `size` rows a batch.
+    """All histories in rows of at most `width` items, in random order, `size` rows a batch; with `prefixes` a row for
+    the newest items of every prefix, whole histories among them.
 
     Only items that prefixes hold are used: under `max_prefixes_per_user` these are the newest targets and the items
     that they are predicted from.
@@ -45,7 +46,17 @@ def masked_batches(
     histories = train.histories
     if train.max_prefixes_per_user is not None:
         histories = histories.last(train.max_prefixes_per_user + width)
-    user, begin, end = shifted_rows(histories.lengths, width, width, rng)
+    if prefixes:
+        count = (
+            histories.lengths
+            if train.max_prefixes_per_user is None
+            else np.minimum(histories.lengths, train.max_prefixes_per_user)
+        )
+        user = np.repeat(np.arange(len(count)), count)
+        end = histories.lengths[user] - (np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count))
+        begin = np.maximum(end - width, 0)
+    else:
+        user, begin, end = shifted_rows(histories.lengths, width, width, rng)
     order = rng.permutation(len(user))
     for at in range(0, len(order), size):
         rows = order[at : at + size]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Losses = Callable[[np.random.Generator], Iterator[tuple["Tensor", int]]]
-"""One epoch: the mean loss of each batch and over how many targets; the module is updated between two batches."""
+"""One epoch: the mean loss of each batch and over how many examples; the module is updated between two batches."""
 
 Quality = tuple[float, float]
 """Recall and reciprocal rank on validation, both at `DEPTH`; the second decides where the first is the same, as in a
@@ -54,6 +54,8 @@ class Progress:
     """What a checkpoint holds beside the weights. `curve` has (epoch, loss, quality or None) of each epoch."""
 
     epoch: int = 0
+    updates: int = 0
+    examples: int = 0
     best: Quality = (-1.0, -1.0)
     best_epoch: int = 0
     curve: list[tuple[int, float, Quality | None]] = field(default_factory=list)
@@ -65,7 +67,9 @@ def train(
     """Train `module` and leave it with the weights of the epoch of the best `quality` (of the last one, without it).
 
     Each epoch draws from generators seeded by (seed, epoch), so a fit resumed from the checkpoint of `key` in
-    `context.workdir` gives the weights of an uninterrupted one. Raises BenchmarkError where it diverges.
+    `context.workdir` gives the weights of an uninterrupted one. Records `best_epoch`, `epochs` and, over the stages so
+    far, the `updates` of the weights and the `examples`, which are what a batch's mean loss is over. Raises
+    BenchmarkError where it diverges.
     """
     import torch
 
@@ -81,7 +85,7 @@ def train(
             _tell(context, plan, epoch, loss, value)
     while progress.epoch < plan.epochs and progress.epoch - progress.best_epoch < plan.patience:
         epoch = progress.epoch + 1
-        loss = _epoch(module, losses, optimizer, _seed(context.seed, plan.before + epoch))
+        loss, updates, examples = _epoch(module, losses, optimizer, _seed(context.seed, plan.before + epoch))
         module.eval()
         try:
             value = None if quality is None or not math.isfinite(loss) else quality()
@@ -94,6 +98,8 @@ def train(
                 f"{plan.learning_rate / 10:g} for example."
             )
         progress.epoch = epoch
+        progress.updates += updates
+        progress.examples += examples
         progress.curve.append((epoch, loss, value))
         if value is None or value > progress.best:
             progress.best, progress.best_epoch = (progress.best if value is None else value), epoch
@@ -114,24 +120,27 @@ def train(
     if not plan.stage:
         context.record("best_epoch", plan.before + progress.best_epoch)
     context.record(f"{plan.prefix}epochs", progress.epoch if plan.stage else plan.before + progress.epoch)
+    earlier = context.facts if plan.before else {}
+    context.record("updates", earlier.get("updates", 0) + progress.updates)
+    context.record("examples", earlier.get("examples", 0) + progress.examples)
 
 
-def _epoch(module: nn.Module, losses: Losses, optimizer: Any, seed: int) -> float:
-    """The mean loss over one epoch's targets, after its updates."""
+def _epoch(module: nn.Module, losses: Losses, optimizer: Any, seed: int) -> tuple[float, int, int]:
+    """The mean loss over one epoch's examples, after its updates; how many updates and examples these were."""
     import torch
 
     module.train()
     torch.manual_seed(seed)
-    total, count = torch.zeros((), dtype=torch.float64), 0
+    total, updates, count = torch.zeros((), dtype=torch.float64), 0, 0
     for loss, n in losses(np.random.default_rng(seed)):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total = total.to(loss.device) + loss.detach().double() * n
-        count += n
+        updates, count = updates + 1, count + n
     if not count:
         raise BenchmarkError("no user has two training interactions, so there is nothing to learn a next item from.")
-    return float(total) / count
+    return float(total) / count, updates, count
 
 
 def _tell(context: Context, plan: Plan, epoch: int, loss: float, value: Quality | None) -> None:

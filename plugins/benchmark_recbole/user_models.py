@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Personal(Recommender):
-    """A model of the user and of the newest `max_length` items, which together predict the next one.
+    """A model of the user and of the newest `max_length` items, which together predict the next `targets` items: one
+    in RecBole, three in the papers. At the end of a history there are fewer.
 
     Its module has one output for all these items and none for each, so every prefix is a row, with `batch_size` rows
     per update; the newest item is in the last column. RecBole begins rows in the first column, so that the newest item
@@ -31,6 +32,7 @@ class Personal(Recommender):
     """
 
     max_length: int = 5
+    targets: int = 1
     embedding_size: int = 64
 
     def length(self, train: Train) -> int:
@@ -43,9 +45,11 @@ class Personal(Recommender):
         return int(counted.sum())
 
     def losses(self, module: Any, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
-        for inputs, targets, users in batches.newest_batches(train, self.length(train), self.batch_size, rng):
+        made = batches.newest_batches(train, self.length(train), self.targets, self.batch_size, rng)
+        for inputs, targets, users in made:
             hidden = module(*self.inputs(inputs, users))  # (B, H)
-            yield self.loss_of(module, hidden, targets, users, rng), len(targets)
+            row, column = np.nonzero(targets)  # P of them
+            yield self.loss_of(module, hidden[self.tensor(row)], targets[row, column], users[row], rng), len(row)
 
     def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
         module: Any = self.module_
@@ -67,17 +71,23 @@ class Personal(Recommender):
 
     @abstractmethod
     def loss_of(self, module: Any, hidden: Tensor, targets: Longs, users: Longs, rng: np.random.Generator) -> Tensor:
-        """The mean loss of a batch."""
+        """The mean loss over P targets (P,), given the outputs (P, H) for their histories and users (P,)."""
 
 
 @dataclass
 class Caser(Personal):
-    """Caser, convolutions over the newest items as over an image (Tang & Wang, WSDM 2018), RecBole's module and softmax
-    loss.
+    """Caser, convolutions over the newest items as over an image (Tang & Wang, WSDM 2018), RecBole's module.
 
-    `horizontal` filters of each height from 1 to `max_length` (section 3.2.1) and `vertical` ones (3.2.2). The paper
-    predicts the next T items by binary cross-entropy against sampled ones (section 3.4), its code with 5 items,
-    T = 3, 16 and 4 filters, width 50, dropout 0.5 and batches of 512; here, as in RecBole, T is 1.
+    `horizontal` filters of each height from 1 to `max_length` (section 3.2.1) and `vertical` ones (3.2.2). `loss: CE`
+    is the softmax over all items, RecBole's default, with RecBole's own penalty `reg_weight` on the norms of the
+    weights, which either loss has. `loss: BCE` is the paper's (section 3.4): binary cross-entropy of each target and of
+    `negatives` items drawn uniformly from those not in the user's history. RecBole has no such loss; this one is ours,
+    on its module, which has one table of items where the paper compares its output, the user beside the sequence, with
+    a second one.
+
+    The authors' code reads 5 items, predicts the next 3, and has 16 horizontal and 4 vertical filters, width 50,
+    dropout 0.5, learning rate 0.001, weight decay 1e-6 and batches of 512. It trains on whole windows of 5 + 3 items
+    and pads a history that is shorter; here every prefix is a row.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     max_length 5 (50), learning_rate 0.002 (0.001), batch_size 1024 (2048), epochs 12 (300), patience 4 (10). Not worth
@@ -93,8 +103,11 @@ class Caser(Personal):
     vertical: int = 4
     dropout: float = 0.4
     reg_weight: float = 1e-4
+    loss: Literal["CE", "BCE"] = "CE"
+    negatives: int = 3
 
     def build(self, train: Train) -> nn.Module:
+        self.seen_ = batches.Seen.of(train.histories, len(train.catalog))
         return modules.build(
             "Caser", len(train.catalog), self.device_, n_users=self.count_users(train),
             MAX_ITEM_LIST_LENGTH=self.length(train), embedding_size=self.embedding_size, nh=self.horizontal,
@@ -109,7 +122,13 @@ class Caser(Personal):
         return weight
 
     def loss_of(self, module: Any, hidden: Tensor, targets: Longs, users: Longs, rng: np.random.Generator) -> Tensor:
-        return modules.softmax_loss(hidden, self.items(module), self.tensor(targets)) + modules.caser_penalty(module)
+        if self.loss == "CE":
+            own = modules.softmax_loss(hidden, self.items(module), self.tensor(targets))
+        else:
+            wrong = self.seen_.negatives(np.repeat(users, self.negatives), rng).reshape(-1, self.negatives)
+            items = module.item_embedding
+            own = modules.binary_loss(hidden, items(self.tensor(targets)), items(self.tensor(wrong)))
+        return own + modules.caser_penalty(module) if self.reg_weight else own
 
 
 @dataclass
@@ -120,8 +139,8 @@ class Hgn(Personal):
     `loss: CE` is the softmax over all items, RecBole's default. `loss: BPR` is the paper's, one item per target drawn
     uniformly from those not in the user's history. RecBole's own BPR looks the drawn item up among the input
     embeddings, but the target among those for prediction; here both are of the latter, as in the authors' code. That
-    code reads 5 items, predicts the next 3, and has width 50, weight decay 0.001 and batches of 4096; here, as in
-    RecBole, one is predicted.
+    code reads 5 items, predicts the next 3, and has width 50, weight decay 0.001 and batches of 4096. It trains on
+    whole windows of 5 + 3 items and pads a history that is shorter; here every prefix is a row.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     max_length 5 (50), batch_size 1024 (2048), epochs 20 (300), patience 4 (10). Worse there: 10 items (R@30 .317

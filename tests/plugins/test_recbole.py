@@ -68,13 +68,14 @@ TINY: list[tuple[str, dict[str, Any]]] = [
     ("bert4rec", {}),
     ("diffrec", {}),
     ("caser", {}),
+    ("caser", {"loss": "BCE", "targets": 3, "reg_weight": 0.0, "weight_decay": 1e-6}),
     ("hgn", {"loss": "CE"}),
-    ("hgn", {"loss": "BPR"}),
+    ("hgn", {"loss": "BPR", "targets": 3}),
     ("fdsa", {}),
     ("fdsa", {"training": "prefixes"}),
     ("s3rec", {"pretrain_epochs": 3}),
     ("s3rec", {"pretrain_epochs": 0, "training": "prefixes"}),
-    ("s3rec", {"pretrain_epochs": 1, "loss": "BCE-1"}),
+    ("s3rec", {"pretrain_epochs": 1, "pretraining": "prefixes", "loss": "BCE-1"}),
 ]
 
 
@@ -149,16 +150,25 @@ class TestCloze:
 class TestNewest:
     def test_rows_end_with_the_newest_item(self) -> None:
         train = make_train([list(range(5)), [7], [8, 9]], 12, max_history=9)
-        ((inputs, targets, users),) = batches.newest_batches(train, 3, 10, np.random.default_rng(0))
+        ((inputs, targets, users),) = batches.newest_batches(train, 3, 1, 10, np.random.default_rng(0))
         rows = sorted(zip(inputs.tolist(), targets.tolist(), users.tolist(), strict=True))
         assert rows == [
-            ([0, 0, 1], 2, 0), ([0, 0, 9], 10, 2), ([0, 1, 2], 3, 0), ([1, 2, 3], 4, 0), ([2, 3, 4], 5, 0)
+            ([0, 0, 1], [2], 0), ([0, 0, 9], [10], 2), ([0, 1, 2], [3], 0), ([1, 2, 3], [4], 0), ([2, 3, 4], [5], 0)
+        ]  # fmt: skip
+
+    def test_targets_are_the_items_that_follow_in_the_same_history(self) -> None:
+        train = make_train([list(range(5)), [7], [8, 9]], 12, max_history=9)
+        ((inputs, targets, users),) = batches.newest_batches(train, 2, 3, 10, np.random.default_rng(0))
+        rows = sorted(zip(inputs.tolist(), targets.tolist(), users.tolist(), strict=True))
+        assert rows == [
+            ([0, 1], [2, 3, 4], 0), ([0, 9], [10, 0, 0], 2), ([1, 2], [3, 4, 5], 0), ([2, 3], [4, 5, 0], 0),
+            ([3, 4], [5, 0, 0], 0),
         ]  # fmt: skip
 
     def test_caps(self) -> None:
         train = make_train([list(range(8))], 12, max_history=2, max_prefixes_per_user=2)
-        ((inputs, targets, _),) = batches.newest_batches(train, 3, 10, np.random.default_rng(0))
-        assert sorted(zip(inputs.tolist(), targets.tolist(), strict=True)) == [([0, 5, 6], 7), ([0, 6, 7], 8)]
+        ((inputs, targets, _),) = batches.newest_batches(train, 3, 1, 10, np.random.default_rng(0))
+        assert sorted(zip(inputs.tolist(), targets.tolist(), strict=True)) == [([0, 5, 6], [7]), ([0, 6, 7], [8])]
 
 
 class TestPretraining:
@@ -167,6 +177,7 @@ class TestPretraining:
         given: dict[str, Any] = {
             "width": 6,
             "size": 10,
+            "prefixes": False,
             "ratio": 0.3,
             "mask": 99,
             "seen": seen,
@@ -198,6 +209,15 @@ class TestPretraining:
         for seed in range(10):
             made = self.rows(train, width=3, rng=np.random.default_rng(seed))
             assert {int(i) for batch in made for i in batch.items.ravel()} <= {0, 8, 9, 10, 11, 12}
+
+    def test_a_row_for_every_prefix(self) -> None:
+        train = make_train([list(range(5)), [8, 9]], 12)
+        (batch,) = self.rows(train, width=3, prefixes=True)
+        assert sorted(batch.items.tolist()) == [
+            [1, 0, 0], [1, 2, 0], [1, 2, 3], [2, 3, 4], [3, 4, 5], [9, 0, 0], [9, 10, 0],
+        ]  # fmt: skip
+        (capped,) = self.rows(make_train([list(range(12))], 12, max_prefixes_per_user=2), width=3, prefixes=True)
+        assert sorted(capped.items.tolist()) == [[9, 10, 11], [10, 11, 12]]
 
     def test_a_row_of_one_item(self) -> None:
         (batch,) = self.rows(make_train([[0, 1]], 3), width=1)
@@ -512,20 +532,35 @@ def test_softmax_loss_and_gradients_equal_torchs() -> None:
         torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
 
 
+def test_binary_loss_is_the_cross_entropy_of_the_target_and_all_negatives() -> None:
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as entropy
+
+    torch.manual_seed(0)
+    hidden, positive, negatives = torch.randn(5, 4), torch.randn(5, 4), torch.randn(5, 3, 4)
+    scores = torch.stack([hidden @ item for item in (positive.T, *negatives.permute(1, 2, 0))])
+    scores = scores.diagonal(dim1=1, dim2=2).T  # (5, 4): the target, then three negatives
+    each = entropy(scores, torch.tensor([1.0, 0, 0, 0]).expand(5, 4), reduction="none")
+    torch.testing.assert_close(modules().binary_loss(hidden, positive, negatives), each.sum(1).mean())
+
+
 @pytest.mark.parametrize(
-    ("name", "params"),
+    ("name", "params", "success"),
     [
-        ("sasrec", {"training": "prefixes"}),
-        ("sasrec", {"loss": "BCE-1", "epochs": 80}),
+        ("sasrec", {"training": "prefixes"}, 0.9),
+        ("sasrec", {"loss": "BCE-1", "epochs": 80}, 0.9),
+        # Three seeds have .93 to .98 and .80 to .93; by chance one of 40 items is right.
+        ("caser", {"loss": "BCE", "epochs": 60, "reg_weight": 0.0, "dropout": 0.1}, 0.6),
+        ("hgn", {"loss": "BPR", "epochs": 40}, 0.5),
     ],
 )
-def test_learns_the_next_item(name: str, params: dict[str, Any], tmp_path: Path) -> None:
+def test_learns_the_next_item(name: str, params: dict[str, Any], success: float, tmp_path: Path) -> None:
     train, split = rings()
     model = small(name, **{"epochs": 30, "learning_rate": 1e-2, "batch_size": 128} | params)
     model.fit(train, {}, context(tmp_path))
-    # BCE-1 never learns against items of the history, which then rank high: without them.
+    # BCE and BPR never learn against items of the history, which then rank high: without them.
     ranking = model.rank(requests(train.histories, exclude=train.histories), 1)
-    assert np.mean(ranking.items[:, 0] == split.relevant.values) >= 0.9
+    assert np.mean(ranking.items[:, 0] == split.relevant.values) >= success
 
 
 @pytest.mark.parametrize(("name", "params"), TINY)
@@ -569,13 +604,14 @@ CONTRACT = {"learning_rate": 1e-2, "batch_size": 128, "patience": 100}
         ("diffrec", {"epochs": 10}, 0.0),
         ("caser", {"epochs": 20}, 0.9),
         ("hgn", {"epochs": 20}, 0.9),
-        ("hgn", {"epochs": 3, "loss": "BPR"}, 0.0),
+        ("hgn", {"epochs": 3, "loss": "BPR", "targets": 3}, 0.0),
+        ("caser", {"epochs": 3, "loss": "BCE", "targets": 3}, 0.0),
         ("fdsa", {"epochs": 15, "layers": 1, "attributes": ["initial"]}, 0.9),
         ("s3rec", {"epochs": 15, "layers": 1, "pretrain_epochs": 1, "attributes": ["initial"]}, 0.9),
     ],
 )
 def test_keeps_the_contract(name: str, params: dict[str, Any], success: float) -> None:
-    # BCE-1 and BPR never learn against the history, DiffRec not in which order it came: what is next is not first then.
+    # BCE and BPR never learn against the history, DiffRec not in which order it came: what is next is not first then.
     check_model(lambda: small(name, **CONTRACT | params), min_success=success)
 
 
@@ -609,7 +645,11 @@ def test_a_fit_on_other_attributes_forgets_the_first(tmp_path: Path) -> None:
     model.fit(train, {}, told)
     assert model.module_.n_features == 44  # forty brands, three groups and "all"
     assert [sorted(point) for point in told.curve] == [["pretrain_loss", "step"], ["loss", "step"]]
-    assert told.facts == {"parameters": told.facts["parameters"], "pretrain_epochs": 1, "best_epoch": 2, "epochs": 2}
+    # Histories of 9 items: 5 batches of 16 rows, then 2 of 512 of the 640 targets.
+    assert told.facts == {
+        "parameters": told.facts["parameters"], "pretrain_epochs": 1, "best_epoch": 2, "epochs": 2, "updates": 5 + 2,
+        "examples": 80 + 640,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "params"), TINY)
