@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from benchmark_amazon import amazon
-from benchmark_generative.identifiers import PAPER, Settings
+from benchmark_generative.identifiers import Settings
 from benchmark_popular import Popular
 from conftest import ROOT, Command
 
@@ -74,13 +74,23 @@ def test_a_page_that_is_not_known_is_not_printed(published: Published) -> None:
     assert found.source.startswith("Rajput et al. 2023, Table 1; measured on Amazon 2014 Beauty")
 
 
-def test_the_paper_profile_makes_identifiers_as_the_paper_does() -> None:
+def test_the_paper_profile_makes_the_identifiers_of_all_variants_alike() -> None:
     suite, _ = load_suite(str(ROOT / "suites" / "tiger2023.yaml"), "paper")
     params = {model.name: model.params for model in suite.models}
-    for name in ("TIGER", "TIGER[cold]"):
-        given = params[name]["identifiers"]
-        assert {key: getattr(PAPER, key) for key in given} == given
-        assert Settings(**given) == PAPER
+    assert Settings(**params["TIGER[cold]"]["identifiers"]) == Settings(**params["TIGER"]["identifiers"])
+
+
+@pytest.mark.parametrize("profile", ["laptop", "gpu", "paper"])
+def test_identifiers_have_four_tokens_and_semantic_knn_runs_beside_them(profile: str) -> None:
+    """Three learned codes and the extra one, or four; LSH as in section 4.3.2, m = 4."""
+    suite, _ = load_suite(str(ROOT / "suites" / "tiger2023.yaml"), profile)
+    models = {model.name: model for model in suite.models}
+    for name in ("TIGER", "TIGER[rkmeans]", "TIGER[LSH]", "TIGER[random]"):
+        made = Settings(**models[name].params.get("identifiers", {}))
+        assert made.levels + (made.collisions == "extra" and made.method != "random") == 4
+    warm = [data for data in suite.datasets if data.wants("TIGER")]
+    assert warm
+    assert all(data.wants("Semantic_KNN") for data in warm)
 
 
 @pytest.fixture(scope="module")

@@ -223,6 +223,8 @@ class GenSar:
         torch.set_num_threads(context.threads)
         self.identifiers_, alone = self._identify(train, context)
         context.record("identifiers", {**self.identifiers_.facts, **({"alone": alone} if alone else {})})
+        for remark in self.identifiers_.facts.get("remarks", ()):
+            context.remark(remark)
         pseudo = None
         if self.doc2query:
             from benchmark_generative.doc2query import pseudo_queries

@@ -243,6 +243,8 @@ class Tiger:
         seen = train.popularity("recommendation") > 0  # (N,)
         self.identifiers_ = self._identify(train, seen, context)
         context.record("identifiers", {**self.identifiers_.facts, "digest": self.identifiers_.digest})
+        for remark in self.identifiers_.facts.get("remarks", ()):
+            context.remark(remark)
         if self.record_codes:
             context.record("codes", self.identifiers_.semantic.tolist())
         self.vocabulary_ = SemanticVocabulary.of(self.identifiers_, train.users, self.user_tokens)
@@ -262,7 +264,7 @@ class Tiger:
             return identifiers.Identifiers.read(
                 Path(self.codes).expanduser(), train.catalog.ids, learned=self.codes_learned
             )
-        settings, trained_on = self._settings(), seen if self.unseen_share is not None else None
+        settings, trained_on = self._settings().on(context.device), seen if self.unseen_share is not None else None
         if settings.method == "random":  # of the vectors it needs only how many there are
             none = np.zeros((len(train.catalog), 1), dtype=np.float32)
             made = identifiers.make(none, settings, seed=context.seed, trained_on=trained_on)
@@ -276,10 +278,10 @@ class Tiger:
                 "need a title or another text; or give ready vectors as `encoder`, ready `codes`, or "
                 "`identifiers: {method: random}`."
             )
-        # Kept for an interrupted fit: made again, they would cost their time, and on another machine differ.
+        # Kept for all models that want the same: made again, they would cost their time, and on another machine differ.
         return identifiers.cached(
-            context.workdir,
-            (settings, context.seed, trained_on, vectors),
+            context.shared or context.workdir,
+            (settings, context.seed, context.device.partition(":")[0], context.threads, trained_on, vectors),
             lambda: identifiers.make(
                 vectors, settings, seed=context.seed, device=context.device, threads=context.threads,
                 trained_on=trained_on, progress=lambda step, total, **values: context.progress(step, total),

@@ -81,11 +81,11 @@ def main() -> int:
                 100 * facts["in_collision_before"],
                 100 * facts["collision_rate_before"],
                 facts["reconstruction_error"],
-                facts.get("epochs", ""),
+                facts.get("steps", ""),
             ]
         )
     print(f"{N:,} x {WIDTH} vectors, {LEVELS} levels of {SIZE} codes, one thread")
-    headers = ["", "seconds", "% of ids in collision", "% lost (1 - unique/N)", "reconstruction error", "epochs"]
+    headers = ["", "seconds", "% of ids in collision", "% lost (1 - unique/N)", "reconstruction error", "steps"]
     print(tabulate(rows, headers=headers, floatfmt=".3f"))
     ratio = seconds["scikit-learn, residual"] / seconds["rkmeans"]
     print(f"residual k-means is {ratio:.1f} times as fast as scikit-learn's on the vectors themselves")

@@ -46,7 +46,7 @@ from benchmark_generative.t5_steps import T5Steps  # noqa: E402, F401
 from benchmark_generative.tokens import encode  # noqa: E402
 from benchmark_generative.training import IGNORED, Pairs, batches  # noqa: E402
 
-SMALL: dict[str, Any] = {"shared": 1, "specific": 1, "size": 8, "hidden": [16], "latent": 4, "epochs": 2}
+SMALL: dict[str, Any] = {"shared": 1, "specific": 1, "size": 8, "hidden": [16], "latent": 4, "steps": 2}
 TINY: dict[str, Any] = {
     "identifiers": {"kind": "semantic", **SMALL}, "d_model": 32, "d_ff": 64, "heads": 2, "d_kv": 16, "layers": 1,
     "decoder_layers": 1, "dropout": 0.0, "batch_size": 64, "steps": 4, "evaluate_every": 2, "max_history": 3,

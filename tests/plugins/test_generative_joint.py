@@ -14,7 +14,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from benchmark_generative.identifiers import (  # noqa: E402
-    JOINT_PAPER,
     Identifiers,
     JointIdentifiers,
     JointSettings,
@@ -27,8 +26,9 @@ from benchmark_generative.identifiers.collisions import nearest_free  # noqa: E4
 from benchmark_generative.identifiers.joint_rqvae import JointAutoEncoder  # noqa: E402
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
+from benchmark.suite import load_suite  # noqa: E402
 
-SMALL = JointSettings(size=8, hidden=(32,), latent=8, epochs=20, batch_size=64)
+SMALL = JointSettings(size=8, hidden=(32,), latent=8, steps=80, batch_size=64)
 
 
 def vectors(n: int = 240, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +144,7 @@ def test_identifiers_are_unique_and_shared_codes_are_equal_in_both(collisions: A
         assert len(facts["use"]) == 4
         if collisions != "extra":
             assert facts["collision_rate_after_moving"] < facts["collision_rate_before"]
-    assert made.facts.keys() >= {"kind", "shared", "size", "epochs", "seed"}
+    assert made.facts.keys() >= {"kind", "shared", "size", "steps", "precision", "seed"}
     assert made.facts["digest"] == made.digest
     json.dumps(made.facts)
 
@@ -152,7 +152,7 @@ def test_identifiers_are_unique_and_shared_codes_are_equal_in_both(collisions: A
 def test_moved_items_keep_what_they_share_with_the_other_identifier() -> None:
     """With one specific level, the one code that repair may change."""
     semantic, collaborative = vectors()
-    settings = replace(SMALL, size=16, specific=1, epochs=5)
+    settings = replace(SMALL, size=16, specific=1, steps=20)
     moved = make_joint(semantic, collaborative, settings, seed=0)
     before = make_joint(semantic, collaborative, replace(settings, collisions="extra"), seed=0)
     assert moved.facts["semantic"]["items_moved"] > 0
@@ -208,7 +208,8 @@ def test_identifiers_of_one_kind_of_vectors_have_the_same_shape(kind: Any) -> No
     assert made.semantic.learned == 4
     joint = make_pair("joint", semantic, collaborative, SMALL, seed=0)
     assert made.facts.keys() == joint.facts.keys()
-    assert made.facts["semantic"].keys() - joint.facts["semantic"].keys() == {"method", "levels", "seed"}
+    own = {"method", "levels", "seed", "precision"}
+    assert made.facts["semantic"].keys() - joint.facts["semantic"].keys() == own
     assert (made.facts["kind"], joint.facts["kind"]) == (kind, "joint")
     assert joint.digest == make_joint(semantic, collaborative, SMALL, seed=0).digest
 
@@ -233,14 +234,31 @@ def test_catalogues_smaller_than_a_codebook(n: int) -> None:
 
 
 def test_the_papers_settings() -> None:
-    model = JointAutoEncoder(768, 64, JOINT_PAPER)
+    suite, _ = load_suite(str(Path(__file__).parents[2] / "suites" / "gensar2025.yaml"), "paper")
+    given = next(dict(model.params["identifiers"]) for model in suite.models if model.name == "GenSAR")
+    paper = JointSettings(**{**given, "hidden": tuple(given["hidden"])})
+    model = JointAutoEncoder(768, 64, paper)
     assert [tuple(c.shape) for c in model.codebooks] == [(256, 64)] * 2 + [(256, 32)] * 4
-    assert (JOINT_PAPER.shared, JOINT_PAPER.specific, JOINT_PAPER.alpha) == (2, 2, 0.25)
-    assert (JOINT_PAPER.epochs, JOINT_PAPER.batch_size, JOINT_PAPER.learning_rate) == (500, 1024, 1e-3)
-    assert (JOINT_PAPER.codebook_rate, JOINT_PAPER.reduction, JOINT_PAPER.enough) == (1e-3, "sum", None)
+    assert (paper.shared, paper.specific, paper.alpha) == (2, 2, 0.25)
+    assert (paper.batch_size, paper.learning_rate, paper.codebook_rate) == (1024, 1e-3, 1e-3)
+    assert paper.steps == 500 * 62  # the epochs of A.4, of the batches that 62,883 items make
+    assert (paper.reduction, paper.enough) == ("sum", None)
     semantic, collaborative = vectors()
-    few = replace(JOINT_PAPER, size=8, hidden=(16,), latent=8, epochs=3)
-    assert make_joint(semantic, collaborative, few, seed=0).facts["epochs"] == 3
+    few = replace(paper, size=8, hidden=(16,), latent=8, steps=3)
+    assert make_joint(semantic, collaborative, few, seed=0).facts["steps"] == 3
+
+
+def test_joint_identifiers_that_were_not_learned_say_which() -> None:
+    semantic, collaborative = vectors()
+    assert "remarks" not in make_joint(semantic, collaborative, SMALL, seed=0).facts
+    wild = replace(SMALL, learning_rate=10.0, codebook_rate=10.0, enough=None)
+    remarks = make_joint(semantic, collaborative, wild, seed=0).facts["remarks"]
+    assert [remark.rpartition(" ")[2] for remark in remarks if "has not learned" in remark] == [
+        "(semantic)",
+        "(collaborative)",
+    ]
+    alone = make_pair("semantic", semantic, None, wild, seed=0).facts["remarks"]
+    assert all(remark.endswith("(semantic)") for remark in alone)
 
 
 # Files
@@ -303,7 +321,7 @@ def test_a_pair_is_kept_in_its_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     first = make_pair("joint", semantic, collaborative, SMALL, seed=0, folder=tmp_path)
     monkeypatch.setattr("benchmark_generative.identifiers.joint.make_joint", None)
     assert make_pair("joint", semantic, collaborative, SMALL, seed=0, folder=tmp_path).facts == first.facts
-    for other in (replace(SMALL, alpha=0.5), replace(SMALL, epochs=21)):
+    for other in (replace(SMALL, alpha=0.5), replace(SMALL, steps=81), replace(SMALL, precision="bf16")):
         with pytest.raises(TypeError):
             make_pair("joint", semantic, collaborative, other, seed=0, folder=tmp_path)
     with pytest.raises(TypeError):
@@ -335,7 +353,7 @@ def test_joint_identifiers_that_share_nothing_are_none() -> None:
         ({"alpha": -1}, "alpha=-1; it is not negative"),
         ({"reduction": "max"}, "known are sum, mean"),
         ({"collisions": "none"}, "known are extra, sinkhorn, nearest"),
-        ({"epochs": 0}, "epochs=0; it is at least 1"),
+        ({"steps": 0}, "steps=0; it is at least 1"),
         ({"hidden": (0,)}, "widths are at least 1"),
     ],
 )

@@ -245,13 +245,42 @@ def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(tmp_path: Path, monkey
         assert torch.equal(a, b)
 
 
+def vectors_file(folder: Path) -> str:
+    ids = checkerboard(n_items=6, n_users=12).train.catalog.ids
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 4)).astype(np.float32)
+    np.savez(folder / "vectors.npz", ids=ids.astype(str), vectors=vectors)
+    return str(folder / "vectors.npz")
+
+
+def test_variants_of_a_data_set_share_their_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = checkerboard(n_items=6, n_users=12)
+    given: dict[str, Any] = {"identifiers": {"method": "rkmeans", "levels": 2, "size": 4}}
+    given["encoder"] = vectors_file(tmp_path)
+
+    def fit(name: str, **params: Any) -> Tiger:
+        (tmp_path / name).mkdir()
+        model = Tiger(**{**TINY, "steps": 2, "evaluate_every": 1, **given, **params})
+        model.fit(data.train, data.valid, Context(0, "cpu", tmp_path / name, shared=tmp_path / "shared"))
+        return model
+
+    first = fit("one")
+    monkeypatch.setattr("benchmark_generative.identifiers.make", None)
+    assert fit("two", user_tokens=4, d_model=16).identifiers_.digest == first.identifiers_.digest
+    with pytest.raises(TypeError):
+        fit("three", identifiers={"method": "rkmeans", "levels": 2, "size": 3})
+
+
+def test_identifiers_that_were_not_learned_are_remarked(tmp_path: Path) -> None:
+    wild = {"hidden": [8], "latent": 4, "size": 4, "steps": 40, "learning_rate": 10.0, "enough": None}
+    _, context = fitted(tmp_path, identifiers=wild, encoder=vectors_file(tmp_path), steps=2, evaluate_every=1)
+    assert context.facts["remarks"] == context.facts["identifiers"]["remarks"]
+    assert "the auto-encoder of the identifiers has not learned" in context.facts["remarks"][0]
+
+
 def test_an_interrupted_fit_goes_on_with_its_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where making them again would give others, as another machine may."""
-    rng = np.random.default_rng(0)
-    ids = checkerboard(n_items=6, n_users=12).train.catalog.ids
-    np.savez(tmp_path / "vectors.npz", ids=ids.astype(str), vectors=rng.normal(size=(len(ids), 4)).astype(np.float32))
     params: dict[str, Any] = {"identifiers": {"method": "rkmeans", "levels": 2, "size": 4}}
-    params["encoder"] = str(tmp_path / "vectors.npz")
+    params["encoder"] = vectors_file(tmp_path)
     first, context = fitted(tmp_path, **params)
     monkeypatch.setattr("benchmark_generative.identifiers.make", None)
     again, later = fitted(tmp_path, **params)

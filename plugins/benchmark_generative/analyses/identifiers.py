@@ -44,6 +44,7 @@ COLUMNS = {
     "collision_rate": "colliding after",
     "reconstruction_error": "error",
     "prefix_error": "prefix error",
+    "remarks": "remark",
 }
 
 
@@ -84,9 +85,11 @@ def _kinds(recorded: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def _text(value: Any) -> Any:
-    """A list per level as one text; everything else as it is."""
+    """A list per level as one text, remarks as another; everything else as it is."""
     if not isinstance(value, list):
         return value
+    if value and isinstance(value[0], str):
+        return "; ".join(value)
     return " · ".join(f"{v:,}" if isinstance(v, int) else f"{v:.3g}" if v < 100 else f"{v:,.0f}" for v in value)
 
 

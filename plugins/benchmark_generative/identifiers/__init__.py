@@ -7,11 +7,9 @@ from benchmark_generative.identifiers.codes import Identifiers
 from benchmark_generative.identifiers.joint import JointIdentifiers, Kind, make_joint, make_pair
 from benchmark_generative.identifiers.keeping import cached
 from benchmark_generative.identifiers.making import make
-from benchmark_generative.identifiers.settings import JOINT_PAPER, PAPER, JointSettings, Method, Settings
+from benchmark_generative.identifiers.settings import JointSettings, Method, Settings
 
 __all__ = [
-    "JOINT_PAPER",
-    "PAPER",
     "Identifiers",
     "JointIdentifiers",
     "JointSettings",

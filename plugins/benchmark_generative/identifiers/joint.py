@@ -106,6 +106,7 @@ def make_pair(
     With a `folder` they are kept there, made once by all processes that ask for the same. Raises BenchmarkError on
     another kind, and on vectors that are missing, all equal or no finite numbers.
     """
+    settings = settings.on(device)
     if kind not in get_args(Kind):
         raise BenchmarkError(f"there are no identifiers of the kind {kind!r}; known are {', '.join(get_args(Kind))}.")
     given = {"semantic": semantic, "collaborative": collaborative}
@@ -132,7 +133,7 @@ def make_pair(
 
     if folder is None:
         return made()
-    parts = (kind, settings, seed, device.partition(":")[0], trained_on, *needed.values())
+    parts = (kind, settings, seed, device.partition(":")[0], threads, trained_on, *needed.values())
     return cached(folder, parts, made, JointIdentifiers.load)
 
 
@@ -159,6 +160,7 @@ def make_joint(
 
     from benchmark_generative.identifiers import joint_rqvae
 
+    settings = settings.on(device)
     semantic, collaborative = (
         _vectors(name, v) for name, v in (("semantic", semantic), ("collaborative", collaborative))
     )
@@ -221,8 +223,9 @@ def _filled(vectors: Vectors, trained_on: NDArray[np.bool_] | None) -> tuple[Vec
 def _facts(
     settings: JointSettings, seed: int, known: NDArray[np.bool_], trained_on: NDArray[np.bool_] | None
 ) -> dict[str, Any]:
-    said = {"levels": settings.levels, "size": settings.size, "collisions": settings.collisions, "seed": seed}
-    said |= {"items": len(known), "items_without_collaborative": int((~known).sum())}
+    said: dict[str, Any] = {"levels": settings.levels, "size": settings.size, "collisions": settings.collisions}
+    said |= {"seed": seed}
+    said |= {"items": len(known), "items_without_collaborative": int((~known).sum()), "precision": settings.precision}
     return said if trained_on is None else {**said, "items_trained_on": int(trained_on.sum())}
 
 
@@ -230,13 +233,16 @@ def _paired(
     kind: Kind, semantic: Identifiers, collaborative: Identifiers, shared: int, facts: Mapping[str, Any]
 ) -> JointIdentifiers:
     made = JointIdentifiers(semantic, collaborative, shared)
+    parts = {kind: semantic} if semantic is collaborative else {"semantic": semantic, "collaborative": collaborative}
+    remarks = [f"{remark} ({name})" for name, ids in parts.items() for remark in ids.facts.get("remarks", ())]
     said = {
         "kind": kind,
         **facts,
         "shared": shared,
-        "epochs": semantic.facts["epochs"],
+        "steps": semantic.facts["steps"],
         "digest": made.digest,
         "semantic": dict(semantic.facts),
         "collaborative": dict(collaborative.facts),
+        **({"remarks": remarks} if remarks else {}),
     }
     return JointIdentifiers(semantic, collaborative, shared, said)

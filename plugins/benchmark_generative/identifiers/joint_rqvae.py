@@ -93,10 +93,10 @@ def quantise(
 ) -> tuple[Quantised, Quantised]:
     """Train on the items of `seen` (N,), then code all of them: the semantic (N, S) and the collaborative (N, C)
     identifiers, whose first codes are the same."""
-    parts = [autoencoder.scale(part, seen) for part in (semantic, collaborative)]
+    parts = [autoencoder.scale(part, seen, settings.scale) for part in (semantic, collaborative)]
     points, width = torch.cat(parts, dim=1), semantic.shape[1]
     model = JointAutoEncoder(width, collaborative.shape[1], settings).to(points.device)
-    epochs = autoencoder.train(model, points[seen], settings, generator, progress)
+    steps = autoencoder.train(model, points[seen], settings, generator, progress)
     codes, residuals, decoded = autoencoder.code_all(model, points)
     found = [
         Quantised(
@@ -104,7 +104,7 @@ def quantise(
             relative(part - again, part),
             residual,
             model.codebooks[levels[-1]].detach(),
-            epochs,
+            steps,
         )
         for levels, part, again, residual in zip(
             model.identifiers, parts, (decoded[:, :width], decoded[:, width:]), residuals, strict=True

@@ -94,14 +94,15 @@ class Quantised:
     """Codes int32 (N, L) that may collide, and what is known of them.
 
     `error` is the sum of squares that the reconstructions miss, divided by the sum of squares around the mean; None
-    where nothing is reconstructed. `residuals` (N, D) and `codebook` (K, D) are the last level's, where it has one.
+    where nothing is reconstructed. `residuals` (N, D) and `codebook` (K, D) are the last level's, where it has one;
+    `steps` is how many an auto-encoder was trained for.
     """
 
     codes: NDArray[np.int32]
     error: float | None = None
     residuals: Tensor | None = None
     codebook: Tensor | None = None
-    epochs: int = 0
+    steps: int = 0
 
 
 def relative(missed: Tensor, points: Tensor) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmark import BenchmarkError
 from benchmark_generative.identifiers.codes import Identifiers
 from benchmark_generative.identifiers.collisions import group_numbers, nearest_free, sinkhorn
-from benchmark_generative.identifiers.settings import Collisions, Settings
+from benchmark_generative.identifiers.settings import IN_USE, Collisions, Settings, reachable
 
 if TYPE_CHECKING:
     import torch
@@ -41,9 +41,10 @@ def make(
     `trained_on` (N,) says which items the quantiser may learn from (all by default); the others are coded by what was
     learned, and no code of a trained item depends on them (Rajput 2023, 4.4.1). The extra token is always there with
     `collisions: extra`, 0 where nothing collides; with `sinkhorn` and `nearest` only where some items cannot be told
-    apart otherwise; never with `random`, whose rows are drawn again until all differ. Raises BenchmarkError on vectors
-    that are no finite numbers.
+    apart otherwise; never with `random`, whose rows are drawn again until all differ. An auto-encoder that has not
+    learned says so among the facts, in `remarks`. Raises BenchmarkError on vectors that are not finite numbers.
     """
+    settings = settings.on(device)
     vectors, seen = checked(vectors, trained_on)
     facts: dict[str, Any] = {"method": settings.method, "levels": settings.levels, "seed": seed}
     if trained_on is not None:
@@ -54,7 +55,9 @@ def make(
         return Identifiers.unique(codes, settings.sizes, facts=facts, always=False)
     with limited(threads):
         found = _quantise(vectors, seen, settings, seed, device, progress)
-        return told_apart(found, vectors, settings.sizes, settings.collisions, facts, seen)
+    if found.steps:
+        facts["precision"] = settings.precision
+    return told_apart(found, vectors, settings.sizes, settings.collisions, facts, seen)
 
 
 @contextmanager
@@ -78,17 +81,38 @@ def told_apart(
     facts: Mapping[str, Any],
     seen: NDArray[np.bool_],
 ) -> Identifiers:
-    """Identifiers of codes that may collide; `facts` get those about the vectors (N, D) that the codes stand for."""
+    """Identifiers of codes that may collide; `facts` get those about the vectors (N, D) that the codes stand for, and
+    `remarks` where an auto-encoder has not learned."""
     said: dict[str, Any] = {
         **facts,
         "reconstruction_error": None if found.error is None else round(found.error, 6),
         "prefix_error": _prefix_errors(vectors, found.codes),
     }
-    if found.epochs:
-        said["epochs"] = found.epochs
+    if found.steps:
+        said["steps"] = found.steps
+        remarks = not_learned(found, sizes, int(seen.sum()))
+        said |= {"remarks": remarks} if remarks else {}
     if collisions == "extra":
         return Identifiers.unique(found.codes, sizes, facts=said, first=seen)
     return _moved(found, sizes, nearest_free if collisions == "nearest" else sinkhorn, said, seen)
+
+
+def not_learned(found: Quantised, sizes: tuple[int, ...], n: int) -> list[str]:
+    """What says that an auto-encoder trained on n items has not learned: reconstructions no better than the mean of
+    the vectors, codebooks in use for less than four fifths (Rajput 2023, 4.1.3), or what so few items allow."""
+    remarks = []
+    if found.error is not None and not found.error < 1:
+        remarks.append(
+            "the auto-encoder of the identifiers has not learned: its reconstruction error is "
+            f"{found.error:.3g} of the vectors' variance, no better than their mean (1)"
+        )
+    used = [len(np.unique(codes)) / size for codes, size in zip(found.codes.T, sizes, strict=True)]
+    if any(share < reachable(n, size) for share, size in zip(used, sizes, strict=True)):
+        remarks.append(
+            "the auto-encoder of the identifiers leaves codes unused: of its codebooks "
+            f"{', '.join(f'{100 * share:.0f} %' for share in used)} are in use, and {100 * IN_USE:.0f} % should be"
+        )
+    return remarks
 
 
 def checked(
@@ -124,7 +148,8 @@ def _quantise(
     learned = torch.from_numpy(seen).to(device)
     generator = torch.Generator().manual_seed(seed)
     if settings.method == "lsh":
-        return kmeans.Quantised(lsh_codes(points, settings.sizes, generator))
+        codes, sides, corners = lsh_codes(points, settings.sizes, generator)
+        return kmeans.Quantised(codes, residuals=sides, codebook=corners)
     if settings.method == "rkmeans":
         return kmeans.residual_kmeans(
             points,
@@ -140,19 +165,25 @@ def _quantise(
     return rqvae.quantise(points, learned, settings, generator, progress)
 
 
-def lsh_codes(points: torch.Tensor, sizes: tuple[int, ...], generator: torch.Generator) -> NDArray[np.int32]:
+def lsh_codes(
+    points: torch.Tensor, sizes: tuple[int, ...], generator: torch.Generator
+) -> tuple[NDArray[np.int32], torch.Tensor, torch.Tensor]:
     """SimHash (Rajput 2023, 4.3.2): bit i of a code says on which side of the level's hyperplane i a point (N, D) lies.
 
-    Hyperplanes are standard normal and go through the origin; the vectors are not centred, as in the paper.
+    Hyperplanes are standard normal and go through the origin; the vectors are not centred, as in the paper. Beside the
+    codes (N, L) are, of the last level, how far the points lie on which side of its h hyperplanes (N, h), and the
+    corners (2**h, h) of -1 and 1 that the codes stand for: a near one differs in bits whose planes are near.
     """
     import torch
 
     codes = []
     for size in sizes:
         planes = torch.randn((size.bit_length() - 1, points.shape[1]), generator=generator).to(points)
-        bits = points @ planes.T > 0  # (N, h)
-        codes.append((bits * 2 ** torch.arange(len(planes), device=points.device)).sum(dim=1))
-    return torch.stack(codes, dim=1).to(torch.int32).cpu().numpy()
+        sides = points @ planes.T  # (N, h)
+        bits = 2 ** torch.arange(len(planes), device=points.device)
+        codes.append(((sides > 0) * bits).sum(dim=1))
+    corners = ((torch.arange(sizes[-1], device=points.device)[:, None] & bits) > 0).to(points) * 2 - 1
+    return torch.stack(codes, dim=1).to(torch.int32).cpu().numpy(), sides, corners
 
 
 def random_codes(

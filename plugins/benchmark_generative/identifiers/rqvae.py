@@ -3,9 +3,9 @@ splits the latent into one part per level.
 
 Axis letters: B items of a batch, N all items, D width of a vector, Z width of the latent, L levels.
 
-Differs from the paper where `PAPER` is not asked for: AdamW with a stop rule instead of 20,000 epochs of Adagrad, a
-learning rate of their own for the codebooks, and k-means over all items for the start. Always different: vectors are
-centred and divided by one number, and codes that an epoch did not use start again from random residuals.
+By default differs from the paper: AdamW with a stop rule instead of 20,000 epochs of Adagrad, a learning rate of their
+own for the codebooks, and k-means over all items for the start. Always different: vectors are centred and divided by
+one number, and codes that a pass over the items did not use start again from random residuals.
 """
 
 from __future__ import annotations
@@ -24,10 +24,17 @@ class AutoEncoder(autoencoder.Quantiser):
     """ReLU networks to a latent and back, and a codebook per level; `split` gives every level its own part."""
 
     def __init__(
-        self, width: int, hidden: tuple[int, ...], latent: int, sizes: tuple[int, ...], beta: float, split: bool
+        self,
+        width: int,
+        hidden: tuple[int, ...],
+        latent: int,
+        sizes: tuple[int, ...],
+        beta: float,
+        split: bool,
+        mean: bool = False,
     ) -> None:
         parts = torch.arange(latent).tensor_split(len(sizes))
-        self.split, self.widths = split, [len(part) if split else latent for part in parts]
+        self.split, self.widths, self.mean = split, [len(part) if split else latent for part in parts], mean
         super().__init__(
             autoencoder.network(width, *hidden, latent),
             autoencoder.network(latent, *hidden[::-1], width),
@@ -44,6 +51,15 @@ class AutoEncoder(autoencoder.Quantiser):
             latent = latent - vector.detach()
         return latent
 
+    def missed(self, points: Tensor, reconstruction: Tensor) -> Tensor:
+        squares = (points - reconstruction).square()
+        return squares.mean(dim=1) if self.mean else squares.sum(dim=1)
+
+    def total(self, terms: list[Tensor]) -> Tensor:
+        if not self.mean:
+            return super().total(terms)
+        return super().total([term / width for term, width in zip(terms, self.widths, strict=True)]) / len(terms)
+
     def joined(self, vectors: list[Tensor]) -> Tensor:
         return torch.cat(vectors, dim=1) if self.split else torch.stack(vectors).sum(dim=0)
 
@@ -56,16 +72,22 @@ def quantise(
     progress: Callable[..., None] | None = None,
 ) -> Quantised:
     """Train on the points (N, D) of `seen` (N,), then code all of them."""
-    scaled = autoencoder.scale(points, seen)
+    scaled = autoencoder.scale(points, seen, settings.scale)
     model = AutoEncoder(
-        points.shape[1], settings.hidden, settings.latent, settings.sizes, settings.beta, settings.method == "vqvae"
+        points.shape[1],
+        settings.hidden,
+        settings.latent,
+        settings.sizes,
+        settings.beta,
+        settings.method == "vqvae",
+        settings.reduction == "mean",
     ).to(points.device)
-    epochs = autoencoder.train(model, scaled[seen], settings, generator, progress)
+    steps = autoencoder.train(model, scaled[seen], settings, generator, progress)
     codes, residuals, decoded = autoencoder.code_all(model, scaled)
     return Quantised(
         codes.to(torch.int32).cpu().numpy(),
         relative(scaled - decoded, scaled),
         residuals[0],
         model.codebooks[-1].detach(),
-        epochs,
+        steps,
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 from benchmark import BenchmarkError
 
 Method = Literal["rqvae", "rkmeans", "hkmeans", "vqvae", "lsh", "random"]
 Collisions = Literal["extra", "sinkhorn", "nearest"]
+IN_USE = 0.8
+"""Share of every codebook that Rajput 2023 wants used (4.1.3)."""
+
+
+def reachable(n: int, size: int) -> float:
+    """The use of a codebook to wait for: what the paper has, or half of what so few items could reach."""
+    return min(IN_USE, 0.5 * n / size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,36 +26,52 @@ class Training:
     """Widths between the vectors and the latent; the decoder has them in the other order."""
     latent: int = 32
     optimizer: Literal["adamw", "adagrad"] = "adamw"
-    """Neither has weight decay, so that adamw is Adam."""
+    """Neither has weight decay, so that adamw is Adam; adagrad's sums of squares start at 0.1, as in TensorFlow and
+    optax, not at torch's 0."""
     learning_rate: float = 1e-3
     codebook_rate: float = 0.03
     """Learning rate of the codebooks. With the encoder's they lag behind its latents, and items collide."""
     batch_size: int = 1024
-    epochs: int = 300
-    """At most so many; training ends earlier by the next two."""
+    steps: int = 3600
+    """At most so many batches; training ends earlier by the next two. Every item is in one batch of a pass; codes that
+    a pass did not use start again after it."""
     enough: float | None = 0.03
     """End when at most this share of the items shares its codes with another, four fifths of every codebook are in use,
-    and reconstructions hardly improve. None: train all epochs."""
-    patience: int = 50
-    """End when neither the share of items in collision nor the reconstructions have improved for so many epochs."""
+    and reconstructions hardly improve. None: train all steps."""
+    patience: int = 600
+    """End when neither the share of items in collision nor the reconstructions have improved for so many steps."""
     start: Literal["all", "batch"] = "all"
     """What the codebooks start from: k-means over all items, or over the first batch as in Rajput 2023."""
+    scale: Literal["number", "length"] = "number"
+    """Vectors are centred and divided by one number, so that their numbers have a mean square of 1, or their squared
+    length has a mean of 1, as the vectors of text encoders have."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """Losses of squared norms, as the papers write them, or of means over widths and levels, as the authors' code of
+    GenSAR and LC-Rec has them."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto is bf16 where the device multiplies it natively. Codes are always assigned in fp32."""
+    """Of training; auto is bf16 on a GPU and fp32 elsewhere, whatever CPU it is: the same seed gives other codes in
+    each. Codes are always assigned in fp32."""
 
     def __post_init__(self) -> None:
-        self._whole("latent", "batch_size", "epochs", "patience")
+        self._whole("latent", "batch_size", "steps", "patience")
         self._require(all(w >= 1 for w in self.hidden), "hidden", "widths are at least 1")
         self._require(self.latent >= 1, "latent", "it is at least 1")
         self._require(self.optimizer in ("adamw", "adagrad"), "optimizer", "known are adamw, adagrad")
         self._require(self.learning_rate > 0, "learning_rate", "it is above 0")
         self._require(self.codebook_rate > 0, "codebook_rate", "it is above 0")
         self._require(self.batch_size >= 1, "batch_size", "it is at least 1")
-        self._require(self.epochs >= 1, "epochs", "it is at least 1")
+        self._require(self.steps >= 1, "steps", "it is at least 1")
         self._require(self.enough is None or 0 <= self.enough <= 1, "enough", "it is a share from 0 to 1, or None")
         self._require(self.patience >= 1, "patience", "it is at least 1")
         self._require(self.start in ("all", "batch"), "start", "known are all, batch")
+        self._require(self.scale in ("number", "length"), "scale", "known are number, length")
+        self._require(self.reduction in ("sum", "mean"), "reduction", "known are sum, mean")
         self._require(self.precision in ("auto", "fp32", "bf16"), "precision", "known are auto, fp32, bf16")
+
+    def on(self, device: str) -> Self:
+        """The settings with the precision that `auto` means on a device."""
+        auto: Literal["bf16", "fp32"] = "bf16" if device.partition(":")[0] == "cuda" else "fp32"
+        return replace(self, precision=auto) if self.precision == "auto" else self
 
     def _require(self, holds: bool, name: str, wanted: str) -> None:
         if not holds:
@@ -63,7 +86,8 @@ class Training:
 class Settings(Training):
     """`levels` codes of `size` values each, one size per level where a tuple is given (4, 16, 256 in Figure 4).
 
-    What `Training` has, and `beta`, is about `rqvae` and `vqvae`; `PAPER` has the paper's values (Rajput 2023, 4.1.3).
+    What `Training` has, and `beta`, is about `rqvae` and `vqvae`. The paper's own values (Rajput 2023, 4.1.3) are those
+    of the profile `paper` of the suite tiger2023.
     """
 
     method: Method = "rqvae"
@@ -71,7 +95,8 @@ class Settings(Training):
     size: int | tuple[int, ...] = 256
     collisions: Collisions = "extra"
     """What makes colliding ids unique: an extra token (3.1.3), or another last code, chosen by Sinkhorn (LC-Rec) or the
-    nearest that is free; what has equal codes even then, the extra token."""
+    nearest that is free (of lsh: with the bits turned whose planes are nearest); what has equal codes even then, the
+    extra token."""
     components: int | None = 32
     """rkmeans: how many principal components of the vectors are clustered; None: the vectors as they are, as in GRID.
     Residuals of few items in many dimensions are almost orthogonal, and k-means leaves most of them in one cluster."""
@@ -102,7 +127,7 @@ class Settings(Training):
         )
         require(self.collisions in get_args(Collisions), "collisions", f"known are {', '.join(get_args(Collisions))}")
         require(
-            self.collisions == "extra" or self.method in ("rqvae", "rkmeans", "vqvae"),
+            self.collisions == "extra" or self.method in ("rqvae", "rkmeans", "vqvae", "lsh"),
             "collisions",
             f"{self.method} has no codebook of its last level to choose another code from; use 'extra'",
         )
@@ -119,36 +144,27 @@ class Settings(Training):
         return (self.size,) * self.levels if isinstance(self.size, int) else self.size
 
 
-PAPER = Settings(
-    optimizer="adagrad",
-    learning_rate=0.4,
-    codebook_rate=0.4,
-    epochs=20_000,
-    enough=None,
-    start="batch",
-    precision="fp32",
-)
-"""RQ-VAE as in Rajput 2023, 4.1.3: hours on a CPU."""
-
-
 @dataclass(frozen=True)
 class JointSettings(Training):
     """Two identifiers per item of `shared` codes that are the same in both and `specific` codes of its own (Shi 2025,
     3.2: L_m, L_n), `size` values each.
 
-    What the paper says is the default (A.4), but for the codebooks' learning rate and the stop rule; `JOINT_PAPER`
-    trains to the end. `latent` is d: shared code embeddings have 2 d numbers, specific ones d.
+    What the paper says is the default (A.4), but for the widths of the networks, the codebooks' learning rate, the
+    steps and the stop rule; the paper's own values are those of the profile `paper` of the suite gensar2025. `latent`
+    is d: shared code embeddings have 2 d numbers, specific ones d.
+
+    Both kinds of vectors are centred, each kind is divided by a number of its own (`scale`), and then they stand side
+    by side; the paper says nothing of their scales. With scale `number` and reduction `sum` a kind thus weighs as much
+    as its vectors are wide; with `number` and `mean`, or `length` and `sum`, both weigh the same.
     """
 
     hidden: tuple[int, ...] = (256, 128)
-    epochs: int = 500
+    steps: int = 5000
     shared: int = 2
     specific: int = 2
     size: int = 256
     alpha: float = 0.25
     """Weight of the commitment terms (equation 9)."""
-    reduction: Literal["sum", "mean"] = "sum"
-    """Squared norms as in equations 8 and 9, or means over widths and levels, as in the authors' code."""
     collisions: Collisions = "nearest"
     """What makes colliding ids unique, of which the paper says nothing: another last specific code, the nearest that is
     free or one chosen by Sinkhorn, as in the authors' code; what has equal codes even then, an extra token. Or the
@@ -161,7 +177,6 @@ class JointSettings(Training):
         self._require(self.specific >= 1, "specific", "there is at least one level")
         self._require(2 <= self.size <= 1 << 16, "size", "a level has 2 to 65,536 codes")
         self._require(self.alpha >= 0, "alpha", "it is not negative")
-        self._require(self.reduction in ("sum", "mean"), "reduction", "known are sum, mean")
         known = get_args(Collisions)
         self._require(self.collisions in known, "collisions", f"known are {', '.join(known)}")
 
@@ -169,7 +184,3 @@ class JointSettings(Training):
     def levels(self) -> int:
         """Codes of one identifier."""
         return self.shared + self.specific
-
-
-JOINT_PAPER = JointSettings(hidden=(512, 256, 128, 64), epochs=500, codebook_rate=1e-3, enough=None, precision="fp32")
-"""Joint identifiers trained as in Shi 2025, A.4; widths of the networks, which it does not state, as in its code."""
