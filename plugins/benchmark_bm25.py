@@ -63,7 +63,8 @@ class BM25:
 
     Both engines know words of a-z and 0-9 only, and English. What else a text holds is cut by `benchmark.words`, pairs
     of characters where a script has no spaces, and handed over as a code for each word, which is not stemmed. So all
-    languages are found; "Bücher" is found by "bücher", and by neither "Buch" nor "Bucher".
+    languages are found; "Bücher" is found by "bücher", and by neither "Buch" nor "Bucher". A query of one Chinese
+    character finds it only where it stands alone, as pairs do in Lucene.
 
     terrier needs Java 11 or newer and two jars (100 MB) that PyTerrier fetches when it is first used.
     """
