@@ -3,25 +3,36 @@ needs."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
+
+import numpy as np
 
 from benchmark import plugins
 from benchmark.console import print_cells
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.significance import detectable_difference
-from benchmark.evaluation.slices import restrict
+from benchmark.evaluation.slices import head_items, restrict
+from benchmark.lint import faults
 from benchmark.plan import Plan, digest_of, protocol_settings
 from benchmark.plugins import Registry
 from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
-from benchmark.suite import NEW, Suite, candidate_list
+from benchmark.suite import NEW, DataChoice, Suite, candidate_list
+from benchmark.types import Cell, Dataset
 
+HISTORY = ("max_history", "max_length", "history")
+"""Parameters of models that say how many items of a history they read."""
+CEILING = 0.9995
+"""A recall that cannot be above this cannot be 1.000."""
+FEW = 30
+"""Slices with fewer requests than this are said to decide nothing."""
 DISCORDANT = 0.2
 """The share of requests on which two models differ, assumed for the smallest difference of a 0/1 metric."""
 
 
-def print_check(plan: Plan) -> None:
+def print_check(plan: Plan, registry: Registry) -> None:
     """Say what the suite is about to measure and how finely, then its cells and what they cost."""
     from tabulate import tabulate
 
@@ -40,7 +51,7 @@ def print_check(plan: Plan) -> None:
         f"Smallest difference of a 0/1 metric found with 80 % power before correction, if two models differ on "
         f"{DISCORDANT:.0%} of the requests.\n\n"
     )
-    remarks = list(lint(plan))
+    remarks = list(lint(plan, registry))
     sys.stdout.write("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else ""))
     print_cells(plan, default_jobs(plan))
 
@@ -50,30 +61,16 @@ def resolvable(n: int, alpha: float) -> float:
     return detectable_difference((DISCORDANT / n) ** 0.5, n, alpha)
 
 
-def lint(plan: Plan) -> Iterator[str]:
+def lint(plan: Plan, registry: Registry) -> Iterator[str]:
     """What a reader of the results should know about the protocol before believing them."""
     suite = plan.suite
-    for name, dataset in plan.datasets.items():
-        leak = dataset.facts.get("leak_share")
-        if leak:
-            yield (
-                f"{name}: leak score {leak:.2f}: on average, this share of the training interactions is later than the "
-                "test request (leave-one-out trains on other users' future; `protocol.split: global-time` does not)."
-            )
-        tied = dataset.facts.get("tied_target_share")
-        if tied:
-            by = "the file's order" if dataset.facts.get("ties") == "file" else "a hash"
-            yield f"{name}: for {tied:.0%} of the users the target shares its time with another item; {by} decides."
-        copies = dataset.facts.get("searches_that_copy_an_interaction")
-        if copies:
-            yield f"{name}: {copies:.0%} of the searches are interactions too; no history holds the copy of its target."
-        for task in dataset.test:
-            new = dataset.facts.get(f"test_items_not_in_training_{task}")
-            if new:
-                yield f"{name}: {new} relevant test items of {task} never occur in its training data."
-        again = dataset.facts.get("queries_with_a_text_seen_before")
-        if again:
-            yield f"{name}: {again} queries have the text of another query; it may be trained on and tested."
+    for data in suite.datasets:
+        if data.name in plan.datasets:
+            dataset = plan.datasets[data.name]
+            yield from (f"{data.name}: {fault}" for fault in faults(dataset))
+            yield from (f"{data.name}: {limit}" for limit in limits(plan, dataset))
+            yield from (f"{data.name}: {reading}" for reading in reads_less(plan, data, registry))
+            yield from (f"{data.name}: {hard}" for hard in how_hard(plan, data.name))
     sampled = [metric for metric in suite.metrics if candidate_list(metric) not in ("", NEW)]
     if sampled:
         lists = dict.fromkeys(map(candidate_list, sampled))
@@ -91,6 +88,67 @@ def lint(plan: Plan) -> Iterator[str]:
         yield "several comparisons without a correction: false discoveries add up. `significance.correction: holm`."
     if not suite.mask_seen:
         yield "seen items stay in the rankings (mask_seen: false), for every model alike."
+
+
+def limits(plan: Plan, dataset: Dataset) -> Iterator[str]:
+    """What no model can reach, and what none can miss: the highest possible recall, a head of k items at most, slices
+    with few requests."""
+    suite = plan.suite
+    whole = {spec: metric.k for spec, metric in plan.metrics.items() if metric.k is not None and not metric.candidates}
+    for task, split in dataset.test.items():
+        popularity = dataset.train.popularity(task)
+        relevant = restrict(split.relevant, popularity, "all", suite.head_share)[1].lengths
+        for spec, k in whole.items():
+            ceiling = float((np.minimum(k, relevant) / relevant).mean()) if len(relevant) else 1.0
+            if re.split("[(@]", spec)[0] == "R" and ceiling < CEILING:
+                yield f"{spec} of {task} is {ceiling:.3f} at most: some requests have more than {k} relevant items."
+        head = int(head_items(popularity, suite.head_share).sum())
+        trivial = [spec for spec, k in whole.items() if k >= head]
+        if "head" in suite.slices and trivial:
+            yield (
+                f"{', '.join(trivial)} of {task} on head look at no fewer items than the head has ({head}): a "
+                "model that returns the most popular items finds all."
+            )
+        for slice_name in suite.slices:
+            n = len(restrict(split.relevant, popularity, slice_name, suite.head_share)[0])
+            if n < FEW:
+                yield f"{n} requests of {task} are in the slice {slice_name}: fewer than {FEW} decide nothing."
+
+
+def reads_less(plan: Plan, data: DataChoice, registry: Registry) -> Iterator[str]:
+    """Models that read fewer items of a history than the protocol leaves, or never return what is in it."""
+    most = plan.suite.protocol_of(data).max_history
+    cells = {cell.model: cell for cell in plan.cells if cell.dataset == data.name}
+    shorter = []
+    for name, cell in cells.items():
+        sizes = [size for key in HISTORY if isinstance(size := cell.model_params.get(key), int)]
+        if sizes and (most is None or min(sizes) < most):
+            shorter.append(f"{name} ({min(sizes)})")
+    if shorter:
+        left = "whole histories" if most is None else f"the {most} newest items of a history"
+        yield f"the protocol leaves {left}, of which these models read fewer: {', '.join(shorter)}."
+    sparing = [name for name, cell in cells.items() if _excludes_history(cell, registry)]
+    if sparing and not plan.suite.mask_seen:
+        yield (
+            f"never returned are items of the history by {', '.join(sparing)}; others may return them (mask_seen: "
+            "false): over all items they cannot be compared."
+        )
+
+
+def _excludes_history(cell: Cell, registry: Registry) -> bool:
+    offer = registry.offer("model", cell.model_use)
+    return bool(getattr(plugins.build(offer, cell.model_params), "excludes_history", False))
+
+
+def how_hard(plan: Plan, name: str) -> Iterator[str]:
+    """What a table without users finds in each candidate list; lists that are not made yet are made for it."""
+    dataset = plan.unlisted[name]() if name in plan.unlisted else plan.datasets[name]
+    for made in dataset.facts.get("candidates", ()):
+        pair = "query and item" if made["task"] == "search" else "item"
+        yield (
+            f"{made['list']} of {made['task']}: a table of how often training has each {pair}, which knows no user, "
+            f"has HR@1 {made['lookup_hr1']:.3f}."
+        )
 
 
 def print_data(suite: Suite, registry: Registry) -> int:

@@ -34,6 +34,7 @@ ORDER = [
     "suite",
     "candidates",
     "evaluation",
+    "lint",
     "plan",
     "results",
     "report",

@@ -364,6 +364,7 @@ class DiffRec(Recommender):
     noise_min: float = 0.0005
     noise_max: float = 0.005
     reweight: bool = True
+    excludes_history: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
