@@ -76,6 +76,9 @@ class GenSar:
     """What share of a task's examples a pass over the data trains, each task's own; 0 leaves it out, 0.1 is another
     tenth in every pass, 2 is each twice. Tasks: nrip, nsqp, nsip (next recommended item, query, searched item),
     desc2id, id2desc, all 1; and adhoc, search without a history, 0 but where `doc2query` is given, then 1."""
+    examples_per_pass: dict[str, int] = field(default_factory=dict)
+    """At most so many of a task's examples a pass over the data trains, drawn anew every time, where its share would
+    have more. The authors' code has 100,000 for nsip and 1,000 for each of the others but nrip."""
     behaviour_tokens: bool = True
     """<R_I>, <S_Q> and <S_I> in front of what they say about (3.2.4). Without them (Table 5) only the instruction tells
     the tasks apart."""
@@ -163,6 +166,14 @@ class GenSar:
             self._require(
                 isinstance(share, int | float) and share >= 0, "tasks_trained", "a share is a number, not below 0"
             )
+        for task, count in self.examples_per_pass.items():
+            self._require(
+                task in SHARES, "examples_per_pass", f"there is no task '{task}'; known are {', '.join(SHARES)}"
+            )
+            self._require(
+                type(count) is int and count >= 1, "examples_per_pass",
+                "a count is a whole number, at least 1; a share of 0 in `tasks_trained` leaves a task out",
+            )  # fmt: skip
         self._require(any(self._shares.values()), "tasks_trained", "at least one task needs a share above 0")
         self._require(
             not self.doc2query or self._shares["adhoc"] > 0, "doc2query",
@@ -182,6 +193,10 @@ class GenSar:
     def _shares(self) -> dict[str, float]:
         """Of every task."""
         return {**SHARES, "adhoc": 1.0 if self.doc2query else 0.0, **self.tasks_trained}
+
+    def _share(self, task: str, n: int) -> float:
+        """What share of a task's n examples a pass trains."""
+        return min(self._shares[task], self.examples_per_pass.get(task, np.inf) / n)
 
     def _settings(self) -> tuple[Any, JointSettings]:
         """The kind of identifiers and their settings. Raises BenchmarkError on one that is unknown or wrong."""
@@ -237,7 +252,7 @@ class GenSar:
             self._build(train, pseudo, context)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
             pairs = self._pairs(train, pseudo)
-            shares = {task: self._shares[task] for task in pairs}
+            shares = {task: self._share(task, len(of.targets)) for task, of in pairs.items()}
             context.record("examples_by_task", {task: len(of.targets) for task, of in pairs.items()})
             context.record("shares", shares)
             splits = {t: s for t in TASKS if (s := retrieval.sampled(valid.get(t), self.validation_requests))}

@@ -136,7 +136,8 @@ def examples(
     """The training examples of a task; None where the data have none.
 
     Without a joint log there are no next queries, and what is searched has no history. `pseudo_queries`, texts and the
-    items that they ask for, are those of `adhoc` where given, else the queries of training.
+    items that they ask for, are those of `adhoc` where given, else the queries of training: of a joint log every click,
+    so that an item is learned for a query as often as it was chosen for it, otherwise every judged pair once.
     """
     made = _MAKERS[task](train, writer, pseudo_queries) if task == "adhoc" else _MAKERS[task](train, writer)
     if made is None or not len(made[0]):
@@ -185,6 +186,10 @@ def _next_found(train: Train, writer: Writer) -> Made:
 
 
 def _ad_hoc(train: Train, writer: Writer, pseudo_queries: tuple[NDArray[np.object_], NDArray[np.int64]] | None) -> Made:
+    if pseudo_queries is None and train.events is not None:
+        at = train.events.positions(SEARCHED)
+        words = writer.queries(train.events.queries, train.events.queries_of(at))
+        return _found("adhoc", writer, words, train.events.value[at])
     if pseudo_queries is None:
         return _found("adhoc", writer, writer.queries(train.queries, train.searches.rows), train.searches.values)
     texts, items = pseudo_queries

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -365,6 +366,22 @@ def test_each_task_can_be_switched_off_and_shares_are_recorded(tmp_path: Path) -
     }  # fmt: skip
 
 
+def test_a_pass_trains_at_most_the_stated_number_of_examples(tmp_path: Path) -> None:
+    _, context = fitted(tmp_path, examples_per_pass={"nsip": 36, "nsqp": 1000}, tasks_trained={"nrip": 0.5})
+    assert context.facts["examples_by_task"]["nsip"] == 72
+    shares = context.facts["shares"]
+    assert (shares["nsip"], shares["nsqp"], shares["nrip"]) == (0.5, 1.0, 0.5)
+
+
+def test_an_item_is_learned_for_a_query_as_often_as_it_was_clicked() -> None:
+    kind = np.array([QUERY, SEARCHED, QUERY, SEARCHED, SEARCHED], dtype=np.int8)  # two users search for "Piano"
+    value, ends = np.array([0, 0, 0, 0, 2], dtype=np.int32), np.array([0, 0, 2, 2, 2])
+    events = Events(np.array([0, 2, 5]), kind, value, np.array(["Piano"], dtype=object), ends)
+    of = writer()
+    said = Counter(response for _, response in spelled(of, examples("adhoc", log(events, [[], []]), of)))
+    assert said == {f"<S_I> {PIANO}": 2, "<S_I> <M_1_10> <M_2_25> <S_1_6> <S_2_6>": 1}
+
+
 def test_a_pass_trains_the_share_of_every_source() -> None:
     settings = training.Settings(
         epochs=4, batch_size=5, learning_rate=1e-3, weight_decay=0, patience=1, warmup=0, precision="fp32",
@@ -589,6 +606,8 @@ def test_collaborative_vectors_come_from_a_model(tmp_path: Path) -> None:
         ({"tasks_trained": {"nrp": 1}}, "no task 'nrp'; known are nrip"),
         ({"tasks_trained": dict.fromkeys(("nrip", "nsqp", "nsip", "desc2id", "id2desc"), 0)}, "at least one task"),
         ({"tasks_trained": {"nrip": -1}}, "a share is a number, not below 0"),
+        ({"examples_per_pass": {"nrp": 1}}, "no task 'nrp'; known are nrip"),
+        ({"examples_per_pass": {"nrip": 0.5}}, "a count is a whole number, at least 1"),
         ({"identifiers": {"kind": "both"}}, "`kind` is joint, semantic or collaborative"),
         ({"identifiers": {"levels": 3}}, "there is no 'levels'"),
         ({"identifiers": {"size": 1}}, "2 to 65,536"),
