@@ -93,6 +93,26 @@ def test_identifiers_have_four_tokens_and_semantic_knn_runs_beside_them(profile:
     assert all(data.wants("Semantic_KNN") for data in warm)
 
 
+@pytest.mark.parametrize("profile", ["laptop", "gpu", "paper"])
+def test_published_rows_stand_beside_the_losses_they_were_made_with(profile: str) -> None:
+    suite, _ = load_suite(str(ROOT / "suites" / "tiger2023.yaml"), profile)
+    models = {model.name: model for model in suite.models}
+    for name, row, loss in (("Caser[BCE]", "Caser", "BCE"), ("HGN[BPR]", "HGN", "BPR")):
+        assert (models[name].published_as, models[name].params["loss"], models[name].params["targets"]) == (
+            row,
+            loss,
+            3,
+        )
+        assert models[name.replace(loss, "CE")].params["loss"] == "CE"
+    assert [name for name, model in models.items() if model.published_as in ("Caser", "HGN")] == [
+        "Caser[BCE]",
+        "HGN[BPR]",
+    ]
+    if profile != "laptop":
+        assert models["S3-Rec"].params["pretraining"] == "prefixes"
+        assert models["S3-Rec"].params["pretrain_epochs"] == 100  # of 153,776 rows on Beauty, as in the authors' code
+
+
 @pytest.fixture(scope="module")
 def beauty() -> Dataset:
     path = DATA / "amazon14" / "Beauty"
