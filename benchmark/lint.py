@@ -41,7 +41,7 @@ def has_times(dataset: Dataset) -> bool:
 
 def times_and_ties(dataset: Dataset) -> Iterator[str]:
     """The future in training, and targets that the order of equal times decides; silence of both without times."""
-    if "recommendation" not in dataset.test:
+    if "recommendation" not in dataset.test or dataset.facts.get("split_recommendation") == "random-ratio":
         return
     facts, train = dataset.facts, dataset.train
     if not has_times(dataset):

@@ -151,6 +151,12 @@ def make_plan(
         needed = [str(error) for name, error in missing.items() if name in asked or not asked]
         raise BenchmarkError("\n".join(dict.fromkeys(needed)))
     _check_trainable(suite, datasets, untrained)
+    timed = any(split.later is not None for dataset in datasets.values() for split in dataset.test.values())
+    if "other-day" in suite.slices and datasets and not timed:
+        raise BenchmarkError(
+            f"slice other-day: {' and '.join(datasets)} cannot say whether a request is later than its history: it "
+            "has no times, or its queries have no users. Take the slice out of `slices`."
+        )
     versions = {choice.name: source_versions(registry.offer("model", choice.use)) for choice in suite.models}
     files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
     cells = []

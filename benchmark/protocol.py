@@ -49,7 +49,8 @@ class ProtocolSettings:
     (what happened before one moment trains, for everybody). `all-test` is for logs of queries and judgements alone:
     every query is tested, by models that train on none.
 
-    `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1: 0.05).
+    `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1: 0.05): not in
+    training or validation, and not in the histories of test requests, which are shorter for it.
     `drop_untrained_targets` takes items that never occur in a task's training out of the answers of its validation and
     test, and with them requests that have no other (Penha 2024, section 5). `valid_share` and `test_share` are shares
     of interactions (ratio, random-ratio, global-time) and, for search, of the queries, whose training, validation and
@@ -140,7 +141,6 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         valid, test, untrained = _trained_only(train, valid, test)
     if settings.split != "all-test" or log.query_part is not None:
         _check_parts(name, train, valid, test)
-    timed = log.has_times and (settings.split != "random-ratio" or log.interaction_part is not None)
     facts = {
         **log.facts,
         **dataclasses.asdict(settings),
@@ -150,12 +150,21 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         "has_times": log.has_times,
         **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
         **({"rows_hidden": given[0] - repeated - len(log.user)} if settings.unseen_share else {}),
-        **(_interaction_facts(log, part, trains, test["recommendation"], timed) if len(log.user) else {}),
+        **(
+            _interaction_facts(log, part, trains, test["recommendation"], _timed(log, settings))
+            if len(log.user)
+            else {}
+        ),
         **(_query_facts(log, train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
         **untrained,
         **_leak_facts(train, test),
     }
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
+
+
+def _timed(log: Log, settings: ProtocolSettings) -> bool:
+    """Whether times say what comes after what."""
+    return log.has_times and (settings.split != "random-ratio" or log.interaction_part is not None)
 
 
 def _splits(log: Log, settings: ProtocolSettings) -> dict[str, str]:
@@ -284,11 +293,23 @@ def _recommendation_split(log: Log, part: Parts, which: int, settings: ProtocolS
     n = len(log.catalog)
     relevant = _distinct(Ragged.from_lengths(targets, log.item[target]).take(asking), n)
     history = Ragged.from_lengths(befores, log.item[before]).take(asking)
-    return _recommendation(log, asking, relevant, history, None, settings)
+    later = None
+    if _timed(log, settings):
+        moment, newest = (np.full(len(log.users), end, dtype=np.int64) for end in (np.iinfo(np.int64).max, -1))
+        np.minimum.at(moment, log.user[target], log.time[target])
+        np.maximum.at(newest, log.user[before], log.time[before])
+        later = (moment > newest)[asking]
+    return _recommendation(log, asking, relevant, history, None, later, settings)
 
 
 def _recommendation(
-    log: Log, asking: Longs, relevant: Ragged, history: Ragged, events: Events | None, settings: ProtocolSettings
+    log: Log,
+    asking: Longs,
+    relevant: Ragged,
+    history: Ragged,
+    events: Events | None,
+    later: NDArray[np.bool_] | None,
+    settings: ProtocolSettings,
 ) -> Split:
     """The requests of the users `asking`, with what all settings say about their histories."""
     n = len(log.catalog)
@@ -301,7 +322,7 @@ def _recommendation(
         exclude=Ragged.empty(len(asking)),
         events=events,
     )
-    split = Split(requests, relevant, seen=_distinct(history, n))
+    split = Split(requests, relevant, seen=_distinct(history, n), later=later)
     if not settings.mask_seen:
         return split
     # An item that the user had before is not an answer: to spare it from `exclude` would tell a model the answer.
@@ -429,7 +450,9 @@ def _joint_recommendation(
     items = _items(history)
     left = np.flatnonzero(items.lengths)
     short = compact(history.take(left).newest(settings.max_history, settings.max_history))
-    return _recommendation(log, asking[left], relevant.take(asking[left]), items.take(left), short, settings)
+    later = _later(log, line, target[first], allowed)
+    later = None if later is None else later[left]
+    return _recommendation(log, asking[left], relevant.take(asking[left]), items.take(left), short, later, settings)
 
 
 def _joint_search(
@@ -453,7 +476,20 @@ def _joint_search(
         exclude=Ragged.empty(len(asks)),
         events=compact(history),
     )
-    return Split(requests, searches.clicks.take(row))
+    return Split(requests, searches.clicks.take(row), later=_later(log, line, asks, allowed))
+
+
+def _later(log: Log, line: Timeline, positions: Longs, allowed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Whether these events are later than the newest of the `allowed` ones (E,) in their histories, true without
+    one."""
+    if not log.has_times:
+        return None
+    events, newest = line.events, np.flatnonzero(allowed)
+    place = np.searchsorted(newest, events.end[positions]) - 1
+    last = newest[np.maximum(place, 0)] if len(newest) else np.zeros(len(positions), dtype=np.int64)
+    none = (place < 0) | (last < events.offsets[events.rows[positions]])
+    later: NDArray[np.bool_] = none | (line.time[positions] > line.time[last])
+    return later
 
 
 def _before(events: Events, positions: Longs, allowed: NDArray[np.bool_], newest: int | None) -> Events:
@@ -655,6 +691,7 @@ def _digest(train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split
             ):
                 for pair in ragged(f"{part} {task} {label}", rows):
                     add(*pair)
+            add(f"{part} {task} later", split.later)
             for pair in mixed(f"{part} {task} events", split.requests.events):
                 add(*pair)
     return sha.hexdigest()

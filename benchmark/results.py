@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
 from benchmark.types import (
@@ -188,6 +189,8 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
                 if r.events is not None:
                     _write_events(folder / f"{part}-{task}-events.parquet", r.events)
         for task, split in dataset.test.items():
+            if split.later is not None:
+                _write_table(_later_path(folder, task), {"request": split.requests.ids, "later": split.later})
             for name, rows in split.candidates.items():
                 path = _candidates_path(folder, task, name)
                 _write_table(path, {"request": split.requests.ids, "items": _lists(rows)})
@@ -246,7 +249,9 @@ def with_frozen_candidates(folder: Path, dataset: Dataset) -> Dataset:
     head = _read_head(folder)
     test = {
         task: replace(
-            split, candidates={name: _read_candidates(folder, task, name) for name in head["candidates"][task]}
+            split,
+            candidates={name: _read_candidates(folder, task, name) for name in head["candidates"][task]},
+            later=_read_later(folder, task),
         )
         for task, split in dataset.test.items()
     }
@@ -263,6 +268,15 @@ def _read_head(folder: Path) -> dict[str, Any]:
 
 def _candidates_path(folder: Path, task: Task, name: str) -> Path:
     return folder / f"candidates-{task}-{_safe(name)}.parquet"
+
+
+def _later_path(folder: Path, task: Task) -> Path:
+    return folder / f"later-{task}.parquet"
+
+
+def _read_later(folder: Path, task: Task) -> NDArray[np.bool_] | None:
+    path = _later_path(folder, task)
+    return _read_table(path)["later"].to_numpy().astype(np.bool_) if path.is_file() else None
 
 
 def _read_candidates(folder: Path, task: Task, name: str) -> Ragged:

@@ -204,9 +204,11 @@ class Scored:
             metrics = {c: {n: m for n, m in plan.metrics.items() if m.candidates == c} for c in relevant}
             rankings = {c: results.load_ranking(folder, task, c) for c, some in metrics.items() if some or not c}
             for name in suite.slices:
+                if name == "other-day" and split.later is None:
+                    continue
                 scores = merged(
                     [
-                        score(ranking, relevant[c], popularity, metrics[c], name, suite.head_share)
+                        score(ranking, relevant[c], popularity, metrics[c], name, suite.head_share, split.later)
                         for c, ranking in rankings.items()
                     ]
                 )

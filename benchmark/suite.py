@@ -20,7 +20,8 @@ from benchmark.errors import BenchmarkError, unknown
 from benchmark.suite_file import SuiteFile, read_suite
 from benchmark.types import Task
 
-SliceName = Literal["all", "head", "torso"]
+SliceName = Literal["all", "head", "torso", "other-day"]
+"""`other-day`: the requests that are later than the newest item of their history; Amazon's times are days."""
 DRAWN = ("uniform", "popularity")
 """The kinds of candidate lists that chance alone samples."""
 NAMED = ("datasets", "models")

@@ -427,18 +427,21 @@ class Split:
 
     `candidates` are frozen lists by name ("uni99"), a row per request: its relevant items and sampled negatives. `seen`
     are the distinct items of each request's whole history, ascending, where metrics over new items (`R@30|new`) are
-    asked for: it is not cut to `max_history`, as `Requests.histories` is.
+    asked for: it is not cut to `max_history`, as `Requests.histories` is. `later` (R,) says of a test request with a
+    history whether it comes after the newest event of it, or at the same time; None where the data has no such times.
     """
 
     requests: Requests
     relevant: Ragged
     candidates: Mapping[str, Ragged] = field(default_factory=dict)
     seen: Ragged | None = None
+    later: NDArray[np.bool_] | None = None
 
     def take(self, rows: ArrayLike) -> Split:
         lists = {name: candidates.take(rows) for name, candidates in self.candidates.items()}
         seen = None if self.seen is None else self.seen.take(rows)
-        return Split(self.requests.take(rows), self.relevant.take(rows), lists, seen)
+        later = None if self.later is None else self.later[np.asarray(rows, dtype=np.int64)]
+        return Split(self.requests.take(rows), self.relevant.take(rows), lists, seen, later)
 
     def new(self, n_items: int) -> Split:
         """The same requests with what was seen excluded: relevant is only what is new, in some rows nothing. Raises
@@ -446,7 +449,8 @@ class Split:
         if self.seen is None:
             raise ValueError("this split does not say which items each request has seen")
         relevant, seen = (rows.rows * n_items + rows.values for rows in (self.relevant, self.seen))
-        return Split(replace(self.requests, exclude=self.seen), self.relevant.keep(~np.isin(relevant, seen)))
+        left = self.relevant.keep(~np.isin(relevant, seen))
+        return Split(replace(self.requests, exclude=self.seen), left, later=self.later)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import Command
 
 from benchmark.evaluation.slices import head_items, restrict
-from benchmark.types import Ragged
+from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.results import load_dataset, save_dataset
+from benchmark.testing import checkerboard_log
+from benchmark.types import Log, Ragged
 
 POPULARITY = np.array([1, 9, 3, 0, 5], dtype=np.int64)
 
@@ -49,3 +56,71 @@ def test_head_and_torso_share_out_all_relevant_items() -> None:
     popularity = rng.integers(0, 100, 30)
     sizes = [len(restrict(relevant, popularity, name, 0.3)[1].values) for name in ("all", "head", "torso")]
     assert sizes[0] == sizes[1] + sizes[2] == len(relevant.values)
+
+
+def test_other_day_holds_the_requests_that_are_later_than_their_history_and_none_without_times() -> None:
+    relevant = Ragged.from_rows([[1], [2, 3], [4]])
+    rows, answers = restrict(relevant, POPULARITY, "other-day", 0.2, np.array([False, True, True]))
+    assert rows.tolist() == [1, 2]
+    assert [answers[i].tolist() for i in range(2)] == [[2, 3], [4]]
+    assert restrict(relevant, POPULARITY, "other-day", 0.2)[0].tolist() == []
+
+
+def days(*, joint: bool = False) -> Log:
+    """A log of which the odd users take their last item at the time of the one before."""
+    log = checkerboard_log(joint=joint)
+    time = log.time.copy()
+    last = np.flatnonzero(np.append(log.user[1:] != log.user[:-1], True) & (log.user % 2 == 1))
+    time[last] = time[last - 1]
+    searches = None if log.searches is None else replace(log.searches, time=time)
+    return replace(log, time=time, searches=searches, ties="file")
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_requests_at_the_time_of_their_history_are_told_from_later_ones_and_stored(tmp_path: Path, joint: bool) -> None:
+    data = split_log("days", days(joint=joint), ProtocolSettings())
+    for task, split in data.test.items():
+        if task == "search" and not joint:
+            assert split.later is None  # nobody asks these queries
+            continue
+        assert split.later is not None
+        odd = np.array([int(str(name).removeprefix("user-")) % 2 for name in data.train.users[split.requests.users]])
+        assert split.later.tolist() == (odd == 0).tolist()
+        assert split.take([0, 1]).later is not None
+    save_dataset(tmp_path, data)
+    for task, split in load_dataset(tmp_path).test.items():
+        written = data.test[task].later
+        assert (None if split.later is None else split.later.tolist()) == (
+            None if written is None else written.tolist()
+        )
+    untimed = split_log(
+        "days", replace(checkerboard_log(tasks=["recommendation"]), has_times=False), ProtocolSettings()
+    )
+    assert untimed.test["recommendation"].later is None
+    assert split_log("days", days(), ProtocolSettings(split="random-ratio")).test["recommendation"].later is None
+    assert data.digest != split_log("days", checkerboard_log(joint=joint), ProtocolSettings()).digest
+
+
+SUITE = """
+name: days
+datasets: [{use: USE, name: Board}]
+models: [{use: popular, name: Pop}]
+metrics: [R@5]
+slices: [all, other-day]
+depth: 5
+"""
+
+
+def test_a_run_scores_other_days_where_the_data_has_times_and_says_so_where_it_has_none(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE.replace("USE", "checkerboard"))
+    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    assert done.returncode == 0, done.stderr
+    report = (tmp_path / "out" / "days" / "leaderboard.md").read_text()
+    assert "other-day = later than the newest item of the history" in report
+    assert report.count("other-day (n=120)") == 1  # of recommendation alone
+    (tmp_path / "s.yaml").write_text(SUITE.replace("USE", "search-only"))
+    done = command("check", "s.yaml")
+    assert done.returncode == 2
+    assert "slice other-day: Board cannot say whether a request is later than its history" in done.stderr

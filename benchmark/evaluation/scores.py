@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.errors import ContractError
 from benchmark.evaluation.slices import restrict
@@ -23,6 +24,7 @@ def score(
     metrics: Mapping[str, BoundMetric],
     slice_name: SliceName,
     head_share: float,
+    later: NDArray[np.bool_] | None = None,
 ) -> Scores:
     """The scores of the requests that have a relevant item in the slice.
 
@@ -32,7 +34,7 @@ def score(
     """
     if len(ranking) != len(relevant):
         raise ContractError(f"the ranking has {len(ranking)} rows; each of the {len(relevant)} requests needs one")
-    rows, answers = restrict(relevant, popularity, slice_name, head_share)
+    rows, answers = restrict(relevant, popularity, slice_name, head_share, later)
     if not len(rows):
         return Scores(rows, {name: np.empty(0) for name in metrics}, {}, 1.0)
     lists = ranking.take(rows)

@@ -1,4 +1,4 @@
-"""Head and torso: a slice restricts the relevant items of the requests, never the ranking."""
+"""Head, torso and other days: a slice restricts the relevant items of the requests, never the ranking."""
 
 from __future__ import annotations
 
@@ -23,14 +23,23 @@ def head_items(popularity: Longs, head_share: float) -> NDArray[np.bool_]:
     return head & bool(popularity.any())
 
 
-def restrict(relevant: Ragged, popularity: Longs, slice_name: SliceName, head_share: float) -> tuple[Longs, Ragged]:
+def restrict(
+    relevant: Ragged,
+    popularity: Longs,
+    slice_name: SliceName,
+    head_share: float,
+    later: NDArray[np.bool_] | None = None,
+) -> tuple[Longs, Ragged]:
     """The requests (n,) that have a relevant item in the slice, and those items of each, with their grades.
 
     A request with relevant items on both sides is in both slices, each time with the items of that slice; an item
-    judged with grade 0 is not relevant.
+    judged with grade 0 is not relevant. `other-day` holds the requests that are `later` (R,) than their history, see
+    `Split.later`; without it, none.
     """
     kept = np.ones(len(relevant.values), dtype=bool) if relevant.grades is None else relevant.grades > 0
-    if slice_name != "all":
+    if slice_name == "other-day":
+        kept &= (np.zeros(len(relevant), dtype=bool) if later is None else later)[relevant.rows]
+    elif slice_name != "all":
         kept &= head_items(popularity, head_share)[relevant.values] == (slice_name == "head")
     answers = relevant.keep(kept)
     rows = np.flatnonzero(answers.lengths)

@@ -29,10 +29,15 @@ def settings(leaderboard: Leaderboard) -> str:
         f" {name}: {', '.join(f'{key} {value}' for key, value in values.items())}."
         for name, values in facts.get("protocols", {}).items()
     )
+    apart = (
+        "other-day = later than the newest item of the history; "
+        if any(row.slice == "other-day" for row in leaderboard.rows)
+        else ""
+    )
     return (
         f"Seen items {'masked' if facts['mask_seen'] else 'not masked'}; "
         f"head = the {100 * facts['head_share']:g} % of the items that are most popular in training of the task, "
-        f"torso = the rest; seed{'s' if len(facts['seeds']) > 1 else ''} {seeds}.{own}"
+        f"torso = the rest; {apart}seed{'s' if len(facts['seeds']) > 1 else ''} {seeds}.{own}"
     )
 
 

@@ -166,6 +166,20 @@ def test_the_files_of_s3_rec_give_the_same_sequences(tmp_path: Path, zipped: boo
     assert set(log.catalog.texts) == {""}
 
 
+def test_ties_are_broken_by_the_file_or_by_a_hash_and_files_without_times_have_none(tmp_path: Path) -> None:
+    path = write(tmp_path, TABLES)
+    assert amazon("Tiny", path).ties == "file"
+    assert amazon("Tiny", path, ties="hash").ties == "hash"
+    assert amazon("Tiny", path).has_times
+    (tmp_path / "s3").mkdir()
+    bare = write(tmp_path / "s3", S3_REC)
+    assert not amazon("Tiny", bare).has_times
+    with pytest.raises(BenchmarkError, match="has an order and no times, so nothing is tied; take out `ties: hash`"):
+        amazon("Tiny", bare, ties="hash")
+    with pytest.raises(BenchmarkError, match="amazon knows no ties 'asin'"):
+        amazon("Tiny", path, ties="asin")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("files", [ORIGINAL, TABLES, S3_REC], ids=["original", "tables", "s3-rec"])
 def test_by_number_all_formats_are_split_alike(tmp_path: Path, files: dict[str, str]) -> None:
     path = write(tmp_path, files)
