@@ -259,6 +259,9 @@ def test_identifiers_shows_what_was_recorded_and_tolerates_what_was_not() -> Non
         "collision_rate_before": 0.2,
         "collision_rate": 0.0,
         "reconstruction_error": 0.31,
+        "steps": 300,
+        "precision": "fp32",
+        "remarks": ["it has not learned", "codes are unused"],
     }
     cells = [cell("TIGER"), cell("TIGER[random]"), cell("Pop")]
     facts = dict(zip(cells, ({"identifiers": whole}, {"identifiers": {"method": "random"}}, {}), strict=True))
@@ -274,6 +277,9 @@ def test_identifiers_shows_what_was_recorded_and_tolerates_what_was_not() -> Non
         "colliding before": 0.2,
         "colliding after": 0.0,
         "error": 0.31,
+        "steps": 300,
+        "precision": "fp32",
+        "remark": "it has not learned; codes are unused",
     }
     assert {"D, TIGER", "D, TIGER[random]", "before", "after", "20"} <= texts(found.figure)
 

@@ -20,7 +20,8 @@ NOTE = (
     "(prefixes); without the extra token, which only tells items apart. Colliding: 1 - different identifiers / items, "
     "before items with equal codes are told apart and after; largest group: the most items with equal codes. Error: "
     "the squared distance between item vectors and their reconstructions, as a share of the vectors' variance; prefix "
-    "error: the same for the mean of all items with the same beginning, which all methods have that look at vectors."
+    "error: the same for the mean of all items with the same beginning, which all methods have that look at vectors. "
+    "Steps and precision are those of an auto-encoder's training."
 )
 JOINT = (
     " A model with joint identifiers (Shi 2025, 3.2) has two per item, a semantic and a collaborative one, whose first "
@@ -44,6 +45,8 @@ COLUMNS = {
     "collision_rate": "colliding after",
     "reconstruction_error": "error",
     "prefix_error": "prefix error",
+    "steps": "steps",
+    "precision": "precision",
     "remarks": "remark",
 }
 

@@ -162,7 +162,7 @@ class Identifiers:
 def describe(codes: Codes, sizes: tuple[int, ...]) -> dict[str, Any]:
     """What codes (N, L) that may collide are like; per level where a list.
 
-    `perplexity` is 2 to the entropy of a level's codes: how many would be in use if all were used alike.
+    `perplexity` is e to the entropy (in nats) of a level's codes: how many would be in use if all were used alike.
     """
     n, levels = codes.shape
     counts = [np.bincount(codes[:, level], minlength=sizes[level]) for level in range(levels)]
