@@ -142,6 +142,8 @@ def make_plan(
         dataset = replace(dataset, digest=digest_of(suite, data, dataset, registry))
         if not asks_for_new(suite):
             dataset = replace(dataset, test={t: replace(split, seen=None) for t, split in dataset.test.items()})
+        if not suite.reduced:  # which already says so
+            dataset = _sized(dataset, data.published_as or data.name, published_values(suite, source))
         if samplers := samplers_of(suite, data, dataset):
             known = known_items(log, dataset)
             unlisted[data.name] = partial(with_candidates, dataset, known, samplers, registry, suite.threads)
@@ -157,6 +159,8 @@ def make_plan(
             f"slice other-day: {' and '.join(datasets)} cannot say whether a request is later than its history: it "
             "has no times, or its queries have no users. Take the slice out of `slices`."
         )
+    if any(dataset.facts.get("reduced") for dataset in datasets.values()):
+        suite = suite.model_copy(update={"reduced": True})
     versions = {choice.name: source_versions(registry.offer("model", choice.use)) for choice in suite.models}
     files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
     cells = []
@@ -220,6 +224,15 @@ def make_plan(
         requires=tuple(sorted(requires)),
         unlisted=unlisted,
     )
+
+
+def _sized(dataset: Dataset, name: str, published: Published | None) -> Dataset:
+    """The data set with a remark where it is not as large as the paper's of this name."""
+    remark = published.size_remark(name, dataset.facts) if published else ""
+    if not remark:
+        return dataset
+    remarks = [remark for remark in (dataset.facts.get("remark"), remark) if remark]
+    return replace(dataset, facts={**dataset.facts, "remark": "; ".join(remarks), "reduced": True})
 
 
 def _check_trainable(suite: Suite, datasets: Mapping[str, Dataset], untrained: Collection[str]) -> None:

@@ -380,11 +380,15 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
     copies = np.bincount(line.group[events.kind == RECOMMENDED], minlength=len(moment)) > 0
     learned = np.zeros(len(part), dtype=bool)
     learned[line.unit[whole == TRAIN]] = True
-    leak = ["leaky protocol: the copy of a target may stand in its own history"] if settings.leaky else []
+    same = _same_items(test, len(log.catalog))
     remarks = [log.facts["remark"]] if log.facts.get("remark") else []
+    if log.facts.get("smoke_test"):
+        remarks.append(f"for {same:.0%} of the users both tests ask for the same item at the same moment")
+    if settings.leaky:
+        remarks.append("leaky protocol: the copy of a target may stand in its own history")
     facts = {
         **log.facts,
-        **({"remark": "; ".join([*remarks, *leak])} if remarks or leak else {}),
+        **({"remark": "; ".join(remarks)} if remarks else {}),
         **dataclasses.asdict(settings),
         **_splits(log, settings),
         "items": len(log.catalog),
@@ -404,6 +408,7 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
             (train.popularity("search")[np.unique(test["search"].relevant.values)] == 0).sum()
         ),
         "targets_dropped_as_copies": int(((own > TRAIN) & (whole > own) & (events.kind != QUERY)).sum()),
+        "same_item_tested_share": same,
         "near_copies": near_copies(log, searches, settings.copies_within, NEAR),
         **untrained,
         **_leak_facts(train, test),
@@ -411,6 +416,18 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
     if not settings.leaky:  # which does not look for copies
         facts["searches_that_copy_an_interaction"] = float(copies[line.group[events.kind == QUERY]].mean())
     return Dataset(name, train, valid, test, _digest(train, valid, test, settings), facts)
+
+
+def _same_items(test: Mapping[Task, Split], n_items: int) -> float:
+    """Of the users with a test request of either task, the share who are asked for one and the same item in both."""
+    users, items = [], []
+    for task in TASKS:
+        split = test[task]
+        users.append(split.requests.users)
+        items.append(split.requests.users[split.relevant.rows].astype(np.int64) * n_items + split.relevant.values)
+    both = np.intersect1d(users[0], users[1])
+    same = np.intersect1d(items[0], items[1]) // n_items
+    return float(np.isin(both, same).mean()) if len(both) else 0.0
 
 
 def _joint_parts(log: Log, searches: SearchRows, line: Timeline, settings: ProtocolSettings) -> Parts:

@@ -45,15 +45,19 @@ def movielens(
     queries: list[QueryKind] | None = None,
     items: Literal["both", "all"] = "both",
     genome_relevance: float = 0.8,
-    searches: bool = False,
+    min_interactions: int = 0,
+    searches: bool | Literal["tags"] = False,
     search_share: float = 1.0,
     seed: int = 0,
 ) -> Log:
     """A MovieLens data set: every rating, whatever its value, is an interaction; genres, decades and tags are queries.
 
-    With `searches` it is a joint log, made as others make one from the Amazon reviews (Shi 2025, A.1): a rating is also
-    the click of a search by that user at that time, with one of the film's queries; which ratings and which queries a
-    hash of user, film and `seed` decides. The judgements then only say which films are relevant to a query.
+    With `searches: true` it is a joint log, made as others make one from the Amazon reviews (Shi 2025, A.1): a rating
+    is also the click of a search by that user at that time, with one of the film's queries; which ratings and which
+    queries a hash of user, film and `seed` decides. No user ever typed one of them, so this is a smoke test of joint
+    models, and says so. With `searches: tags` it is a joint log of what users did: who gave a film a tag, when, with
+    which words, is the click of a search. Ratings and tags of one film are some seconds or minutes apart: see
+    `copies_within` in the protocol. In both the judgements only say which other films are relevant to a query.
 
     Args:
         variant: ml-100k comes with the installed recbole package; the others are files of GroupLens.
@@ -65,9 +69,11 @@ def movielens(
             case, are one query.
         items: "both" keeps items that have a rating and a query, as Penha 2024 (section 5) does.
         genome_relevance: 0-1; the paper does not state the score it asks for.
-        searches: whether ratings are searches too.
+        min_interactions: films with fewer ratings are left out; the paper does not state how it came to 20k items.
+        searches: true: ratings are searches too. tags: the tags that users gave to films are their searches, and
+            queries of the kind tags; variants without tags are refused.
         search_share: above 0, at most 1; the share of the ratings that are. A film without a query is never searched.
-        seed: decides which; without `searches` it decides nothing.
+        seed: decides which; without `searches: true` it decides nothing.
 
     Raises MissingDataError where it is not here, BenchmarkError where a file of it is missing, a kind of query is not
     in the variant, or there is nothing to search with.
@@ -84,12 +90,31 @@ def movielens(
             )
     if not 0 <= genome_relevance <= 1:
         raise BenchmarkError(f"movielens genome_relevance is {genome_relevance}; give a number from 0 to 1.")
+    if min_interactions < 0:
+        raise BenchmarkError(f"movielens min_interactions is {min_interactions}; give 0 or more.")
+    if searches == "tags" and "tags" not in KINDS[variant]:
+        with_tags = ", ".join(v for v in KINDS if "tags" in KINDS[v])
+        raise BenchmarkError(
+            f"movielens {variant} has no tags, so nobody searched in it. Variants with tags: {with_tags}; "
+            "`searches: true` makes searches of ratings by a hash, for a smoke test."
+        )
+    if searches == "tags" and "tags" not in kinds:
+        kinds = (*kinds, "tags")
+    if searches == "tags" and search_share != 1:
+        raise BenchmarkError("movielens search_share is for `searches: true`; with tags every search is one. Drop it.")
     if not 0 < search_share <= 1:
         raise BenchmarkError(f"movielens search_share is {search_share}; give a share above 0 and at most 1.")
     source = _source(variant, path)
     ratings, films = _ratings(variant, source), _films(variant, source)
     judgements = _judgements(films, kinds, source, genome_relevance)
-    log = _log(ratings, films, judgements, items, {"source": f"{HOME}, {variant}", "query_kinds": list(kinds)})
+    facts: dict[str, object] = {"source": f"{HOME}, {variant}", "query_kinds": list(kinds)}
+    if min_interactions:
+        enough = films["film"].map(ratings["film"].value_counts()).fillna(0) >= min_interactions
+        facts |= {"min_interactions": min_interactions, "films_with_fewer_ratings": int((~enough).sum())}
+        films = films[enough]
+    log = _log(ratings, films, judgements, items, facts)
+    if searches == "tags":
+        return _tagged(log, source)
     return _searched(log, search_share, seed) if searches else log
 
 
@@ -231,11 +256,15 @@ def _judgements(films: pd.DataFrame, kinds: tuple[QueryKind, ...], source: _Sour
             pd.DataFrame({"text": scores["tagId"].map(names.set_index("tagId")["tag"]), "film": scores["movieId"]})
         )
     table = pd.concat([t.set_axis(["text", "film"], axis=1) for t in tables], ignore_index=True)
-    table["text"] = table["text"].str.strip().str.replace(r"\s+", " ", regex=True)
+    table["text"] = _words(table["text"])
     table["key"] = table["text"].str.casefold()
     table = table[table["key"] != ""]
     table["text"] = table.groupby("key")["text"].transform("first")  # the genre's spelling wins over a tag's
     return table.drop_duplicates(["key", "film"])
+
+
+def _words(texts: pd.Series[str]) -> pd.Series[str]:
+    return texts.str.strip().str.replace(r"\s+", " ", regex=True)
 
 
 def _log(
@@ -294,5 +323,35 @@ def _searched(log: Log, share: float, seed: int) -> Log:
     item = log.item[row]
     chosen = words("query")[row] % counts[item].astype(np.uint64)
     query = log.query[order[first[item] + chosen.astype(np.int64)]]
-    facts = {**log.facts, "ratings_without_search": len(log.user) - len(row)}
+    facts = {
+        **log.facts,
+        "ratings_without_search": len(log.user) - len(row),
+        "smoke_test": True,
+        "remark": "every search is the copy of a rating with words that a hash chose: a smoke test of joint models",
+    }
     return replace(log, searches=Searches(log.user[row], query, item, log.time[row]), facts=facts)
+
+
+def _tagged(log: Log, source: _Source) -> Log:
+    """The log with every tag that a user gave to one of its films as a search."""
+    import pandas as pd
+
+    with source.open("tags.csv") as file:
+        columns = ["userId", "movieId", "tag", "timestamp"]
+        tags = pd.read_csv(file, usecols=columns, dtype={"tag": str}, keep_default_na=False)
+    keys = _words(tags["tag"]).str.casefold()
+    item = pd.Index(log.catalog.ids).get_indexer(pd.Index(tags["movieId"].astype(str)))
+    known = (item >= 0) & (keys != "").to_numpy()
+    if not known.any():
+        raise BenchmarkError(
+            f"movielens {source.variant}: no film of the data set has a tag, so nobody searched. Lower "
+            "min_interactions, where it is set."
+        )
+    user, users = pd.factorize(np.concatenate([log.users, tags["userId"].astype(str).to_numpy(dtype=object)[known]]))
+    searches = Searches(
+        user=user[len(log.users) :].astype(np.int32),
+        query=pd.Index(log.query_ids).get_indexer(pd.Index(keys[known])).astype(np.int32),
+        item=item[known].astype(np.int32),
+        time=tags["timestamp"].to_numpy()[known].astype(np.int64),
+    )
+    return replace(log, users=users, searches=searches, facts={**log.facts, "tags_left_out": int((~known).sum())})

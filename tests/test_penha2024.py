@@ -8,6 +8,24 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from benchmark.suite import load_suite
+
+
+def test_the_paper_profile_has_its_queries_and_notes_belong_to_a_profile() -> None:
+    suites = {name: load_suite("penha2024", profile=name)[0] for name in ("laptop", "gpu", "paper")}
+    paper = suites["paper"]
+    assert paper.datasets[0].params == {
+        "variant": "ml-25m", "queries": ["genres", "tags", "genome"], "min_interactions": 16,
+    }  # fmt: skip
+    assert paper.protocol.drop_untrained_targets
+    assert not paper.reduced  # the data say it where they miss the counts of Table 3
+    for name, suite in suites.items():
+        short = [model.name for model in suite.models if "newest items" in model.note]
+        assert ("Gen_R" in short) == (name == "laptop"), name
+        for model in suite.models:
+            if model.name in short:  # what is said is what is so
+                assert f"reads the {model.params['max_history']} newest items" in model.note
+
 
 @pytest.mark.slow
 def test_the_quickstart_ends_with_four_models(command: Command, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import BenchmarkError, plugins
-from benchmark.plan import _files, make_plan
+from benchmark.plan import Plan, _files, make_plan
 from benchmark.suite import load_suite
 
 
@@ -65,3 +65,35 @@ def test_models_that_train_are_refused_where_all_is_tested(tmp_path: Path) -> No
     assert [cell.model for cell in plan.cells] == ["BM25"]
     whole = load_suite(str(suite), settings=["datasets.T.protocol.split=ratio"])
     assert len(make_plan(*whole, plugins.load(), tmp_path, device="cpu").cells) == 3
+
+
+SIZED = """
+name: sized
+datasets: [{use: movielens, name: Ours, published_as: ML}]
+models: [{use: popular, name: Pop}]
+metrics: [R@30]
+published: sizes.yaml
+"""
+
+
+def test_data_of_another_size_than_the_papers_are_a_reduced_scale(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SIZED)
+
+    def plan(items: int, queries: int, *settings: str) -> Plan:
+        size = f"{{table: Table 3, items: {items}, queries: {queries}}}"
+        (tmp_path / "sizes.yaml").write_text(f"{{paper: Somebody 2024, tables: [], sizes: {{ML: {size}}}}}")
+        return make_plan(
+            *load_suite(str(tmp_path / "s.yaml"), settings=settings), plugins.load(), tmp_path, device="cpu"
+        )
+
+    near = plan(1650, 250)  # ml-100k has 1,664 films with a query, and 248 queries
+    assert not near.suite.reduced
+    assert near.marks == ()
+    far = plan(20000, 250)
+    assert far.suite.reduced
+    assert far.marks == (
+        "reduced scale",
+        f"Ours: not the size of Somebody 2024, Table 3: {far.datasets['Ours'].facts['items']:,} items (paper: 20,000)",
+    )
+    assert plan(20000, 250, "reduced=true").marks == ("reduced scale",)  # said already
+    assert plan(0, 0).marks == ()  # the paper prints none

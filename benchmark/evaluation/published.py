@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.suite import Part, SliceName
 from benchmark.types import Task
+
+SIZE_TOLERANCE = 0.05
+"""The share by which a count may differ from the paper's, which are printed with two digits."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,34 @@ class PublishedTable(Part):
     source: str = ""
 
 
+class PublishedSize(Part):
+    """How large a paper's data set was: `table` says where that stands; a count is 0 where it is not printed."""
+
+    table: str
+    items: int = 0
+    users: int = 0
+    queries: int = 0
+
+
 class Published(Part):
-    """The file under `published/`: a paper and its tables."""
+    """The file under `published/`: a paper, its tables, and the sizes of its data sets by name."""
 
     paper: str
     tables: list[PublishedTable]
+    sizes: dict[str, PublishedSize] = Field(default_factory=dict)
+
+    def size_remark(self, dataset: str, counts: Mapping[str, Any]) -> str:
+        """Which `counts` of a data set differ by more than `SIZE_TOLERANCE` from those of the paper; empty for none."""
+        size = self.sizes.get(dataset)
+        if size is None:
+            return ""
+        printed = {name: getattr(size, name) for name in ("items", "users", "queries")}
+        off = [
+            f"{counts.get(name, 0):,} {name} (paper: {n:,})"
+            for name, n in printed.items()
+            if n and abs(counts.get(name, 0) - n) > SIZE_TOLERANCE * n
+        ]
+        return f"not the size of {self.paper}, {size.table}: {', '.join(off)}" if off else ""
 
     def find(self, dataset: str, task: Task, slice_name: str, metric: str, name: str) -> PublishedValue | None:
         """The number that the paper prints for a row, or None where it has none; reproductions are not looked at."""

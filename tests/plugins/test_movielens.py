@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from benchmark_movielens import benchmark_datasets, movielens
 
@@ -176,6 +177,48 @@ def test_the_searches_of_ml_100k() -> None:
         assert item in all_.relevant[all_.query == query]
 
 
+def test_films_with_few_ratings_can_be_left_out(tmp_path: Path) -> None:
+    path = str(make_zip(tmp_path, "ml-25m", CSV))
+    log = movielens("ml-25m", path=path, min_interactions=2)
+    assert log.catalog.ids.tolist() == ["10"]
+    assert sorted(rows(log)) == [("1", "10", 100), ("2", "10", 50)]
+    assert log.facts["items_left_out"] == 0
+    assert log.facts["films_with_fewer_ratings"] == 3
+
+
+def test_tags_are_searches_of_those_who_gave_them(tmp_path: Path) -> None:
+    path = str(make_zip(tmp_path, "ml-25m", CSV))
+    log = movielens("ml-25m", path=path, queries=["genres"], searches="tags")
+    assert searched(log) == [
+        ("1", "Comedy", "10", 8),  # typed "comedy", as the genre is called
+        ("1", "Comedy", "20", 8),
+        ("1", "Funny", "10", 5),
+        ("2", "Funny", "10", 6),
+        ("2", "null", "20", 7),
+    ]
+    assert judged(log)["Comedy"] == ["10", "20"]
+    assert log.facts["query_kinds"] == ["genres", "tags"]
+    assert "remark" not in log.facts  # nobody made these up
+    assert log.facts["tags_left_out"] == 0
+    with pytest.raises(BenchmarkError, match="has a tag, so nobody searched"):
+        movielens("ml-25m", path=str(make_zip(tmp_path, "ml-25m", {**CSV, "tags.csv": TAGS})), searches="tags")
+
+
+TAGS = "userId,movieId,tag,timestamp\n1,999,Funny,5\n1,10, ,6\n"
+
+
+def test_copies_made_by_a_hash_are_called_a_smoke_test() -> None:
+    data = check_dataset(movielens, {"searches": True})
+    same = 0
+    requests = {task: split.requests for task, split in data.test.items()}
+    for user in range(943):
+        (a,), (b,) = (np.flatnonzero(requests[task].users == user) for task in ("recommendation", "search"))
+        same += len(set(data.test["recommendation"].relevant[a]) & set(data.test["search"].relevant[b])) > 0
+    assert data.facts["same_item_tested_share"] == same / 943
+    assert data.facts["smoke_test"] is True
+    assert f"a smoke test of joint models; for {same / 943:.0%} of the users both tests ask" in data.facts["remark"]
+
+
 def test_searches_a_second_later_leak_until_copies_within_says_so() -> None:
     log = movielens(searches=True)
     assert log.searches is not None
@@ -208,6 +251,12 @@ def test_searches_a_second_later_leak_until_copies_within_says_so() -> None:
         ({"genome_relevance": 2.0}, "genome_relevance is 2.0"),
         ({"search_share": 0.0}, "search_share is 0.0; give a share above 0"),
         ({"search_share": 1.5}, "search_share is 1.5"),
+        ({"min_interactions": -1}, "min_interactions is -1; give 0 or more"),
+        (
+            {"searches": "tags"},
+            "ml-100k has no tags, so nobody searched in it. Variants with tags: ml-latest-small, ml-20",
+        ),
+        ({"variant": "ml-25m", "searches": "tags", "search_share": 0.5}, "with tags every search is one"),
         ({"searches": True, "queries": [], "items": "all"}, "nothing to search: no film with a rating has a query"),
     ],
 )
@@ -225,3 +274,13 @@ def test_ml_latest_small() -> None:
     assert len(data.train.users) == 610
     assert data.facts["queries"] == 1841
     assert data.facts["items"] + data.facts["items_left_out"] == 9742
+
+
+@pytest.mark.skipif(not (DATA / "ml-latest-small").is_dir(), reason="ml-latest-small is not in BENCHMARK_DATA")
+def test_tags_of_ml_latest_small_are_typed_seconds_after_each_other() -> None:
+    log = movielens("ml-latest-small", path=str(DATA / "ml-latest-small"), searches="tags")
+    facts = [split_log("ml", log, ProtocolSettings(copies_within=seconds)).facts for seconds in (0, 60)]
+    assert facts[0]["search_clicks"] + log.facts["tags_left_out"] == 3683  # the rows of tags.csv
+    apart, joined = (f["target_in_history_share_search"] for f in facts)
+    assert joined < apart / 2
+    assert facts[1]["searches_that_copy_an_interaction"] > facts[0]["searches_that_copy_an_interaction"]
