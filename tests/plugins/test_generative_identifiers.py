@@ -83,15 +83,19 @@ def test_items_not_trained_on_change_nothing_for_the_others(method: Method) -> N
 
 
 def test_semantic_methods_keep_clusters_together_and_random_does_not() -> None:
+    """Over five seeds, mean and sd: random .937 .009, LSH .523 .059, VQ-VAE .333 .124; RQ-VAE .105 .012, both k-means
+    .089 .0003. One thread or two make no difference."""
     x = clusters()
 
     def error(method: Method) -> float:
-        return float(make(x, Settings(method=method, **SMALL), seed=0).facts["prefix_error"][0])
+        settings = {**SMALL, "steps": 300}
+        return float(make(x, Settings(method=method, **settings), seed=0).facts["prefix_error"][0])
 
     assert error("random") > 0.85
+    for method in ("vqvae", "lsh"):
+        assert error(method) < 0.85
     for method in ("rqvae", "rkmeans", "hkmeans"):
         assert error(method) < 0.2
-    assert error("vqvae") < error("lsh") < error("random")
 
 
 def test_the_extra_token_counts_equal_codes_in_the_order_of_rows_trained_items_first() -> None:
@@ -386,15 +390,21 @@ def test_colliding_items_move_to_codes_that_suit_them() -> None:
 
 
 def test_what_cannot_be_moved_gets_the_extra_token() -> None:
-    settings = Settings(method="rkmeans", size=16, collisions="sinkhorn")
+    """Over eight seeds .133 of the items collide (sd .035), and moving leaves .147 of these (sd .083)."""
+    settings = Settings(method="rkmeans", size=12, collisions="sinkhorn")
     x = clusters(seed=1)
-    ids, before = make(x, settings, seed=0), make(x, Settings(method="rkmeans", size=16), seed=0)
-    assert before.facts["in_collision_before"] > 0.04
+    ids, before = make(x, settings, seed=0), make(x, Settings(method="rkmeans", size=12), seed=0)
+    assert before.facts["in_collision_before"] > 3 / 240  # more than the three equal vectors
     assert ids.facts["in_collision_before"] == before.facts["in_collision_before"]
     assert ids.facts["in_collision_after_moving"] < before.facts["in_collision_before"] / 2
     assert ids.facts["items_moved"] > 0
     np.testing.assert_array_equal(ids.codes[:, :2], before.codes[:, :2])
-    assert len({*ids.codes[[0, 238, 239], 3]}) == 3  # equal vectors cannot be told apart
+    assert (ids.codes[:, 3] > 0).sum() == 240 - len(np.unique(ids.codes[:, :3], axis=0))
+    # Twelve equal vectors have the same first two codes, and there are three for the last.
+    equal = np.concatenate([np.ones((12, 4)), np.eye(4)]).astype(np.float32)
+    full = make(equal, Settings(method="rkmeans", size=3, collisions="sinkhorn"), seed=0)
+    assert len(np.unique(full.codes[:12, :2], axis=0)) == 1
+    assert (full.codes[:12, 3] > 0).sum() >= 9
     alone = make(np.eye(6, dtype=np.float32), Settings(method="rkmeans", size=8, collisions="sinkhorn"), seed=0)
     assert alone.codes.shape == (6, 3)
 
