@@ -144,7 +144,7 @@ class Hgn(Personal):
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     max_length 5 (50), batch_size 1024 (2048), epochs 20 (300), patience 4 (10). Worse there: 10 items (R@30 .317
-    against .332), BPR (.261).
+    against .332), BPR with one target (.261).
     """
 
     learning_rate: float = 1e-3
