@@ -22,7 +22,7 @@ LOOK = 60
 """Steps between two looks at the codes of all items, at least; then whole epochs."""
 ROWS = 1 << 14
 """Items that are coded at once."""
-SETTLED = 0.05
+SETTLED = 0.01
 """Reconstructions hardly improve when their error falls by less than this share between two looks."""
 ACCUMULATED = 0.1
 """What Adagrad's sums of squares start at."""
