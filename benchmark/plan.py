@@ -319,7 +319,9 @@ def limit_requests(dataset: Dataset, n: int) -> Dataset:
         return split.take(rows)
 
     digest = hashlib.sha256(f"{dataset.digest} limit {n}".encode()).hexdigest()
-    return replace(dataset, test={task: first(split) for task, split in dataset.test.items()}, digest=digest)
+    test = {task: first(split) for task, split in dataset.test.items()}
+    asked = {f"test_requests_{task}": len(split.requests) for task, split in test.items()}
+    return replace(dataset, test=test, digest=digest, facts={**dataset.facts, **asked})
 
 
 def protocol_settings(suite: Suite, data: DataChoice) -> ProtocolSettings:

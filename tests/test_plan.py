@@ -63,6 +63,9 @@ def test_models_that_train_are_refused_where_all_is_tested(tmp_path: Path) -> No
     some = load_suite(str(suite), settings=["datasets.T.models=[BM25]"])
     plan = make_plan(*some, plugins.load(), tmp_path, device="cpu")
     assert [cell.model for cell in plan.cells] == ["BM25"]
+    limited = make_plan(*some, plugins.load(), tmp_path, device="cpu", limit=2).datasets["T"]
+    assert len(limited.test["search"].requests) == limited.facts["test_requests_search"] == 2
+    assert limited.facts["queries"] == 3
     whole = load_suite(str(suite), settings=["datasets.T.protocol.split=ratio"])
     assert len(make_plan(*whole, plugins.load(), tmp_path, device="cpu").cells) == 3
 
