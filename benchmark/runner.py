@@ -19,6 +19,7 @@ from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.published import Published
+from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
 from benchmark.evaluation.scores import merged, score
 from benchmark.execution import inline, local
 from benchmark.execution.worker import describe, worker_environment
@@ -122,7 +123,7 @@ def report(
         elif result is not None:
             finished.append(cell)
             costs.append(Cost(cell.dataset, cell.model, cell.seed, **result.costs))
-            remarks[cell] = tuple(result.facts.get("remarks", ()))
+            remarks[cell] = (*result.facts.get("remarks", ()), *scored.remarks(cell, result))
     suite = plan.suite
     leaderboard = build_leaderboard(
         suite,
@@ -186,6 +187,7 @@ class Scored:
     def __init__(self, plan: Plan) -> None:
         self.plan = replace(plan, result=self.result)
         self._done: dict[Cell, list[Evaluated]] = {}
+        self._popular: dict[tuple[str, Task], float | None] = {}
 
     def of(self, cell: Cell) -> list[Evaluated]:
         if cell not in self._done:
@@ -215,6 +217,23 @@ class Scored:
                 if name == "all":
                     results.save_scores(folder, task, split.requests.ids, scores)
                 yield Evaluated(cell, task, name, scores)
+
+    def remarks(self, cell: Cell, result: CellResult) -> Iterator[str]:
+        """What is odd about the numbers of a model that was trained here; see `benchmark.evaluation.remarks`."""
+        if not trained(result.facts):
+            return
+        yield from still_learning(result.facts)
+        whole = [name for name, metric in self.plan.metrics.items() if not metric.candidates]
+        if whole:
+            least = {task: self._popularity(cell.dataset, task, whole[0]) for task in cell.tasks}
+            yield from below_popularity(whole[0], result.means, least)
+
+    def _popularity(self, dataset: str, task: Task, metric: str) -> float | None:
+        key = dataset, task
+        if key not in self._popular:
+            bound, depth = self.plan.metrics[metric], self.plan.suite.depth
+            self._popular[key] = popularity_mean(self.plan.datasets[dataset], task, metric, bound, depth)
+        return self._popular[key]
 
     def result(self, cell: Cell, reused: bool = True) -> CellResult | None:
         """How a finished cell ended, None where it has not. One that cannot be scored has failed, alone."""

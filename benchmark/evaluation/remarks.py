@@ -1,0 +1,66 @@
+"""What a reader must know of a finished cell's numbers: it was still learning when training ended, or popularity is
+better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from benchmark.evaluation.scores import BoundMetric, score
+from benchmark.hashing import splitmix
+from benchmark.types import PAD, Dataset, Longs, Ragged, Ranking, Requests, Task
+
+PROGRESS = {"epoch": ("best_epoch", "epochs"), "checkpoint": ("best_updates", "updates")}
+"""Facts that models record of their training: when validation was best, and when it ended."""
+BATCH = 4096
+"""Requests at a time."""
+
+
+def trained(facts: Mapping[str, Any]) -> bool:
+    """Whether a model said how long it trained."""
+    return any(facts.get(end) for _, end in PROGRESS.values())
+
+
+def still_learning(facts: Mapping[str, Any]) -> Iterator[str]:
+    """A remark where validation was best when training ended: with more of it, the numbers would be others."""
+    last = [name for name, (best, end) in PROGRESS.items() if facts.get(end) and facts.get(best) == facts[end]]
+    yield from (f"best {name} is the last (still learning)" for name in last[:1])
+
+
+def below_popularity(
+    metric: str, means: Mapping[tuple[Task, str, str], float], popularity: Mapping[Task, float | None]
+) -> Iterator[str]:
+    """A remark for every task where the mean over all requests is below that of the most popular items."""
+    for task, least in popularity.items():
+        mean = means.get((task, "all", metric))
+        if mean is not None and least is not None and mean < least:
+            yield f"below popularity ({metric} of {task}: {mean:.3f} < {least:.3f})"
+
+
+def popularity_mean(dataset: Dataset, task: Task, name: str, metric: BoundMetric, depth: int) -> float | None:
+    """The metric's mean of ranking, for every request, the items by their training counts of the task; None for one
+    about all lists together, and where nothing is relevant. Equal counts are in an order that a hash decides."""
+    split, counts = dataset.test[task], dataset.train.popularity(task)
+    ranking = _most_popular(split.requests, counts, depth)
+    values = score(ranking, split.relevant, counts, {name: metric}, "all", 1.0).values.get(name)
+    return None if values is None or not len(values) else float(values.mean())
+
+
+def _most_popular(requests: Requests, counts: Longs, depth: int) -> Ranking:
+    """The `depth` items of the highest counts that each request does not exclude."""
+    order = np.lexsort((splitmix(np.arange(len(counts), dtype=np.uint64)), -counts))
+    place = np.argsort(order)
+    items = np.full((len(requests), depth), PAD, dtype=np.int32)
+    for start in range(0, len(requests), BATCH):
+        exclude: Ragged = requests.exclude.take(np.arange(start, min(start + BATCH, len(requests))))
+        width = min(len(counts), depth + int(exclude.lengths.max(initial=0)))
+        gone = np.zeros((len(exclude), width), dtype=bool)
+        position = place[exclude.values]
+        gone[exclude.rows[position < width], position[position < width]] = True
+        kept = np.argsort(gone, axis=1, kind="stable")[:, :depth]
+        found = np.where(np.take_along_axis(gone, kept, axis=1), PAD, order[kept])
+        items[start : start + len(exclude), : found.shape[1]] = found
+    scores = np.broadcast_to(-np.arange(depth, dtype=np.float32), items.shape)
+    return Ranking(items, scores)
