@@ -408,14 +408,18 @@ def source_versions(offer: Offer) -> dict[str, str]:
     return found
 
 
+def names_path(value: str) -> bool:
+    """Whether a parameter points to files: a path is what holds a slash, and a file's name also what has an ending
+    (`codes.tsv`). A word such as `search` must not change its meaning with the folder one stands in."""
+    path = Path(os.path.expanduser(value))
+    return "/" in value or bool(path.suffix and path.is_file())
+
+
 def _files(params: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     """Name, size and time of every file that a parameter points to: a checkpoint trained again is another one.
 
-    A path is what holds a slash, and a file's name also what has an ending (`codes.tsv`): a word such as `search` must
-    not change its meaning with the folder one stands in.
-    """
-    given = [(value, Path(os.path.expanduser(value))) for value in params.values() if isinstance(value, str)]
-    paths = [path for value, path in given if "/" in value or (path.suffix and path.is_file())]
+    See `names_path`."""
+    paths = [Path(os.path.expanduser(v)) for v in params.values() if isinstance(v, str) and names_path(v)]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 

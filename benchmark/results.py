@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
 from benchmark.types import (
@@ -52,6 +52,19 @@ def cell_folder(results: Path, cell: Cell) -> Path:
 
 def dataset_folder(results: Path, name: str, digest: str) -> Path:
     return results / "datasets" / f"{_safe(name)}-{digest[:8]}"
+
+
+def scratch_folder(folder: Path) -> Path:
+    """Where a cell, or the cells of a data set, work: a folder of the temporary directory, the same one every time.
+
+    It is outside the results, so that what a model is given leads to no answers: neither the folder itself nor what
+    lies beside or above it, nor its name, says where the results are.
+    """
+    home = Path(tempfile.gettempdir(), f"benchmark-{os.getuid()}")
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_uid != os.getuid():
+        raise BenchmarkError(f"{home} belongs to another user; set TMPDIR to a folder of your own.")
+    return home / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
 
 
 def _safe(name: str) -> str:
@@ -148,11 +161,15 @@ def sweep_temporary(folder: Path) -> None:
 
 # ---------------------------------------------------------------- data sets
 
+LAYOUT = 2
+"""Of a data set's folder: since 2 the relevant items of the test are apart, in `answers/`, which no cell reads."""
+
 
 def save_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write a data set once; `dataset.json`, written last, says that it is whole."""
+    """Write a data set once; `dataset.json`, written last, says that it is whole. A folder of an older layout is
+    written anew."""
     with locked(folder):
-        if has_dataset(folder):
+        if has_dataset(folder) and _read_head(folder)["layout"] == LAYOUT:
             return
         sweep_temporary(folder)
         train = dataset.train
@@ -182,21 +199,20 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
                         "exclude": _lists(r.exclude),
                         **({} if r.candidates is None else {"candidates": _lists(r.candidates)}),
                         **({} if split.seen is None or part == "valid" else {"seen": _lists(split.seen)}),
-                        "relevant": _lists(split.relevant),
-                        "grades": _grades(split.relevant),
+                        **(_answers(split) if part == "valid" else {}),
                     },
                 )
                 if r.events is not None:
                     _write_events(folder / f"{part}-{task}-events.parquet", r.events)
         for task, split in dataset.test.items():
-            if split.later is not None:
-                _write_table(_later_path(folder, task), {"request": split.requests.ids, "later": split.later})
+            _write_table(_answers_path(folder, task), {"request": split.requests.ids, **_answers(split)})
             for name, rows in split.candidates.items():
                 path = _candidates_path(folder, task, name)
                 _write_table(path, {"request": split.requests.ids, "items": _lists(rows)})
         write_json(
             folder / "dataset.json",
             {
+                "layout": LAYOUT,
                 "name": dataset.name,
                 "digest": dataset.digest,
                 "facts": dict(dataset.facts),
@@ -209,8 +225,9 @@ def save_dataset(folder: Path, dataset: Dataset) -> None:
         )
 
 
-def load_dataset(folder: Path) -> Dataset:
-    """The data set that `save_dataset` wrote. Raises BenchmarkError where it is missing or broken."""
+def load_dataset(folder: Path, *, answers: bool = True) -> Dataset:
+    """The data set that `save_dataset` wrote; without `answers` no item is relevant to a test request, which is how a
+    cell gets it. Raises BenchmarkError where it is missing or broken."""
     head = _read_head(folder)
     import pandas as pd
 
@@ -232,7 +249,15 @@ def load_dataset(folder: Path) -> Dataset:
         name=head["name"],
         train=train,
         valid={task: _read_split(folder / f"valid-{task}.parquet", task) for task in head["valid"]},
-        test={task: _read_split(folder / f"test-{task}.parquet", task) for task in head["test"]},
+        test={
+            task: _read_split(
+                folder / f"test-{task}.parquet",
+                task,
+                _answers_path(folder, task) if head["layout"] > 1 else None,
+                answers,
+            )
+            for task in head["test"]
+        },
         digest=head["digest"],
         facts=head["facts"],
     )
@@ -249,9 +274,7 @@ def with_frozen_candidates(folder: Path, dataset: Dataset) -> Dataset:
     head = _read_head(folder)
     test = {
         task: replace(
-            split,
-            candidates={name: _read_candidates(folder, task, name) for name in head["candidates"][task]},
-            later=_read_later(folder, task),
+            split, candidates={name: _read_candidates(folder, task, name) for name in head["candidates"][task]}
         )
         for task, split in dataset.test.items()
     }
@@ -263,27 +286,30 @@ def _read_head(folder: Path) -> dict[str, Any]:
         head: dict[str, Any] = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{folder} holds no whole data set ({error}). Run the suite again.") from error
-    return {"candidates": dict.fromkeys(head["test"], ()), **head}  # an older version wrote no lists
+    # An older version wrote no lists, and before that no layout: the answers then stand among the requests.
+    return {"candidates": dict.fromkeys(head["test"], ()), "layout": 1, **head}
+
+
+def _answers(split: Split) -> dict[str, Any]:
+    later = {} if split.later is None else {"later": split.later}
+    return {"relevant": _lists(split.relevant), "grades": _grades(split.relevant), **later}
+
+
+def _answers_path(folder: Path, task: Task) -> Path:
+    return folder / "answers" / f"{task}.parquet"
 
 
 def _candidates_path(folder: Path, task: Task, name: str) -> Path:
     return folder / f"candidates-{task}-{_safe(name)}.parquet"
 
 
-def _later_path(folder: Path, task: Task) -> Path:
-    return folder / f"later-{task}.parquet"
-
-
-def _read_later(folder: Path, task: Task) -> NDArray[np.bool_] | None:
-    path = _later_path(folder, task)
-    return _read_table(path)["later"].to_numpy().astype(np.bool_) if path.is_file() else None
-
-
 def _read_candidates(folder: Path, task: Task, name: str) -> Ragged:
     return _ragged(_read_table(_candidates_path(folder, task, name))["items"])
 
 
-def _read_split(path: Path, task: Task) -> Split:
+def _read_split(path: Path, task: Task, apart: Path | None = None, answers: bool = True) -> Split:
+    """The requests at `path`, with what is relevant from there, or from the file where it stands `apart`; without
+    `answers` nothing is."""
     table = _read_table(path)
     requests = Requests(
         task=task,
@@ -296,7 +322,11 @@ def _read_split(path: Path, task: Task) -> Split:
         events=_read_events(path.with_name(f"{path.stem}-events.parquet")),
     )
     seen = _ragged(table["seen"]) if "seen" in table.column_names else None
-    return Split(requests, _ragged(table["relevant"], table["grades"]), seen=seen)
+    if not answers:
+        return Split(requests, Ragged.empty(len(requests)), seen=seen)
+    told = table if apart is None else _read_table(apart)
+    later = told["later"].to_numpy().astype(np.bool_) if "later" in told.column_names else None
+    return Split(requests, _ragged(told["relevant"], told["grades"]), seen=seen, later=later)
 
 
 def _write_events(path: Path, events: Events) -> None:
@@ -490,17 +520,40 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def shared_folder(dataset: Path) -> Path:
-    """What the cells of a data set share: see `Context.shared`."""
-    return dataset / "shared"
+@contextlib.contextmanager
+def shared_folder(dataset: Path) -> Iterator[Path]:
+    """What the cells of a data set share: see `Context.shared`. What is there is kept beside the data set."""
+    shared, kept = scratch_folder(dataset) / "shared", dataset / "shared"
+    shared.mkdir(parents=True, exist_ok=True)
+    _copy_missing(kept, shared)
+    try:
+        yield shared
+    finally:
+        _copy_missing(shared, kept)
+
+
+def _copy_missing(source: Path, target: Path) -> None:
+    """Copy every file that is not there yet, but for what is being written (hidden files, the folders `work`)."""
+    if not source.is_dir():
+        return
+    with locked(target):
+        for folder, folders, names in os.walk(source):
+            folders[:] = [name for name in folders if name != "work"]
+            for name in names:
+                path = target / Path(folder).relative_to(source) / name
+                if not name.startswith(".") and not path.exists():
+                    with replacing(path) as temporary:
+                        shutil.copyfile(Path(folder, name), temporary)
 
 
 def forget_shared(dataset: Path) -> None:
-    remove_folder(shared_folder(dataset))
+    remove_folder(dataset / "shared")
+    remove_folder(scratch_folder(dataset))
 
 
 def forget_cell(folder: Path) -> None:
     """Remove everything about a cell, so that it is computed anew."""
+    remove_folder(scratch_folder(folder))
     if folder.is_dir():
         with locked(folder):
             (folder / "cell.json").unlink(missing_ok=True)

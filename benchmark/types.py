@@ -602,8 +602,8 @@ class Cell:
 class CellResult:
     """How a cell ended. `means` maps (task, slice, metric) to the mean over requests; empty when it failed.
 
-    `costs` holds fit_seconds, rank_seconds, milliseconds_per_request, peak_memory_bytes and parameters (None: not
-    stated).
+    `costs` holds fit_seconds, embeddings_seconds, rank_seconds, milliseconds_per_request, peak_memory_bytes,
+    parameters, updates and examples (None: not stated).
     """
 
     status: Literal["finished", "failed"]

@@ -33,6 +33,14 @@ def test_embeddings_are_trained_once_and_shared(command: Command, tmp_path: Path
     facts = [json.loads((cells[name] / "facts.json").read_text())["item_embeddings"] for name in ("Up", "Down")]
     assert {fact["model"] for fact in facts} == {"lender"}
     assert sorted(fact["reused"] for fact in facts) == [False, True]
+    costs = [json.loads((cells[name] / "cell.json").read_text())["costs"] for name in ("Up", "Down")]
+    # The lender trains for half a second: told of both who ask, and part of neither's own time.
+    assert costs[0]["embeddings_seconds"] == costs[1]["embeddings_seconds"] > 0.5
+    assert all(cost["fit_seconds"] < cost["embeddings_seconds"] for cost in costs)
+    assert [(cost["updates"], cost["examples"]) for cost in costs] == [(120, 3840)] * 2
+    machine = json.loads((cells["Up"] / "cell.json").read_text())["machine"]
+    assert machine["processor"]
+    assert machine["threads"] == 1
     import pyarrow.parquet as pq
 
     lists = {name: pq.read_table(cells[name] / "ranking-recommendation.parquet")["items"][0].as_py() for name in cells}

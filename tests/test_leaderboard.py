@@ -245,7 +245,8 @@ def test_json_has_the_public_keys_and_no_nan() -> None:
     assert written["failures"] == [{"dataset": "ML", "model": "Pop", "seed": 0, "error": "boom", "log": "log.txt"}]
     assert [cost["model"] for cost in written["costs"]] == ["Gen_R", "Joint"]
     assert list(written["costs"][0])[3:] == [
-        *("fit_seconds", "rank_seconds", "milliseconds_per_request", "peak_memory_bytes", "parameters")
+        *("fit_seconds", "rank_seconds", "milliseconds_per_request", "peak_memory_bytes", "parameters"),
+        *("embeddings_seconds", "updates", "examples"),
     ]
 
 

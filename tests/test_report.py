@@ -224,6 +224,21 @@ def test_cost_is_last_and_all_before_it_does_not_depend_on_it() -> None:
     assert "| ML | Joint | 0 | 12.3 | 1.50 | 0.250 | 512 | 1,234,567 |" in files["leaderboard.md"]
 
 
+def test_a_budget_that_a_model_recorded_is_a_column_of_the_costs() -> None:
+    costs = [
+        Cost("ML", "Joint", 0, 12.34, updates=6072, examples=777_216, embeddings_seconds=61.5),
+        Cost("ML", "Gen_R", 0, updates=3036),
+    ]
+    one = replace(board(), costs=tuple(costs))
+    text = markdown.render(one, ANALYSES)
+    assert "| data set | model | seed | fit s | embeddings s | updates | examples | rank s |" in text
+    assert "| ML | Joint | 0 | 12.3 | 61.5 | 6,072 | 777,216 |" in text
+    assert "updates: steps of the optimiser; examples: training examples shown, repeats counted." in text
+    assert one.to_json()["costs"][0]["updates"] == 6072
+    for render in (html.render, console.render):
+        assert "6,072" in render(one, ANALYSES)
+
+
 def test_coverage_is_shown_where_a_model_left_requests_unanswered() -> None:
     text = markdown.render(board(coverage=0.95))
     assert "coverage all" in text

@@ -79,7 +79,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a cell took; None: not stated."""
+    """What a cell took; None: not stated.
+
+    `fit_seconds` are the model's own, without what training other models for their item embeddings took, which is
+    `embeddings_seconds`. `updates` (steps of the optimiser) and `examples` (training examples shown, repeats counted)
+    are what a model recorded as its budget.
+    """
 
     dataset: str
     model: str
@@ -89,6 +94,9 @@ class Cost:
     milliseconds_per_request: float | None = None
     peak_memory_bytes: float | None = None
     parameters: float | None = None
+    embeddings_seconds: float | None = None
+    updates: float | None = None
+    examples: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,35 @@ from benchmark.plugins import Registry
 from benchmark.types import Context, Dataset
 
 
+@dataclass
+class Embeddings:
+    """What stands behind `Context.item_embeddings` in a cell.
+
+    `seconds` is what training the other models took, whichever cell it was that trained them (None: none was asked
+    for); `waited` what this cell spent on getting their vectors. Neither belongs to the model that asks.
+    """
+
+    dataset: Dataset
+    registry: Registry
+    context: Context
+    seconds: float | None = None
+    waited: float = 0.0
+
+    def __call__(self, model: str, params: Mapping[str, Any]) -> NDArray[np.float32]:
+        started = time.perf_counter()
+        try:
+            vectors, seconds = item_embeddings(self.dataset, self.registry, self.context, model, params)
+        finally:
+            self.waited += time.perf_counter() - started
+        self.seconds = (self.seconds or 0) + seconds
+        return vectors
+
+
 def item_embeddings(
     dataset: Dataset, registry: Registry, context: Context, model: str, params: Mapping[str, Any]
-) -> NDArray[np.float32]:
-    """(N, d) float32, what `model` trained on the data set knows of each item: see `Context.item_embeddings`.
+) -> tuple[NDArray[np.float32], float]:
+    """(N, d) float32, what `model` trained on the data set knows of each item: see `Context.item_embeddings`. Beside it
+    the seconds that its training took.
 
     Two cells that ask at the same time train it once, and a training that was interrupted is taken up. Raises
     BenchmarkError where the model has no `item_embeddings`, or gives something else than a finite vector per item.
@@ -43,18 +68,18 @@ def item_embeddings(
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = context.shared / f"embeddings-{digest[:16]}"
     with results.locked(folder):
-        path = folder / "vectors.npy"
-        reused, started = path.is_file(), time.perf_counter()
+        path, clock = folder / "vectors.npy", folder / "seconds.json"
+        reused, started = path.is_file() and clock.is_file(), time.perf_counter()
         if not reused:
             vectors = _train(dataset, plugins.build(offer, params), replace(context, workdir=folder / "work"), model)
+            results.write_json(clock, time.perf_counter() - started)
             with results.replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, vectors)
             results.remove_folder(folder / "work")
-        vectors = np.load(path)
-    seconds = time.perf_counter() - started
-    context.record("item_embeddings", {"model": model, "dimension": vectors.shape[1], "reused": reused}
-                   | ({} if reused else {"seconds": seconds}))  # fmt: skip
-    return np.asarray(vectors, dtype=np.float32)
+        vectors, seconds = np.load(path), float(json.loads(clock.read_text(encoding="utf-8")))
+    fact = {"model": model, "dimension": vectors.shape[1], "reused": reused, "seconds": seconds}
+    context.record("item_embeddings", fact)
+    return np.asarray(vectors, dtype=np.float32), seconds
 
 
 def _train(dataset: Dataset, model: Any, context: Context, name: str) -> NDArray[np.float32]:

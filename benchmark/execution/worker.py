@@ -12,7 +12,6 @@ import io
 import math
 import os
 import resource
-import shutil
 import sys
 import time
 import traceback
@@ -26,7 +25,10 @@ import numpy as np
 
 from benchmark import plugins, reproducible, results
 from benchmark.errors import BenchmarkError, ContractError
-from benchmark.execution.embeddings import item_embeddings
+from benchmark.execution.embeddings import Embeddings
+from benchmark.execution.machine import machine
+from benchmark.plan import names_path
+from benchmark.plugins import Registry
 from benchmark.suite import NEW
 from benchmark.testing import check_ranking, variants
 from benchmark.types import Context, Model, Ranking, Requests, Split
@@ -48,94 +50,126 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
     """Compute the cell whose spec lies in `folder`, unless it is finished; another process doing the same is waited
     for.
 
-    Any exception is the model's, or the disk's; it is left to the caller, and nothing then looks finished.
+    The model works in a scratch folder outside the results, which is its working directory too, and is given the test
+    requests without their answers: nothing that it holds leads to these. Any exception is the model's, or the disk's;
+    it is left to the caller, and nothing then looks finished.
     """
     import threadpoolctl
 
+    folder = folder.resolve()
     spec = results.read_spec(folder)
-    cell = spec.cell
-    tell = progress or (lambda phase, step, total, values: None)
     with results.locked(folder), threadpoolctl.threadpool_limits(spec.threads):
-        if results.read_cell(folder, cell) is not None:
+        if results.read_cell(folder, spec.cell) is not None:
             return
         results.sweep_temporary(folder)
         results.forget_failure(folder)
         if spec.reproducible:
             reproducible.hold(os.environ)
+        scratch = results.scratch_folder(folder)
+        workdir = scratch / "work"
+        workdir.mkdir(parents=True, exist_ok=True)
         registry = plugins.load()
-        model: Model = plugins.build(registry.offer("model", cell.model_use), cell.model_params)
-        dataset = results.load_dataset(spec.dataset)
-        workdir = folder / "work"
-        # What an interrupted fit left there may shorten this one, so its seconds would mislead.
-        resumed = workdir.is_dir() and any(workdir.iterdir())
-        workdir.mkdir(exist_ok=True)
-        context = Context(
-            seed=cell.seed,
-            device=spec.device,
-            workdir=workdir,
-            threads=spec.threads,
-            on_progress=lambda step, total, values: tell("fit", step, total, values),
-            shared=results.shared_folder(spec.dataset),
-        )
-        context.embed = partial(item_embeddings, dataset, registry, context)
+        params = _absolute(spec.cell.model_params)
+        _listeners.append(progress or (lambda phase, step, total, values: None))
+        try:
+            with results.shared_folder(spec.dataset) as shared, contextlib.chdir(workdir):
+                model: Model = plugins.build(registry.offer("model", spec.cell.model_use), params)
+                _compute(folder, spec, model, registry, workdir, shared)
+        finally:
+            _listeners.pop()
+        results.remove_folder(scratch)
+
+
+def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry, workdir: Path, shared: Path) -> None:
+    """Fit, rank, write all that the cell leaves."""
+    cell, tell = spec.cell, _listeners[-1]
+    dataset = results.load_dataset(spec.dataset, answers=False)
+    n_items = len(dataset.train.catalog)
+    # What an interrupted fit left there may shorten this one, so its seconds would mislead.
+    resumed = any(workdir.iterdir())
+    context = Context(spec.cell.seed, spec.device, workdir, spec.threads, on_progress=_fitted, shared=shared)
+    embeddings = Embeddings(dataset, registry, context)
+    context.embed = embeddings
+    started = time.perf_counter()
+    model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in cell.tasks}, context)
+    fit_seconds = time.perf_counter() - started - embeddings.waited
+    rank_seconds, answered = 0.0, 0
+    for task in cell.tasks:
+        requests = dataset.test[task].requests
         started = time.perf_counter()
-        model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in cell.tasks}, context)
-        fit_seconds = time.perf_counter() - started
-        rank_seconds, answered = 0.0, 0
-        for task in cell.tasks:
-            requests = dataset.test[task].requests
-            started = time.perf_counter()
-            ranking = _rank(model.rank, requests, spec.depth, len(dataset.train.catalog), tell)
-            rank_seconds += time.perf_counter() - started
-            answered += len(requests)
-            results.save_ranking(folder, task, requests, ranking)
-        lists = {task: dict(_further(dataset.test[task])) for task in cell.tasks}
-        for task in cell.tasks:
-            for name, requests in lists[task].items():
-                few = spec.depth if requests.candidates is None else requests.candidates.lengths.max(initial=1)
-                depth = min(spec.depth, int(few))
-                ranking = _rank(model.rank, requests, depth, len(dataset.train.catalog), tell)
-                results.save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
-        # Before the variants, which are no part of what a model costs.
-        peak_memory, broken = _peak_memory(spec.device), dict[str, str]()
-        for task in cell.tasks:
-            requests = dataset.test[task].requests
-            for variant in variants(model):
-                rank = partial(model.rank_variant, variant)  # type: ignore[attr-defined]
-                if variant in broken:
-                    continue
-                try:
-                    if variant == NEW or any(variant in names for names in lists.values()):
-                        raise ContractError(f"'{variant}' is the name of a candidate list; call the variant otherwise")
-                    ranking = _rank(rank, requests, spec.depth, len(dataset.train.catalog), tell, variant)
-                except Exception as error:  # what was trained and ranked is worth more than its variants
-                    traceback.print_exc()
-                    broken[variant] = describe(error)
-                    continue
-                results.save_ranking(folder, task, requests, ranking, variant)
-        if broken:
-            context.record("variants_failed", broken)
-        results.write_text(folder / "curve.csv", _curve(context.curve))
-        results.write_json(folder / "facts.json", context.facts)
-        parameters = context.facts.get("parameters")
-        results.finish_cell(
-            folder,
-            cell,
-            {
-                "facts": context.facts,
-                "curve": context.curve,
-                "candidates": {task: list(names) for task, names in lists.items()},
-                "variants": [variant for variant in variants(model) if variant not in broken],
-                "costs": {
-                    "fit_seconds": None if resumed else fit_seconds,
-                    "rank_seconds": rank_seconds,
-                    "milliseconds_per_request": 1000 * rank_seconds / max(answered, 1),
-                    "peak_memory_bytes": peak_memory,
-                    "parameters": parameters if isinstance(parameters, int | float) else None,
-                },
+        ranking = _rank(model.rank, requests, spec.depth, n_items, tell)
+        rank_seconds += time.perf_counter() - started
+        answered += len(requests)
+        results.save_ranking(folder, task, requests, ranking)
+    lists = {task: dict(_further(dataset.test[task])) for task in cell.tasks}
+    for task in cell.tasks:
+        for name, requests in lists[task].items():
+            few = spec.depth if requests.candidates is None else requests.candidates.lengths.max(initial=1)
+            ranking = _rank(model.rank, requests, min(spec.depth, int(few)), n_items, tell)
+            results.save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
+    # Before the variants, which are no part of what a model costs.
+    peak_memory, broken = _peak_memory(spec.device), dict[str, str]()
+    for task in cell.tasks:
+        requests = dataset.test[task].requests
+        for variant in variants(model):
+            rank = partial(model.rank_variant, variant)  # type: ignore[attr-defined]
+            if variant in broken:
+                continue
+            try:
+                if variant == NEW or any(variant in names for names in lists.values()):
+                    raise ContractError(f"'{variant}' is the name of a candidate list; call the variant otherwise")
+                ranking = _rank(rank, requests, spec.depth, n_items, tell, variant)
+            except Exception as error:  # what was trained and ranked is worth more than its variants
+                traceback.print_exc()
+                broken[variant] = describe(error)
+                continue
+            results.save_ranking(folder, task, requests, ranking, variant)
+    if broken:
+        context.record("variants_failed", broken)
+    results.write_text(folder / "curve.csv", _curve(context.curve))
+    results.write_json(folder / "facts.json", context.facts)
+    results.finish_cell(
+        folder,
+        cell,
+        {
+            "facts": context.facts,
+            "curve": context.curve,
+            "candidates": {task: list(names) for task, names in lists.items()},
+            "variants": [variant for variant in variants(model) if variant not in broken],
+            "machine": machine(spec.threads),
+            "costs": {
+                "fit_seconds": None if resumed else fit_seconds,
+                "embeddings_seconds": embeddings.seconds,
+                "rank_seconds": rank_seconds,
+                "milliseconds_per_request": 1000 * rank_seconds / max(answered, 1),
+                "peak_memory_bytes": peak_memory,
+                **{name: _number(context.facts.get(name)) for name in ("parameters", "updates", "examples")},
             },
-        )
-        shutil.rmtree(workdir, ignore_errors=True)
+        },
+    )
+
+
+_listeners: list[Progress] = []
+"""Who is told how the cell that runs here goes. A function that held on to them would lead a model to the plan."""
+
+
+def _fitted(step: int, total: int, values: Mapping[str, float]) -> None:
+    _listeners[-1]("fit", step, total, values)
+
+
+def _absolute(value: Any) -> Any:
+    """Parameters with the paths among them made absolute: the cell has another working directory than the command."""
+    if isinstance(value, Mapping):
+        return {name: _absolute(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_absolute(part) for part in value]
+    if isinstance(value, str) and names_path(value) and Path(value).exists():
+        return str(Path(value).absolute())
+    return value
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _further(split: Split) -> Iterator[tuple[str, Requests]]:
