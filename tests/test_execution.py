@@ -305,7 +305,7 @@ def test_a_report_keeps_what_the_run_was(command: Command, tmp_path: Path) -> No
     options = ("--results", "out", "--tracking", "off")
     assert command("run", "s.yaml", *options, "--set", "mask_seen=true", "--seeds", "2").returncode == 0
     before = (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes()
-    assert b"seen items masked" in before
+    assert b"Seen items masked" in before
     assert command("report", "s.yaml", *options).returncode == 0
     assert (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes() == before
 
