@@ -3,6 +3,7 @@ needs."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 from benchmark import plugins
 from benchmark.console import print_cells
 from benchmark.errors import BenchmarkError
-from benchmark.evaluation.significance import detectable_difference
+from benchmark.evaluation.significance import detectable_difference, first_step
 from benchmark.evaluation.slices import head_items, restrict
 from benchmark.lint import faults
 from benchmark.plan import Plan, digest_of, protocol_settings
@@ -37,28 +38,60 @@ def print_check(plan: Plan, registry: Registry) -> None:
     from tabulate import tabulate
 
     rows = []
+    levels = families(plan)
     for name, dataset in plan.datasets.items():
         for task, split in dataset.test.items():
             popularity = dataset.train.popularity(task)
             for slice_name in plan.suite.slices:
                 n = len(restrict(split.relevant, popularity, slice_name, plan.suite.head_share, split.later)[0])
-                rows.append(
-                    [name, task, slice_name, n, resolvable(n, plan.suite.significance.alpha) if n > 1 else None]
-                )
-    headers = ["data set", "task", "slice", "requests", "smallest difference"]
-    sys.stdout.write(tabulate(rows, headers, floatfmt=".3f", missingval="none") + "\n")
+                tested = n >= max(2, plan.suite.significance.min_requests)
+                sizes = [resolvable(n, level) if tested else None for _, level in levels.values()]
+                rows.append([name, task, slice_name, n, *sizes])
+    headers = ["data set", "task", "slice", "requests", *(f"{name} ({size})" for name, (size, _) in levels.items())]
+    sys.stdout.write(tabulate(rows, headers, floatfmt=".3f", missingval="not tested") + "\n")
     sys.stdout.write(
-        f"Smallest difference of a 0/1 metric found with 80 % power before correction, if two models differ on "
-        f"{DISCORDANT:.0%} of the requests.\n\n"
+        "Smallest difference of a 0/1 metric found with 80 % power in each family of tests, at the level that decides "
+        f"there,\nif two models differ on {DISCORDANT:.0%} of the requests and the fits of a model not at all.\n\n"
     )
     remarks = list(lint(plan, registry))
     sys.stdout.write("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else ""))
     print_cells(plan, default_jobs(plan))
 
 
-def resolvable(n: int, alpha: float) -> float:
-    """The smallest mean difference of two 0/1 vectors over `n` requests that a paired t-test finds with 80 % power."""
-    return detectable_difference((DISCORDANT / n) ** 0.5, n, alpha)
+def families(plan: Plan) -> dict[str, tuple[int, float]]:
+    """How many tests each family of the suite has, and the level at which the first of them is decided.
+
+    As planned: what turns out to say nothing about the models, and what fails, will not be counted.
+    """
+    suite = plan.suite
+    cells = {(cell.dataset, cell.model): cell for cell in plan.cells}
+    tests: dict[tuple[str, ...], bool] = {}
+    for choice in suite.datasets:
+        if (data := choice.name) not in plan.datasets:
+            continue
+        lists = suite.protocol_of(choice).candidates
+        pairs = [(entry, baseline) for entry in suite.compare for baseline in entry.against]
+        for task, slice_name, metric, (entry, baseline) in itertools.product(
+            plan.datasets[data].tasks, suite.slices, suite.metrics, pairs
+        ):
+            over = {"", *[NEW] * (task == "recommendation"), *(sampler.list_name for sampler in lists.get(task, ()))}
+            both = [cells.get((data, model)) for model in (entry.model, baseline)]
+            made = all(cell and task in cell.tasks for cell in both) and entry.asks(task, slice_name, metric)
+            if made and candidate_list(metric) in over and any(cell and task in cell.built_for for cell in both):
+                place = (data, task, slice_name, metric, entry.model, baseline)
+                tests[place] = tests.get(place, False) or entry.primary
+    claims = sum(claim.where.dataset in plan.datasets for claim in suite.claims)
+    sizes = {"primary": sum(tests.values()), "exploratory": len(tests) - sum(tests.values()), "claims": claims}
+    settings = suite.significance
+    return {
+        name: (size, first_step(settings.alpha, size, settings.correction)) for name, size in sizes.items() if size
+    } or {"one test": (1, settings.alpha)}
+
+
+def resolvable(n: int, level: float) -> float:
+    """The smallest mean difference of two 0/1 vectors over `n` requests that a paired t-test at this level finds with
+    80 % power. Fits that differ make it larger."""
+    return detectable_difference((DISCORDANT / n) ** 0.5, n - 1, level)
 
 
 def lint(plan: Plan, registry: Registry) -> Iterator[str]:
@@ -81,8 +114,21 @@ def lint(plan: Plan, registry: Registry) -> Iterator[str]:
             "(Krichene and Rendle 2020), and differ between samplers and data sets; "
             + (whole if len(sampled) < len(suite.metrics) else none)
         )
-    if len(suite.seeds) < 3:
-        yield f"{len(suite.seeds)} seed(s): the tests are about these fitted models; 3 or more tell about the method."
+    fitted: dict[str, set[int]] = {}
+    for cell in plan.cells:
+        if not cell.deterministic:
+            fitted.setdefault(cell.model, set()).add(cell.seed)
+    for count, models in {n: [m for m, of in fitted.items() if len(of) == n] for n in (1, 2)}.items():
+        if models:
+            yield (
+                f"{', '.join(models)}: {count} seed{'s' * (count > 1)}. "
+                + (
+                    "Tests and claims are about this one fit"
+                    if count == 1
+                    else "Two fits say little about their spread"
+                )
+                + "; `seeds:` with 3 or more, also of a single model, tells about the method."
+            )
     pairs = sum(len(entry.against) for entry in suite.compare) * len(suite.metrics) * len(suite.slices)
     if suite.significance.correction == "none" and pairs > 1:
         yield "several comparisons without a correction: false discoveries add up. `significance.correction: holm`."

@@ -26,8 +26,8 @@ from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.suite import NEW, Choice, DataChoice, Sampler, Suite, candidate_list, matches, results_name
-from benchmark.types import Cell, CellResult, Dataset, Ragged, Ranking, Split, Task
+from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, candidate_list, matches, results_name
+from benchmark.types import TASKS, Cell, CellResult, Dataset, Model, Ragged, Ranking, Split, Task
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def make_plan(
         except BenchmarkError as error:
             mistakes.append(str(error))
     params = {}
-    kinds: tuple[tuple[Kind, Sequence[Choice]], ...] = (("dataset", suite.datasets), ("model", suite.models))
+    kinds: tuple[tuple[Kind, Sequence[Named]], ...] = (("dataset", suite.datasets), ("model", suite.models))
     for kind, choices in kinds:
         for choice in choices:
             try:
@@ -100,16 +100,24 @@ def make_plan(
                 mistakes.append(str(error))
     if mistakes:
         raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
-    tasks, needs, untrained = {}, {}, set()
+    tasks, needs, untrained, declared = {}, {}, set(), {}
     for choice in suite.models:
         model = plugins.build(registry.offer("model", choice.use), params["model", choice.name])  # checks values, too
         tasks[choice.name] = frozenset(model.tasks)
         untrained |= set() if getattr(model, "needs_training", True) else {choice.name}
+        declared[choice.name] = declarations(model)
         needs[choice.name] = [_needed(choice, registry, *need) for need in getattr(model, "needs", ())]
     chosen_device = pick_device(device)
     if suite.reproducible:
         reproducible.check_cpu()
-    wanted = {(d.name, m.name, s) for d in suite.datasets for m in suite.models for s in suite.seeds if d.wants(m.name)}
+    seeds = {m.name: suite.seeds_of(m.name, declared[m.name]["deterministic"]) for m in suite.models}
+    wanted = {
+        (d.name, m.name, seed)
+        for d in suite.datasets
+        for m in suite.models
+        if d.wants(m.name)
+        for seed in seeds[m.name]
+    }
     for pattern in only:
         if not any(_matches([pattern], *key) for key in wanted):
             raise BenchmarkError(
@@ -203,8 +211,9 @@ def make_plan(
                     model_use=choice.use,
                     model_params=params["model", choice.name],
                     versions=versions[choice.name],
+                    **declared[choice.name],
                 )
-                for seed in suite.seeds
+                for seed in seeds[choice.name]
             ]
     marks = [f"partial: --limit {limit}"] if limit is not None else []
     marks += ["reduced scale"] if suite.reduced else []
@@ -251,6 +260,15 @@ def _check_trainable(suite: Suite, datasets: Mapping[str, Dataset], untrained: C
             )
     if mistakes:
         raise BenchmarkError("\n".join(mistakes))
+
+
+def declarations(model: Model) -> dict[str, Any]:
+    """What a model says of itself beside its tasks, as a cell holds it: see `Model`."""
+    return {
+        "deterministic": bool(getattr(model, "deterministic", False)),
+        "excludes_history": bool(getattr(model, "excludes_history", False)),
+        "built_for": tuple(task for task in TASKS if task in getattr(model, "built_for", model.tasks)),
+    }
 
 
 def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, BoundMetric]:

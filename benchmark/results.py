@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -454,8 +454,12 @@ def read_spec(folder: Path) -> Spec:
 
 
 def cell_from_json(raw: Mapping[str, Any]) -> Cell:
-    values = {field.name: raw[field.name] for field in fields(Cell)}
-    return Cell(**{**values, "tasks": tuple(values["tasks"])})
+    required = {field.name for field in fields(Cell) if field.default is MISSING}
+    if missing := required - raw.keys():
+        raise KeyError(min(missing))
+    values: dict[str, Any] = {field.name: raw[field.name] for field in fields(Cell) if field.name in raw}
+    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Cell(**{**values, **tuples})
 
 
 def log_path(folder: Path) -> Path:

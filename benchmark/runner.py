@@ -21,6 +21,7 @@ from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboa
 from benchmark.evaluation.published import Published
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
 from benchmark.evaluation.scores import merged, score
+from benchmark.evaluation.slices import head_size
 from benchmark.execution import inline, local
 from benchmark.execution.worker import describe, worker_environment
 from benchmark.plan import Plan, check_scoring, list_names, published_values
@@ -136,6 +137,7 @@ def report(
         {name: dataset.facts.get("candidates", ()) for name, dataset in plan.datasets.items()},
         remarks,
         {name: {k: v for k, v in d.facts.items() if k != "candidates"} for name, d in plan.datasets.items()},
+        {name: head_size(len(dataset.train.catalog), suite.head_share) for name, dataset in plan.datasets.items()},
     )
     analyses = tuple(_analyse(plan, finished, registry, watcher))
     write_report(plan.results, leaderboard, analyses)
@@ -146,7 +148,18 @@ def report(
     return leaderboard, analyses
 
 
-SCORING = ("title", "metrics", "slices", "head_share", "compare", "significance", "published", "claims", "analyses")
+SCORING = (
+    "title",
+    "metrics",
+    "primary_metric",
+    "slices",
+    "head_share",
+    "compare",
+    "significance",
+    "published",
+    "claims",
+    "analyses",
+)
 """What a report takes from the suite of now; all else of it made the rankings, and is the run's."""
 
 

@@ -10,6 +10,7 @@ import itertools
 import re
 import typing
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,7 +35,10 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Choice(Part):
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class Named(Part):
     """A data set or a model: the plugin's name (`use`), its name in the tables, and its parameters."""
 
     use: str = Field(min_length=1)
@@ -44,8 +48,15 @@ class Choice(Part):
     """What a reader of its numbers must know; stands below the tables."""
     published_as: str = ""
     """The row of the published tables that this one answers to; its own name where empty."""
+
+
+class Choice(Named):
+    """A model."""
+
     seconds: float | None = Field(None, gt=0)
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
+    seeds: Seeds | None = None
+    """The seeds that it is trained with, where they are not the suite's. A deterministic model runs with one anyway."""
 
 
 Spare = Literal["target", "history", "user", "query"]
@@ -142,7 +153,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(pattern == name or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-class DataChoice(Choice):
+class DataChoice(Named):
     """A data set, which models run on it, and what it has of its own in the protocol."""
 
     models: list[str] = []
@@ -161,10 +172,21 @@ class DataChoice(Choice):
 
 
 class Comparison(Part):
-    """One model tested against each of several baselines."""
+    """One model tested against each of several baselines: everywhere, or where `task`, `slice` and `metric` say."""
 
     model: str
     against: list[str] = Field(min_length=1)
+    primary: bool = False
+    """True for the suite's own question. All primary comparisons are one family for the correction, all others,
+    which explore, another one; a comparison that both ask for is in the first."""
+    task: Task | None = None
+    slice: SliceName | None = None
+    metric: str = ""
+
+    def asks(self, task: str, slice_name: str, metric: str) -> bool:
+        """Whether the comparison is made in this place."""
+        own = (self.task, self.slice, self.metric)
+        return all(not wanted or wanted == place for wanted, place in zip(own, (task, slice_name, metric), strict=True))
 
 
 class Significance(Part):
@@ -172,6 +194,9 @@ class Significance(Part):
     alpha: float = Field(0.05, gt=0, lt=1)
     correction: Literal["holm", "none"] = "holm"
     permutations: int = Field(10_000, ge=100)
+    """Sign flips per comparison; more are drawn where a family is so large that they could not decide."""
+    min_requests: int = Field(30, ge=1)
+    """Slices with fewer requests are shown and not tested."""
 
 
 class Where(Part):
@@ -183,7 +208,7 @@ class Where(Part):
 
 
 class Claim(Part):
-    """What a paper says, as a check with a verdict: `expect` reads "A > B" or "A < B", names of models."""
+    """What a paper says, as a check with a verdict: see `Expectation` for what `expect` may say."""
 
     id: str
     text: str
@@ -207,7 +232,9 @@ class Suite(Part):
     """Head = this share of the items, the most popular in training of the task; torso = the rest."""
     depth: int = Field(100, ge=1)
     """How many items are ranked and stored per request; the largest cut-off a metric may have."""
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+    primary_metric: str = ""
+    """The metric that the tables lead with; the first one where empty."""
+    seeds: Seeds = [0]
     threads: int = Field(1, ge=1)
     """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
     reproducible: bool = False
@@ -225,6 +252,18 @@ class Suite(Part):
     def protocol_of(self, dataset: DataChoice) -> ProtocolModel:
         """The suite's protocol, or the data set's own."""
         return dataset.protocol or self.protocol
+
+    def seeds_of(self, model: str, deterministic: bool = False) -> list[int]:
+        """The seeds that a model is trained with; one where it is the same with all of them."""
+        (own,) = (choice.seeds for choice in self.models if choice.name == model)
+        return (own or self.seeds)[:1] if deterministic else own or self.seeds
+
+    @property
+    def ordered_metrics(self) -> list[str]:
+        """The primary metric, then those over the whole catalogue, over what is new to the user, over lists."""
+        first = self.primary_metric or self.metrics[0]
+        kinds = {"": 0, NEW: 1}
+        return sorted(self.metrics, key=lambda metric: (metric != first, kinds.get(candidate_list(metric), 2)))
 
 
 def results_name(suite: Suite, source: Path, limit: int | None = None) -> str:
@@ -262,6 +301,9 @@ def load_suite(
         if seeds < 1:
             raise BenchmarkError(f"--seeds {seeds}: at least one seed is needed.")
         raw["seeds"] = list(range(seeds))
+        for entry in raw["models"] if isinstance(raw.get("models"), list) else []:
+            if isinstance(entry, dict):
+                entry.pop("seeds", None)
     try:
         for kind in NAMED:
             if isinstance(raw.get(kind), list):
@@ -284,13 +326,72 @@ def _whole_protocols(raw: dict[str, Any]) -> None:
             entry["protocol"] = {**common, **entry["protocol"]}
 
 
+_SIGNS = r"\s+(?P<sign>[<>=])\s+"
+_EXPECT = re.compile(rf"\s*(?P<a>\S.*?){_SIGNS}(?P<rest>.*\S)\s*")
+_EXPECT_WORDS = r"\s+[<>=±]\s+|,\s+"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a claim says of model `a`.
+
+    - "A > B" or "A < B": it is better, or worse, than another model.
+    - "A > B, C, D": than each of these.
+    - "A = B ± 0.01": it is as good as another model, but for less than 0.01 to either side.
+    - "A = 0 ± 0.01": its mean is 0, but for less than 0.01.
+
+    `rivals` are the other models; with none of them `value` is the number. `margin` is 0 but for the last two.
+    """
+
+    a: str
+    sign: Literal[">", "<", "="]
+    rivals: tuple[str, ...]
+    value: float = 0.0
+    margin: float = 0.0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return (self.a, *self.rivals)
+
+
+def parse_expectation(text: str) -> Expectation:
+    """Raises BenchmarkError where the text is not an expectation."""
+
+    def refuse() -> BenchmarkError:
+        return BenchmarkError(
+            f"expect: '{text}' is not an expectation. Write two models as 'A > B' or 'A < B', several as 'A > B, C', "
+            "or an equality as 'A = B ± 0.01' or 'A = 0 ± 0.01'."
+        )
+
+    match = _EXPECT.fullmatch(text)
+    if match is None or re.search(r"\s[<>=]\s", match["rest"]):
+        raise refuse()
+    a, rest = match["a"], match["rest"]
+    if match["sign"] != "=":
+        rivals = tuple(name.strip() for name in re.split(r",\s+", rest))
+        if not all(rivals) or len(set(rivals)) < len(rivals) or "±" in rest:
+            raise refuse()
+        return Expectation(a, ">" if match["sign"] == ">" else "<", rivals)
+    other, _, margin = rest.rpartition("±")
+    try:
+        size = float(margin)
+    except ValueError:
+        raise refuse() from None
+    if not other.strip() or not size > 0:
+        raise refuse()
+    try:
+        return Expectation(a, "=", (), float(other), size)
+    except ValueError:
+        return Expectation(a, "=", (other.strip(),), 0.0, size)
+
+
 def _per_dataset(claim: Claim, suite: Suite) -> Iterator[Claim]:
     """The claim itself, or where it names data sets by a pattern one for each of them that runs all its models."""
     names = [data.name for data in suite.datasets]
     if claim.where.dataset in names or not any(sign in claim.where.dataset for sign in "*?"):
         yield claim
         return
-    said = {model.name for model in suite.models if model.name in re.split(r"\s+[<>]\s+", claim.expect)}
+    said = {model.name for model in suite.models if model.name in re.split(_EXPECT_WORDS, claim.expect.strip())}
     for data in suite.datasets:
         if matches(data.name, [claim.where.dataset]) and all(data.wants(name) for name in said):
             where = claim.where.model_copy(update={"dataset": data.name})
@@ -430,16 +531,29 @@ def check_names(suite: Suite, path: Path) -> None:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise BenchmarkError(f"{path}: two {kind}s are called '{min(twice)}'. Give each its own `name:`.")
-    pairs = [(entry.model, baseline) for entry in suite.compare for baseline in entry.against]
+    pairs = [
+        (entry.model, baseline, entry.primary, entry.task, entry.slice, entry.metric)
+        for entry in suite.compare
+        for baseline in entry.against
+    ]
     lists: dict[str, Sequence[Any]] = {
         "seeds": suite.seeds, "metrics": suite.metrics, "slices": suite.slices, "analyses": suite.analyses,
-        "compare": pairs,
+        **{f"seeds of {choice.name}": choice.seeds for choice in suite.models if choice.seeds},
     }  # fmt: skip
     for key, values in lists.items():
         again = [value for i, value in enumerate(values) if value in values[:i]]
         if again:
             raise BenchmarkError(f"{path}: {key} holds {again[0]!r} twice. Take one of them out.")
-    for model, baseline in pairs:
+    for i, pair in enumerate(pairs):
+        if pair in pairs[:i]:
+            raise BenchmarkError(f"{path}: compare tests '{pair[0]}' against '{pair[1]}' twice. Take one of them out.")
+    if suite.primary_metric and suite.primary_metric not in suite.metrics:
+        raise unknown("metric", suite.primary_metric, suite.metrics, f"primary_metric of {path}")
+    for entry in suite.compare:
+        for kind, name, known in (("metric", entry.metric, suite.metrics), ("slice", entry.slice, suite.slices)):
+            if name and name not in known:
+                raise unknown(kind, name, known, f"compare of {path}")
+    for model, baseline, *_ in pairs:
         if model == baseline:
             raise BenchmarkError(f"{path}: compare tests '{model}' against itself.")
     for protocol in (suite.protocol, *(data.protocol for data in suite.datasets if data.protocol)):

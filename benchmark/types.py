@@ -549,6 +549,14 @@ class Model(Protocol):
     names, and `rank_variant(variant, requests, k)`, which may show what it would return without `exclude` and
     `candidates`. They are stored for analyses and are not on the leaderboard.
 
+    A class or an instance may also declare, all False or the same as `tasks` where it does not:
+
+    - `deterministic = True`: every seed gives the same rankings, as counting does and encoding with a model that is not
+      trained here. It then runs with one seed, and comparisons take its fits to have no variance.
+    - `excludes_history = True`: it never recommends an item of the request's history, whatever the protocol allows.
+      Over all items it is not tested against a model that may.
+    - `built_for`: the tasks that its parameters are about, where it can be asked for others too.
+
     A model that learns a vector for every item may offer them after `fit`: `item_embeddings()`, float32 (N, d). One
     that builds on another's has `needs`, pairs of a model's name and its parameters: see `Context.item_embeddings`.
     """
@@ -589,6 +597,10 @@ class Cell:
     model_use: str
     model_params: Mapping[str, Any]
     versions: Mapping[str, str]
+    deterministic: bool = False
+    excludes_history: bool = False
+    built_for: tuple[Task, ...] = TASKS
+    """What the model declares of itself: see `Model`."""
 
     @property
     def name(self) -> str:

@@ -59,6 +59,7 @@ class BiEncoder:
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
     needs_training: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
+    deterministic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

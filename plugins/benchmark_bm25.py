@@ -75,6 +75,7 @@ class BM25:
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
     needs_training: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("pyterrier", "pyterrier_pisa")
+    deterministic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.engine not in ("pisa", "terrier"):

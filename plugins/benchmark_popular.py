@@ -47,6 +47,11 @@ class Popular:
     counted: Literal["train", "train+validation"] = "train"
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation", "search"})
     requires: ClassVar[tuple[str, ...]] = ()
+    deterministic: ClassVar[bool] = True
+
+    @property
+    def built_for(self) -> frozenset[Task]:
+        return frozenset({self.source})
 
     def __post_init__(self) -> None:
         if self.source not in ("recommendation", "search"):

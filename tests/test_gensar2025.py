@@ -11,12 +11,11 @@ import pytest
 from conftest import ROOT, Command
 
 from benchmark.errors import BenchmarkError
-from benchmark.evaluation.claims import evaluate_claims, parse_expectation
+from benchmark.evaluation.claims import evaluate_claims
 from benchmark.evaluation.published import Published, load_published
 from benchmark.plan import make_plan
 from benchmark.plugins import build, check_params, load
-from benchmark.suite import Suite, load_suite
-from benchmark.types import Floats
+from benchmark.suite import Suite, load_suite, parse_expectation
 
 SUITE = ROOT / "suites" / "gensar2025.yaml"
 PROFILES = ("laptop", "gpu", "paper")
@@ -164,13 +163,13 @@ def test_every_claim_of_a_table_states_the_tables_numbers(published: Published) 
     assert len(claims) >= 25
     rows = {model.name: model.published_as or model.name for model in suite.models}
     for claim in claims:
-        a, _, b = parse_expectation(claim.expect)
+        expected = parse_expectation(claim.expect)
         where = claim.where
         assert where.metric.endswith(f"|{LISTS[where.task]}")
         said = re.findall(r"(\.\d{4}) vs (\.\d{4}) on (\w+)", claim.source)
         assert [place for _, _, place in said] == ["Amazon", "Commercial"]
         for *numbers, place in said:
-            found = [published.find(place, where.task, "all", where.metric, rows[model]) for model in (a, b)]
+            found = [published.find(place, where.task, "all", where.metric, rows[model]) for model in expected.models]
             assert [f"{value.value:.4f}"[1:] for value in found if value is not None] == numbers, claim.id
 
 
@@ -184,7 +183,7 @@ def test_what_the_papers_own_tables_contradict_is_expected_as_they_have_it() -> 
         *(f"{search} > {joint}" for search in ("QEM", "TEM") for joint in ("JSR", "UniSAR")),
     }
 
-    def find(where: Any, model: str) -> Floats | str:
+    def find(where: Any, model: str) -> str:
         return f"{model} has not run"
 
     verdicts = evaluate_claims(suite, find)

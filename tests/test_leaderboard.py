@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.published import Published, load_published
-from benchmark.suite import Choice, Claim, Comparison, DataChoice, Suite, Where
+from benchmark.evaluation.significance import Fits, estimate
+from benchmark.suite import Choice, Claim, Comparison, DataChoice, Significance, Suite, Where
 from benchmark.types import Cell, Scores, Task
 
 SHIPPED = Path(__file__).parent.parent / "suites" / "published"
@@ -74,6 +76,7 @@ def test_a_row_is_the_mean_over_requests_of_the_mean_over_seeds() -> None:
     assert (recall.metric, recall.mean, recall.n, recall.seeds, recall.coverage) == ("R@30", 0.625, 4, 2, 0.75)
     assert recall.sd == pytest.approx(np.std([0.5, 0.75], ddof=1))
     averaged = [0.5, 1, 1, 0]
+    # The fits differ by a quarter in one of four requests: .03125 of variance, all of which is noise of request × fit.
     assert (recall.low, recall.high) == pytest.approx(
         stats.t.interval(0.95, 3, loc=np.mean(averaged), scale=stats.sem(averaged))
     )
@@ -142,13 +145,80 @@ def test_comparisons_are_paired_tests_in_one_family_over_all_tasks() -> None:
     assert [first.p_corrected, second.p_corrected] == pytest.approx(multipletests(raw, method="holm")[1].tolist())
 
 
-def test_seeds_are_averaged_before_the_test_not_pooled() -> None:
+def test_fits_and_requests_are_both_what_a_test_is_about() -> None:
     rng = np.random.default_rng(2)
-    a, b = rng.random((2, 20)), rng.random((2, 20))
-    scores = [evaluated(m, v[s].tolist(), seed=s) for m, v in (("Joint", a), ("Gen_R", b)) for s in (0, 1)]
-    (only,) = build(suite(seeds=[0, 1]), scores).comparisons
-    assert only.test.n == 20
-    assert only.test.p == pytest.approx(stats.ttest_rel(a.mean(axis=0), b.mean(axis=0)).pvalue)
+    a, b = rng.random((3, 40)) + rng.normal(0, 0.2, (3, 1)), rng.random((3, 40))
+    scores = [evaluated(m, v[s].tolist(), seed=s) for m, v in (("Joint", a), ("Gen_R", b)) for s in (0, 1, 2)]
+    (only,) = build(suite(seeds=[0, 1, 2]), scores).comparisons
+    expected = estimate(Fits(a), Fits(b))
+    assert (only.test.n, only.test.one_fit) == (40, False)
+    assert (only.test.p, only.test.error, only.test.df) == (expected.p, expected.error, expected.df)
+    assert expected.p > stats.ttest_rel(a.mean(axis=0), b.mean(axis=0)).pvalue
+    assert only.test.bootstrap is not None
+
+
+def test_the_primary_question_does_not_pay_for_what_explores() -> None:
+    rng = np.random.default_rng(7)
+    base = rng.random(60)
+    scores = [evaluated("Gen_R", base.tolist()), evaluated("Joint", (base + rng.normal(0.06, 0.2, 60)).tolist())]
+    scores += [evaluated(model, rng.random(60).tolist()) for model in ("Pop", "Gen_S")]
+    question = Comparison(model="Joint", against=["Gen_R"], primary=True, metric="R@30", task="recommendation")
+    rest = Comparison(model="Joint", against=["Gen_R", "Pop", "Gen_S"])
+    alone = {(c.baseline, c.primary): c for c in build(suite(compare=[question, rest]), scores).comparisons}
+    assert list(alone) == [("Gen_R", True), ("Pop", False), ("Gen_S", False)]
+    assert alone["Gen_R", True].p_corrected == alone["Gen_R", True].test.p
+    assert (alone["Gen_R", True].level, alone["Pop", False].level) == (0.05, 0.025)
+    together = {c.baseline: c for c in build(suite(compare=[rest]), scores).comparisons}
+    assert together["Gen_R"].p_corrected > alone["Gen_R", True].p_corrected
+    assert {c.level for c in together.values()} == {0.05 / 3}
+
+
+def test_a_comparison_is_not_made_in_a_task_that_neither_model_was_built_for() -> None:
+    values = np.random.default_rng(0).random(40).tolist()
+    scores = [evaluated("Joint", values, task="search"), evaluated("Gen_R", values[::-1], task="search")]
+    elsewhere = [replace(e, cell=replace(e.cell, built_for=("recommendation",))) for e in scores]
+    assert len(build(suite(), scores).comparisons) == 1
+    assert len(build(suite(), [scores[0], elsewhere[1]]).comparisons) == 1
+    assert build(suite(), elsewhere).comparisons == ()
+
+
+def test_what_never_returns_the_history_is_compared_where_nobody_may() -> None:
+    values = np.random.default_rng(0).random(40).tolist()
+    scores = [evaluated(model, values) for model in ("Joint", "Gen_R")]
+    scores[0] = replace(scores[0], cell=replace(scores[0].cell, excludes_history=True))
+    board = build(suite(), scores)
+    assert board.comparisons == ()
+    reasons = [u.reason for u in board.untested if u.baseline == "Gen_R"]
+    assert reasons == ["recommendation all: Joint never returns the history, Gen_R may"]
+    assert len(build(suite(mask_seen=True), scores).comparisons) == 1
+
+
+def test_a_head_that_a_list_holds_whole_decides_nothing() -> None:
+    """Whoever puts the 17 most popular items first has R@30 1 on the head."""
+    other = (np.random.default_rng(0).random(40) < 0.6).astype(float).tolist()
+    scores = [evaluated("Pop", [1] * 40, slice_name="head"), evaluated("Joint", other, slice_name="head")]
+    place = Where(dataset="ML", task="recommendation", slice="head", metric="R@30")
+    asked = suite(slices=["head"], claims=[Claim(id="c", text="", where=place, expect="Pop > Joint")])
+    for head, verdict, reason in ((17, "not testable", "head of 17 ≤ 30"), (31, "holds for this fit", "")):
+        board = build_leaderboard(asked, "laptop", scores, [], [], None, {}, heads={"ML": head})
+        assert [(v.verdict, v.reason) for v in board.claims] == [(verdict, reason)]
+
+
+def test_small_slices_are_shown_and_not_tested() -> None:
+    scores = [evaluated(m, v) for m, v in (("Joint", [1.0] * 20), ("Gen_R", [0.0] * 20))]
+    board = build(suite(), scores)
+    assert [row.mean for row in board.rows if row.metric == "R@30"] == [0, 1]
+    assert board.comparisons == ()
+    assert [u.reason for u in board.untested if u.baseline == "Gen_R"] == ["recommendation all: n = 20 < 30"]
+    few = Significance(min_requests=20)
+    assert [c.significant for c in build(suite(significance=few), scores).comparisons] == [True]
+
+
+def test_a_deterministic_model_has_one_seed_and_no_remark_about_it() -> None:
+    scores = [evaluated("Pop", [0, 1] * 20)]
+    scores = [replace(e, cell=replace(e.cell, deterministic=True)) for e in scores]
+    (row, _) = build(suite(seeds=[0, 1, 2]), scores).rows
+    assert (row.seeds, row.sd, row.marks) == (1, None, ())
 
 
 def test_a_failed_model_is_listed_and_its_comparisons_are_not_tested() -> None:
@@ -198,7 +268,7 @@ def test_scores_on_different_requests_are_never_compared() -> None:
 
 
 def test_json_has_the_public_keys_and_no_nan() -> None:
-    scores = [evaluated("Joint", [1]), evaluated("Gen_R", [0])]
+    scores = [evaluated("Joint", [1, 1, 0] * 10), evaluated("Gen_R", [1, 0, 0] * 10)]
     published = load_published(SHIPPED / "penha2024.yaml")
     costs = [Cost("ML", "Joint", 0, 1.5, 0.5, 0.1, 2e8, 1000), Cost("ML", "Gen_R", 0)]
     written = build(suite(), scores, [Failure("ML", "Pop", 0, "boom", "log.txt")], costs, published).to_json()
@@ -214,34 +284,40 @@ def test_json_has_the_public_keys_and_no_nan() -> None:
         "slice": "all",
         "model": "Joint",
         "metric": "R@30",
-        "mean": 1.0,
+        "mean": pytest.approx(2 / 3),
         "sd": None,
-        "n": 1,
-        "low": None,
-        "high": None,
+        "n": 30,
+        "low": pytest.approx(0.4876, abs=1e-4),
+        "high": pytest.approx(0.8457, abs=1e-4),
         "coverage": 1.0,
         "seeds": 1,
         "marks": [],
         "published": {"value": 0.119, "source": source},
     }
     assert gen["published"]["value"] == 0.103
-    assert written["comparisons"] == [
-        {
-            "dataset": "ML",
-            "task": "recommendation",
-            "slice": "all",
-            "metric": "R@30",
-            "model": "Joint",
-            "baseline": "Gen_R",
-            "difference": 1.0,
-            "low": None,
-            "high": None,
-            "n": 1,
-            "p": 1.0,
-            "p_corrected": 1.0,
-            "p_permutation": 1.0,
-        }
-    ]
+    (comparison,) = written["comparisons"]
+    assert comparison["p_permutation"] == pytest.approx(2**-9, abs=2e-3)  # ten of ten differences positive
+    del comparison["p_permutation"], comparison["p_permutation_corrected"]
+    assert comparison == {
+        "dataset": "ML",
+        "task": "recommendation",
+        "slice": "all",
+        "metric": "R@30",
+        "model": "Joint",
+        "baseline": "Gen_R",
+        "family": "exploratory",
+        "difference": pytest.approx(1 / 3),
+        "low": pytest.approx(0.1543, abs=1e-4),
+        "high": pytest.approx(0.5124, abs=1e-4),
+        "low_bootstrap": None,
+        "high_bootstrap": None,
+        "n": 30,
+        "p": pytest.approx(0.00067, abs=1e-5),
+        "p_corrected": comparison["p"],
+        "significant": True,
+        "one_fit": True,
+        "resolvable": pytest.approx(0.2535, abs=1e-3),
+    }
     assert written["failures"] == [{"dataset": "ML", "model": "Pop", "seed": 0, "error": "boom", "log": "log.txt"}]
     assert [cost["model"] for cost in written["costs"]] == ["Gen_R", "Joint"]
     assert list(written["costs"][0])[3:] == [

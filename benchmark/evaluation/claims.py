@@ -2,53 +2,110 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from benchmark.errors import BenchmarkError, unknown
-from benchmark.evaluation.significance import Difference, finite, holm, paired_test
-from benchmark.suite import NEW, Claim, Suite, Where, candidate_list
-from benchmark.types import Floats
+from benchmark.evaluation.significance import (
+    Difference,
+    Fits,
+    corrected,
+    enough_permutations,
+    equivalence,
+    finite,
+    first_step,
+    paired_test,
+    showable_margin,
+    too_few,
+)
+from benchmark.suite import NEW, Claim, Expectation, Suite, Where, candidate_list, parse_expectation
 
-_EXPECT = re.compile(r"\s*(?P<a>\S.*?)\s+(?P<sign>[<>])\s+(?P<b>.*\S)\s*")
+Find = Callable[[Where, str], Fits | str]
+"""The scores of a model at some place; or, as text, why there are none."""
+Obstacle = Callable[[Where, Sequence[str]], str]
+"""Why a test between these models at some place would say nothing about them; empty where it would."""
+Outcome = Literal["holds", "fails", "holds for this fit", "fails for this fit", "undecided", "not testable"]
 
-Find = Callable[[Where, str], Floats | str]
-"""The scores (n,) of a model at some place, seeds averaged; or, as text, why there are none."""
+
+@dataclass(frozen=True)
+class Rival:
+    """What a claim's first model was compared with, a model or a number (no name), and the difference from it."""
+
+    name: str
+    mean: float
+    test: Difference
+
+    def to_json(self) -> dict[str, Any]:
+        low, high = self.test.low, self.test.high
+        return {
+            "name": self.name,
+            "mean": self.mean,
+            "difference": finite(self.test.difference),
+            "low": finite(low),
+            "high": finite(high),
+            "n": self.test.n,
+            "p": finite(self.test.p),
+            "p_permutation": finite(self.test.p_permutation),
+        }
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A claim and what was measured: `holds` is a significant difference of the expected sign, `fails` of the other.
 
-    `a` and `b` are the means of the two models in the order of `expect`, and `test` their difference a - b; all are
-    None where nothing could be tested, and `reason` says why. `reduced`: measured on less than the paper's data or
-    models.
+    With `one_fit` a model was trained with one seed only: the verdict is about that fit, and says so. `undecided` and
+    `not testable` have a `reason`, the former only where nothing was measured or n is too small; what is not testable
+    could not have come out otherwise, or on too few requests, and is no member of the family.
+
+    `a` is the mean of the first model, `rivals` what it was compared with, `decisive` the one that decides: of several
+    the least clear one where the claim holds, the clearest one where it fails. `p` and `p_permutation` are the claim's;
+    corrected they decide. `resolvable` is the smallest true difference found with 80 % power at `level`, which is
+    Holm's first step; for an equality the smallest margin that could be shown. `reduced`: measured on less than the
+    paper's data or models.
     """
 
     claim: Claim
-    verdict: Literal["holds", "fails", "undecided"]
+    verdict: Outcome
     reason: str = ""
     a: float | None = None
-    b: float | None = None
-    test: Difference | None = None
+    rivals: tuple[Rival, ...] = ()
+    decisive: Rival | None = None
+    p: float | None = None
+    p_permutation: float | None = None
     p_corrected: float | None = None
+    p_permutation_corrected: float | None = None
+    level: float | None = None
+    resolvable: float | None = None
+    one_fit: bool = False
     reduced: bool = False
+
+    @property
+    def test(self) -> Difference | None:
+        """The deciding difference."""
+        return None if self.decisive is None else self.decisive.test
+
+    @property
+    def decided(self) -> bool:
+        return self.verdict.startswith(("holds", "fails"))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what was not measured, and what is infinite, is None."""
-        test = self.test
+        rival = self.decisive.to_json() if self.decisive else {}
+        bootstrap = (self.test and self.test.bootstrap) or (None, None)
         measured = {
             "a": self.a,
-            "b": self.b,
-            "difference": test and finite(test.difference),
-            "low": test and finite(test.low),
-            "high": test and finite(test.high),
-            "n": test and test.n,
-            "p": test and finite(test.p),
+            "b": rival.get("mean"),
+            "against": rival.get("name"),
+            **{name: rival.get(name) for name in ("difference", "low", "high", "n")},
+            "low_bootstrap": bootstrap[0],
+            "high_bootstrap": bootstrap[1],
+            "p": self.p,
             "p_corrected": self.p_corrected,
-            "p_permutation": test and finite(test.p_permutation),
+            "p_permutation": self.p_permutation,
+            "p_permutation_corrected": self.p_permutation_corrected,
         }
         return {
             "id": self.claim.id,
@@ -59,17 +116,12 @@ class Verdict:
             "verdict": self.verdict,
             "reason": self.reason,
             "measured": measured,
-            "resolvable": test and finite(test.detectable),
+            "rivals": [one.to_json() for one in self.rivals],
+            "level": self.level,
+            "resolvable": finite(self.resolvable),
+            "one_fit": self.one_fit,
             "reduced": self.reduced,
         }
-
-
-def parse_expectation(text: str) -> tuple[str, Literal[1, -1], str]:
-    """The two models and the sign of their difference: "A > B" is ("A", 1, "B"). Raises BenchmarkError."""
-    found = _EXPECT.fullmatch(text)
-    if found is None or re.search(r"\s[<>]\s", found["b"]):
-        raise BenchmarkError(f"expect: '{text}' is not a comparison. Write two models as 'A > B' or 'A < B'.")
-    return found["a"], 1 if found["sign"] == ">" else -1, found["b"]
 
 
 def check_claims(suite: Suite) -> None:
@@ -82,14 +134,16 @@ def check_claims(suite: Suite) -> None:
         if claim.id in ids:
             raise BenchmarkError(f"{place} is stated twice. Give each claim an id of its own.")
         ids.add(claim.id)
-        a, _, b = parse_expectation(claim.expect)
+        expectation = parse_expectation(claim.expect)
         where = claim.where
-        named: list[tuple[str, str, Sequence[str]]] = [("model", a, models), ("model", b, models)]
+        named: list[tuple[str, str, Sequence[str]]] = [("model", name, models) for name in expectation.models]
         named += [("data set", where.dataset, datasets), ("metric", where.metric, suite.metrics)]
         named += [("slice", where.slice, suite.slices)]
         for kind, name, known in named:
             if name not in known:
                 raise unknown(kind, name, known, place)
+        if expectation.a in expectation.rivals:
+            raise BenchmarkError(f"{place} compares '{expectation.a}' with itself.")
         (data,) = (dataset for dataset in suite.datasets if dataset.name == where.dataset)
         lists = [sampler.list_name for sampler in suite.protocol_of(data).candidates.get(where.task, ())]
         lists += [NEW] * (where.task == "recommendation")
@@ -97,34 +151,94 @@ def check_claims(suite: Suite) -> None:
             raise unknown("candidate list", name, lists, f"{place}, {where.task} on {where.dataset}")
 
 
-def evaluate_claims(suite: Suite, find: Find) -> tuple[Verdict, ...]:
-    """A verdict on every claim, in the suite's order; all tested claims are one family for the correction."""
+def evaluate_claims(suite: Suite, find: Find, obstacle: Obstacle = lambda where, models: "") -> tuple[Verdict, ...]:
+    """A verdict on every claim, in the suite's order.
+
+    All claims that are tested are one family for the correction; what is not testable, or was not measured, is not in
+    it. A claim is decided where its p and its permutation p, each corrected in their family, are below alpha.
+    """
     settings = suite.significance
-    verdicts: list[Verdict] = []
-    for claim in suite.claims:
-        a_name, _, b_name = parse_expectation(claim.expect)
-        a, b = find(claim.where, a_name), find(claim.where, b_name)
-        reasons = [x for x in (a, b) if isinstance(x, str)]
-        if isinstance(a, str) or isinstance(b, str):
-            verdicts.append(Verdict(claim, "undecided", "; ".join(dict.fromkeys(reasons)), reduced=suite.reduced))
-            continue
-        test = paired_test(a, b, alpha=settings.alpha, permutations=settings.permutations)
-        verdicts.append(Verdict(claim, "undecided", "", float(a.mean()), float(b.mean()), test, test.p, suite.reduced))
-    return _decide(verdicts, suite)
+    found = [_sides(claim, find, obstacle) for claim in suite.claims]
+    family = sum(not isinstance(sides, Verdict) for sides in found)
+    level = first_step(settings.alpha, family, settings.correction)
+    permutations = enough_permutations(settings.permutations, level)
+    verdicts = [
+        sides if isinstance(sides, Verdict) else _measured(claim, sides, settings.alpha, level, permutations)
+        for claim, sides in zip(suite.claims, found, strict=True)
+    ]
+    return tuple(replace(verdict, reduced=suite.reduced) for verdict in _decided(verdicts, suite))
 
 
-def _decide(verdicts: list[Verdict], suite: Suite) -> tuple[Verdict, ...]:
-    raw = [v.test.p for v in verdicts if v.test is not None]
-    corrected = iter(holm(raw).tolist() if suite.significance.correction == "holm" else raw)
-    decided = []
-    for verdict in verdicts:
-        if verdict.test is None:
-            decided.append(verdict)
-            continue
-        p = next(corrected)
-        _, sign, _ = parse_expectation(verdict.claim.expect)
-        outcome: Literal["holds", "fails", "undecided"] = "undecided"
-        if p < suite.significance.alpha:
-            outcome = "holds" if verdict.test.difference * sign > 0 else "fails"
-        decided.append(replace(verdict, verdict=outcome, p_corrected=p))
-    return tuple(decided)
+Sides = tuple[Fits, Sequence[tuple[str, Fits]]]
+"""The scores of a claim's first model, and the name and the scores of what it is compared with."""
+
+
+def _sides(claim: Claim, find: Find, obstacle: Obstacle) -> Sides | Verdict:
+    """The scores that a claim is about, or the verdict that nothing can be tested."""
+    expectation = parse_expectation(claim.expect)
+    scores = {name: find(claim.where, name) for name in expectation.models}
+    reasons = [reason for reason in scores.values() if isinstance(reason, str)]
+    if reasons:
+        return Verdict(claim, "undecided", "; ".join(dict.fromkeys(reasons)))
+    if reason := obstacle(claim.where, expectation.models):
+        return Verdict(claim, "not testable", reason)
+    fits = {name: value for name, value in scores.items() if isinstance(value, Fits)}
+    a = fits[expectation.a]
+    if expectation.rivals:
+        return a, [(name, fits[name]) for name in expectation.rivals]
+    return a, [("", Fits(np.full((1, a.values.shape[1]), expectation.value), deterministic=True))]
+
+
+def _measured(claim: Claim, sides: Sides, alpha: float, level: float, permutations: int) -> Verdict:
+    """The claim's p values, not corrected yet.
+
+    Of several rivals all must be beaten, so the largest p counts (the intersection-union test: Berger 1982), and the
+    claim fails by one that is significantly better, by Bonferroni over the rivals.
+    """
+    a, others = sides
+    expectation = parse_expectation(claim.expect)
+    rivals = [Rival(name, b.mean, paired_test(a, b, alpha=alpha, permutations=permutations)) for name, b in others]
+    if expectation.sign == "=":
+        (decisive,) = rivals
+        p, flips = equivalence(a, others[0][1], decisive.test, expectation.margin, permutations)
+        resolvable = showable_margin(decisive.test, level)
+    else:
+        against = [rival for rival in rivals if not _agrees(expectation, rival)]
+        decisive = min(against, key=lambda r: r.test.p) if against else max(rivals, key=lambda r: r.test.p)
+        p, flips = decisive.test.p, max(rival.test.p_permutation for rival in rivals)
+        if against:
+            p, flips = (
+                min(1.0, len(rivals) * min(values))
+                for values in ([r.test.p for r in against], [r.test.p_permutation for r in against])
+            )
+        resolvable = max(rival.test.detectable(level) for rival in rivals)
+    one_fit = any(rival.test.one_fit for rival in rivals)
+    reason = too_few(decisive.test.n, level)
+    return Verdict(claim, "undecided", reason, a.mean, tuple(rivals), decisive, p, flips, level=level,
+                   resolvable=resolvable, one_fit=one_fit)  # fmt: skip
+
+
+def _agrees(expectation: Expectation, rival: Rival) -> bool:
+    """Whether the difference from a rival is what is expected."""
+    if expectation.sign == "=":
+        return abs(rival.test.difference) < expectation.margin
+    return rival.test.difference > 0 if expectation.sign == ">" else rival.test.difference < 0
+
+
+def _decided(verdicts: Sequence[Verdict], suite: Suite) -> list[Verdict]:
+    settings = suite.significance
+    family = [i for i, verdict in enumerate(verdicts) if verdict.p is not None]
+    decided = list(verdicts)
+    p = corrected([verdicts[i].p or 0.0 for i in family], settings.correction)
+    flips = corrected([verdicts[i].p_permutation or 0.0 for i in family], settings.correction)
+    for i, corrected_p, corrected_flips in zip(family, p, flips, strict=True):
+        verdict = replace(verdicts[i], p_corrected=corrected_p, p_permutation_corrected=corrected_flips)
+        if max(corrected_p, corrected_flips) < settings.alpha and not verdict.reason:
+            expectation = parse_expectation(verdict.claim.expect)
+            rivals = verdict.rivals
+            outcome: Outcome = "holds" if all(_agrees(expectation, rival) for rival in rivals) else "fails"
+            if verdict.one_fit:
+                outcome = "holds for this fit" if outcome == "holds" else "fails for this fit"
+            verdict = replace(verdict, verdict=outcome)
+        decided[i] = verdict
+    return decided

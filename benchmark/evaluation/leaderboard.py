@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
@@ -11,19 +12,31 @@ from benchmark.evaluation.claims import Verdict, evaluate_claims
 from benchmark.evaluation.pool import Evaluated as Evaluated
 from benchmark.evaluation.pool import Place, Pool, pool
 from benchmark.evaluation.published import Published, PublishedValue
-from benchmark.evaluation.significance import Difference, finite, holm, interval, paired_test
-from benchmark.suite import NEW, Choice, ProtocolModel, Suite, Where, candidate_list
-from benchmark.types import TASKS, Cell, Floats, Task
+from benchmark.evaluation.significance import (
+    Difference,
+    Fits,
+    corrected,
+    enough_permutations,
+    finite,
+    first_step,
+    interval,
+    paired_test,
+)
+from benchmark.suite import Named, ProtocolModel, Suite, Where, candidate_list
+from benchmark.types import TASKS, Cell, Task
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: intervals and p values know the variance of fits; `resolvable` is at the corrected level; verdicts about one fit
+say so; comparisons are in two families."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number: `mean` over n requests and all seeds, `sd` over seeds, `low` to `high` its interval over requests.
+    """One number: `mean` over n requests and all seeds, `sd` over seeds, `low` to `high` its interval over requests and
+    fits.
 
-    `seeds` is how many finished; with one there is no sd. A metric about all lists together has no interval, and a
-    slice without requests no mean.
+    `seeds` is how many finished; with one there is no sd, and the interval is about this fit. A metric about all lists
+    together has no interval, and a slice without requests no mean.
     """
 
     dataset: str
@@ -44,7 +57,11 @@ class Row:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A model against a baseline on one slice: `test.difference` is the model's mean minus the baseline's."""
+    """A model against a baseline on one slice: `test.difference` is the model's mean minus the baseline's.
+
+    `primary` says which of the two families it is in. It is `significant` where p and permutation p, each corrected in
+    its family, are below alpha. `level` is that of Holm's first step, at which `test.detectable` is stated.
+    """
 
     dataset: str
     task: Task
@@ -53,7 +70,37 @@ class PairedTest:
     model: str
     baseline: str
     test: Difference
-    p_corrected: float
+    primary: bool = False
+    p_corrected: float = 1.0
+    p_permutation_corrected: float = 1.0
+    level: float = 0.05
+    significant: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what is not a number is None."""
+        bootstrap = self.test.bootstrap or (None, None)
+        return {
+            "dataset": self.dataset,
+            "task": self.task,
+            "slice": self.slice,
+            "metric": self.metric,
+            "model": self.model,
+            "baseline": self.baseline,
+            "family": "primary" if self.primary else "exploratory",
+            "difference": finite(self.test.difference),
+            "low": finite(self.test.low),
+            "high": finite(self.test.high),
+            "low_bootstrap": bootstrap[0],
+            "high_bootstrap": bootstrap[1],
+            "n": self.test.n,
+            "p": finite(self.test.p),
+            "p_corrected": finite(self.p_corrected),
+            "p_permutation": finite(self.test.p_permutation),
+            "p_permutation_corrected": finite(self.p_permutation_corrected),
+            "significant": self.significant,
+            "one_fit": self.test.one_fit,
+            "resolvable": finite(self.test.detectable(self.level)),
+        }
 
 
 @dataclass(frozen=True)
@@ -104,11 +151,10 @@ class Leaderboard:
     """All that the report shows. Everything but `costs` depends only on the rankings and the suite.
 
     `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
-    know: title, alpha, correction, permutations, head_share, split, protocols (what data sets have of their own),
-    data (the facts of each data set), candidates (what was said of the candidate lists when they were made, by data
-    set), mask_seen, seeds, reduced.
-    `published` is all that the suite's file of published values has, `aliases` the names that its data sets and models
-    have there, by ("dataset" or "model", own name).
+    know: title, alpha, correction, permutations, primary_metric, head_share, split, protocols (what data sets have of
+    their own), data (the facts of each data set), candidates (what was said of the candidate lists when they were made,
+    by data set), mask_seen, seeds, own_seeds (by model), reduced. `published` is all that the suite's file of published
+    values has, `aliases` the names that its data sets and models have there, by ("dataset" or "model", own name).
     """
 
     suite: str
@@ -136,24 +182,7 @@ class Leaderboard:
             "suite": self.suite,
             "profile": self.profile,
             "rows": [asdict(row) | {"marks": list(row.marks)} for row in self.rows],
-            "comparisons": [
-                {
-                    "dataset": c.dataset,
-                    "task": c.task,
-                    "slice": c.slice,
-                    "metric": c.metric,
-                    "model": c.model,
-                    "baseline": c.baseline,
-                    "difference": finite(c.test.difference),
-                    "low": finite(c.test.low),
-                    "high": finite(c.test.high),
-                    "n": c.test.n,
-                    "p": finite(c.test.p),
-                    "p_corrected": finite(c.p_corrected),
-                    "p_permutation": finite(c.test.p_permutation),
-                }
-                for c in self.comparisons
-            ],
+            "comparisons": [comparison.to_json() for comparison in self.comparisons],
             "claims": [claim.to_json() for claim in self.claims],
             "failures": [asdict(failure) for failure in self.failures],
             "costs": [asdict(cost) for cost in self.costs],
@@ -171,12 +200,15 @@ def build_leaderboard(
     candidates: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     remarks: Mapping[Cell, Sequence[str]] | None = None,
     data: Mapping[str, Mapping[str, Any]] | None = None,
+    heads: Mapping[str, int] | None = None,
 ) -> Leaderboard:
-    """Rows in the suite's order: data sets, tasks, slices, metrics (those over candidate lists last), models; the order
-    of the input does not matter. `candidates` are the facts of the lists by data set, `remarks` what each cell said of
-    itself, which its model's rows carry, `data` the facts of the data sets.
+    """Rows in the suite's order: data sets, tasks, slices, metrics (the primary one first, those over candidate lists
+    last), models; the order of the input does not matter. `candidates` are the facts of the lists by data set,
+    `remarks` what each cell said of itself, which its model's rows carry, `data` the facts of the data sets, `heads`
+    how many items are the head of each.
 
-    All comparisons of the suite are one family for the correction, all its claims another. Raises ContractError for
+    The primary comparisons of the suite are one family for the correction, the others another, its claims a third.
+    What says nothing about the models (see `_obstacle`) is not tested, and in no family. Raises ContractError for
     scores of one data set that do not belong to the same requests.
     """
     datasets, models = _names(suite.datasets), _names(suite.models)
@@ -184,26 +216,29 @@ def build_leaderboard(
     failures = sorted(failures, key=lambda f: (_place(datasets, f.dataset), _place(models, f.model), f.seed))
     costs = sorted(costs, key=lambda c: (_place(datasets, c.dataset), _place(models, c.model), c.seed))
     significance = suite.significance
+    tests, barred = _comparisons(suite, pools, heads or {})
     ran = {place[0] for place in pools} | {failure.dataset for failure in failures}
     absent = {data.name for data in suite.datasets if data.optional and data.name not in ran}
     return Leaderboard(
         suite.name,
         profile,
         tuple(_rows(suite, pools, published, marks, _by_model(remarks or {}))),
-        tuple(_comparisons(suite, pools)),
+        tuple(tests),
         tuple(failures),
         tuple(costs),
         evaluate_claims(
             suite.model_copy(update={"claims": [c for c in suite.claims if c.where.dataset not in absent]}),
             lambda where, model: _find(suite, pools, failures, where, model),
+            lambda where, models: _obstacle(suite, pools, heads or {}, where, models),
         ),
-        tuple(_untested(suite, pools, failures, absent)),
+        (*_untested(suite, pools, failures, absent), *barred),
         {model: tuple(remarks) for model, remarks in marks.items()},
         {
             "title": suite.title,
             "alpha": significance.alpha,
             "correction": significance.correction,
             "permutations": significance.permutations,
+            "primary_metric": suite.ordered_metrics[0],
             "head_share": suite.head_share,
             "split": suite.protocol.split,
             "protocols": _own_protocols(suite, ran),
@@ -211,6 +246,7 @@ def build_leaderboard(
             "candidates": {name: tuple(lists) for name, lists in (candidates or {}).items() if lists},
             "mask_seen": suite.mask_seen,
             "seeds": list(suite.seeds),
+            "own_seeds": {choice.name: list(choice.seeds) for choice in suite.models if choice.seeds},
             "reduced": suite.reduced,
         },
         published,
@@ -222,16 +258,8 @@ def build_leaderboard(
     )
 
 
-def _names(choices: Iterable[Choice]) -> list[str]:
+def _names(choices: Iterable[Named]) -> list[str]:
     return [choice.name for choice in choices]
-
-
-def _metrics(suite: Suite) -> list[str]:
-    """The metrics over the whole catalogue, then those over what is new to the user, then those over candidate
-    lists."""
-    return sorted(
-        suite.metrics, key=lambda metric: (candidate_list(metric) not in ("", NEW), candidate_list(metric) == NEW)
-    )
 
 
 def _place(names: Sequence[str], name: str) -> tuple[int, str]:
@@ -264,15 +292,16 @@ def _rows(
     own: Mapping[tuple[str, str], Sequence[str]],
 ) -> Iterator[Row]:
     for data, task, slice_name, metric, choice in product(
-        suite.datasets, TASKS, suite.slices, _metrics(suite), suite.models
+        suite.datasets, TASKS, suite.slices, suite.ordered_metrics, suite.models
     ):
         dataset, model = data.name, choice.name
         pool = pools.get((dataset, task, slice_name, model))
         if pool is None or metric not in {*pool.values, *pool.totals}:
             continue
         remarks = [*marks.get("", ()), *marks.get(model, ()), *own.get((dataset, model), ())]
-        if pool.seeds < len(suite.seeds):
-            remarks.append(f"{pool.seeds} of {len(suite.seeds)} seeds")
+        planned = len(suite.seeds_of(model, pool.cell.deterministic))
+        if pool.seeds < planned:
+            remarks.append(f"{pool.seeds} of {planned} seeds")
         printed = None
         if published is not None:
             names = data.published_as or dataset, choice.published_as or model
@@ -303,8 +332,7 @@ def _summary(pool: Pool, metric: str, alpha: float) -> tuple[float | None, float
     sd = float(by_seed.std(ddof=1)) if pool.seeds > 1 else None
     if metric in pool.totals:
         return float(by_seed.mean()), sd, None, None
-    vector = pool.vector(metric)
-    return float(vector.mean()), sd, *interval(vector, alpha)
+    return float(by_seed.mean()), sd, *interval(pool.fits(metric), alpha)
 
 
 def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -320,22 +348,71 @@ def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, An
     return {name: values for name, values in found.items() if values}
 
 
-def _comparisons(suite: Suite, pools: Mapping[Place, Pool]) -> list[PairedTest]:
-    settings = suite.significance
-    tests = []
-    pairs = [(entry.model, baseline) for entry in suite.compare for baseline in entry.against]
-    for dataset, task, slice_name, metric, (model, baseline) in product(
-        _names(suite.datasets), TASKS, suite.slices, _metrics(suite), pairs
+def _comparisons(
+    suite: Suite, pools: Mapping[Place, Pool], heads: Mapping[str, int]
+) -> tuple[list[PairedTest], list[Untested]]:
+    """The tests of what the suite compares, primary ones and others, and what of it would say nothing.
+
+    A pair is tested once in a place, and not in a task that neither model was built for.
+    """
+    asked: dict[tuple[Any, ...], bool] = {}
+    barred: dict[Untested, None] = {}
+    pairs = [(entry, baseline) for entry in suite.compare for baseline in entry.against]
+    for dataset, task, slice_name, metric, (entry, baseline) in product(
+        _names(suite.datasets), TASKS, suite.slices, suite.ordered_metrics, pairs
     ):
-        a, b = (pools.get((dataset, task, slice_name, name)) for name in (model, baseline))
-        if a is None or b is None or metric not in a.values or not a.n(metric):
+        a, b = (pools.get((dataset, task, slice_name, name)) for name in (entry.model, baseline))
+        if not entry.asks(task, slice_name, metric) or a is None or b is None:
             continue
-        test = paired_test(a.vector(metric), b.vector(metric), alpha=settings.alpha, permutations=settings.permutations)
-        tests.append(PairedTest(dataset, task, slice_name, metric, model, baseline, test, test.p))
-    if settings.correction == "holm":
-        corrected = holm([t.test.p for t in tests])
-        tests = [replace(t, p_corrected=float(p)) for t, p in zip(tests, corrected, strict=True)]
-    return tests
+        if metric not in a.values or not a.n(metric) or task not in {*a.cell.built_for, *b.cell.built_for}:
+            continue
+        where = Where(dataset=dataset, task=task, slice=slice_name, metric=metric)
+        if reason := _obstacle(suite, pools, heads, where, (entry.model, baseline)):
+            barred[Untested(dataset, entry.model, baseline, f"{task} {slice_name}: {reason}")] = None
+            continue
+        place = (dataset, task, slice_name, metric, entry.model, baseline)
+        asked[place] = asked.get(place, False) or entry.primary
+    tests: dict[tuple[Any, ...], PairedTest] = {}
+    settings = suite.significance
+    for primary in (True, False):
+        family = [place for place, is_primary in asked.items() if is_primary == primary]
+        level = first_step(settings.alpha, len(family), settings.correction)
+        permutations = enough_permutations(settings.permutations, level)
+        made = []
+        for dataset, task, slice_name, metric, *pair in family:
+            of_model, of_baseline = (pools[dataset, task, slice_name, name].fits(metric) for name in pair)
+            made.append(paired_test(of_model, of_baseline, alpha=settings.alpha, permutations=permutations))
+        p = corrected([test.p for test in made], settings.correction)
+        flips = corrected([test.p_permutation for test in made], settings.correction)
+        for place, test, of_t, of_flips in zip(family, made, p, flips, strict=True):
+            significant = max(of_t, of_flips) < settings.alpha
+            tests[place] = PairedTest(*place, test, primary, of_t, of_flips, level, significant)
+    return [tests[place] for place in asked], list(barred)
+
+
+def _obstacle(
+    suite: Suite, pools: Mapping[Place, Pool], heads: Mapping[str, int], where: Where, models: Sequence[str]
+) -> str:
+    """Why a test here says nothing about these models, all of them scored; empty where it does.
+
+    There are too few requests to be more than shown; or a model never returns what the user has had, and another one
+    may; or the head is no longer than the list, so that whoever puts it first, as popularity does, is at 1 by
+    construction.
+    """
+    scored = [pools[where.dataset, where.task, where.slice, model] for model in models]
+    n = scored[0].n(where.metric)
+    if n < suite.significance.min_requests:
+        return f"n = {n} < {suite.significance.min_requests}"
+    sparing = [model for model, pool in zip(models, scored, strict=True) if pool.cell.excludes_history]
+    if sparing and where.task == "recommendation" and not suite.mask_seen and not candidate_list(where.metric):
+        others = [model for model in models if model not in sparing]
+        if others:
+            return f"{' and '.join(sparing)} never returns the history, {' and '.join(others)} may"
+    head, cutoff = heads.get(where.dataset), re.search(r"@(\d+)", where.metric)
+    full = any((pool.values[where.metric] == 1).all() for pool in scored)
+    if where.slice == "head" and head and cutoff and head <= int(cutoff[1]) and full:
+        return f"head of {head} ≤ {cutoff[1]}"
+    return ""
 
 
 def _untested(
@@ -359,13 +436,13 @@ def _untested(
 
 def _find(
     suite: Suite, pools: Mapping[Place, Pool], failures: Sequence[Failure], where: Where, model: str
-) -> Floats | str:
-    """The seed-averaged scores of a model, or why there are none."""
+) -> Fits | str:
+    """The scores of a model, or why there are none."""
     pool = pools.get((where.dataset, where.task, where.slice, model))
     if pool is not None and not pool.n(where.metric):
         return f"no request of {where.dataset} has a relevant item in the {where.slice} slice"
     if pool is not None and where.metric in pool.values:
-        return pool.vector(where.metric)
+        return pool.fits(where.metric)
     if pool is not None and where.metric in pool.totals:
         return f"{where.metric} is one number about all lists, so there is nothing to pair"
     if pool is not None or where.metric not in suite.metrics:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import ContractError
+from benchmark.evaluation.significance import Fits
 from benchmark.types import Cell, Floats, Longs, Scores, Task
 
 Place = tuple[str, Task, str, str]  # data set, task, slice, model
@@ -27,9 +28,10 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Pool:
-    """One model on one slice, all seeds: `values` (seeds, n) and `totals` (seeds,) by metric. `own_rows`: see
-    `Scores`."""
+    """One model on one slice, all seeds: `values` (seeds, n) and `totals` (seeds,) by metric; `cell` is the first.
+    `own_rows`: see `Scores`."""
 
+    cell: Cell
     rows: Longs
     seeds: int
     coverage: float
@@ -41,8 +43,10 @@ class Pool:
         """How many requests the metric is about."""
         return len(self.own_rows.get(metric, self.rows))
 
-    def vector(self, metric: str) -> Floats:
-        return np.asarray(self.values[metric].mean(axis=0))
+    def fits(self, metric: str) -> Fits:
+        """The scores of a metric with a value per request."""
+        values = self.values[metric]
+        return Fits(values[:1] if self.cell.deterministic else values, self.cell.deterministic)
 
 
 def pool(evaluated: Sequence[Evaluated]) -> dict[Place, Pool]:
@@ -57,14 +61,15 @@ def pool(evaluated: Sequence[Evaluated]) -> dict[Place, Pool]:
                 "so they cannot be compared. Run the suite again with --fresh."
             )
         groups.setdefault((e.cell.dataset, e.task, e.slice, e.cell.model), []).append(e)
-    return {place: _merge([e.scores for e in group]) for place, group in groups.items()}
+    return {place: _merge(group[0].cell, [e.scores for e in group]) for place, group in groups.items()}
 
 
-def _merge(scores: Sequence[Scores]) -> Pool:
+def _merge(cell: Cell, scores: Sequence[Scores]) -> Pool:
     def stack(kind: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
         return {metric: np.stack([of[metric] for of in kind]) for metric in kind[0]}
 
     return Pool(
+        cell,
         scores[0].rows,
         len(scores),
         float(np.mean([s.coverage for s in scores])),

@@ -10,6 +10,11 @@ from benchmark.suite import SliceName
 from benchmark.types import Longs, Ragged
 
 
+def head_size(n: int, head_share: float) -> int:
+    """How many of `n` items are the head."""
+    return max(1, round(n * head_share))
+
+
 def head_items(popularity: Longs, head_share: float) -> NDArray[np.bool_]:
     """(N,) true for the head: the `head_share` of all items, at least one, that are most popular in training.
 
@@ -19,7 +24,7 @@ def head_items(popularity: Longs, head_share: float) -> NDArray[np.bool_]:
     n = len(popularity)
     order = np.lexsort((splitmix(np.arange(n, dtype=np.uint64)), -popularity))
     head = np.zeros(n, dtype=bool)
-    head[order[: max(1, round(n * head_share))]] = True
+    head[order[: head_size(n, head_share)]] = True
     return head & bool(popularity.any())
 
 

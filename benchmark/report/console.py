@@ -95,4 +95,4 @@ def _entry(entry: Entry, column: Column) -> str:
     """A star is the best of a column: a terminal's bold would not survive a pipe. Marks take a place in every row."""
     if not column.group or column.grey:
         return entry.text + entry.mark
-    return entry.text and entry.text + f"{'*' if entry.bold else ''}{entry.mark}".ljust(2)
+    return entry.text and entry.text + f"{'*' if entry.bold else ''}{entry.mark}".ljust(3)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from benchmark.evaluation.claims import Verdict
 from benchmark.evaluation.leaderboard import Leaderboard, PairedTest
 from benchmark.report.layout import Column, Entry, Figure, Section, Table, interval, number, probability
 from benchmark.report.published import published
-from benchmark.report.scoreboard import results
+from benchmark.report.scoreboard import ONE_FIT, mark, results
 from benchmark.types import Analysis
 
 
@@ -25,6 +26,9 @@ def settings(leaderboard: Leaderboard) -> str:
     if not facts:
         return ""
     seeds = ", ".join(str(seed) for seed in facts["seeds"])
+    others = "".join(
+        f"; {model}: {', '.join(str(seed) for seed in of)}" for model, of in facts.get("own_seeds", {}).items()
+    )
     own = "".join(
         f" {name}: {', '.join(f'{key} {value}' for key, value in values.items())}."
         for name, values in facts.get("protocols", {}).items()
@@ -37,7 +41,7 @@ def settings(leaderboard: Leaderboard) -> str:
     return (
         f"Seen items {'masked' if facts['mask_seen'] else 'not masked'}; "
         f"head = the {100 * facts['head_share']:g} % of the items that are most popular in training of the task, "
-        f"torso = the rest; {apart}seed{'s' if len(facts['seeds']) > 1 else ''} {seeds}.{own}"
+        f"torso = the rest; {apart}seed{'s' if len(facts['seeds']) > 1 else ''} {seeds}{others}.{own}"
     )
 
 
@@ -55,50 +59,67 @@ def sections(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> lis
     return [section for section in found if section.tables]
 
 
+TESTED = (
+    "Two-sided paired test over requests and fits (Student's t where all have one fit), with a sign-flip permutation "
+    "test beside it; both must agree."
+)
+
+
 def _comparisons(lb: Leaderboard) -> Iterator[Table]:
-    if not lb.comparisons and not lb.untested:
-        return
+    families = [[c for c in lb.comparisons if c.primary == primary] for primary in (True, False)]
+    tables = [_family(lb, family, len(lb.comparisons)) for family in families if family]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for u in lb.untested:
+        reasons.setdefault((u.dataset, u.reason), []).append(f"{u.model} against {u.baseline}")
+    notes = [f"Not tested on {data}: {', '.join(pairs)} ({reason})." for (data, reason), pairs in reasons.items()]
+    if notes and not tables:
+        tables = [Table("", [], [])]
+    for table in tables[:-1]:
+        yield table
+    for table in tables[-1:]:
+        yield replace(table, notes=[*table.notes, *notes])
+
+
+def _family(lb: Leaderboard, family: Sequence[PairedTest], of: int) -> Table:
+    """The comparisons that are corrected together."""
     alpha, holm = lb.facts.get("alpha", 0.05), _holm(lb)
     columns = [Column(name, words=True) for name in ("data set", "task", "slice", "metric", "model", "baseline")]
-    columns += [
-        Column(name)
-        for name in (
-            "difference",
-            f"{100 * (1 - alpha):g} % interval",
-            "p",
-            "Holm p" if holm else "p used",
-            "perm. p",
-            "n",
-        )
-    ]
+    used = ("Holm p" if holm else "p", "perm. p")
+    names = ("difference", f"{100 * (1 - alpha):g} % interval", *used, "resolvable", "n")
+    columns += [Column(name) for name in names]
     means = {(r.dataset, r.task, r.slice, r.metric, r.model): r.mean for r in lb.rows}
     rows = []
-    for c in lb.comparisons:
-        significant = c.p_corrected < alpha
+    for c in family:
         base = means.get((c.dataset, c.task, c.slice, c.metric, c.baseline))
         texts = [c.dataset, c.task, c.slice, c.metric, c.model, c.baseline]
+        bootstrap = c.test.bootstrap
+        hint = f"crossed bootstrap: {interval(*bootstrap)}" if bootstrap else ""
         rows.append(
             [Entry(text) for text in texts]
             + [
                 Entry(_difference(c, base)),
-                Entry(interval(c.test.low, c.test.high)),
-                Entry(probability(c.test.p)),
-                Entry(probability(c.p_corrected), mark="‡" if significant else ""),
-                Entry(probability(c.test.p_permutation)),
+                Entry(interval(c.test.low, c.test.high), hint=hint),
+                Entry(probability(c.p_corrected), mark=mark(c) if c.significant else ""),
+                Entry(probability(c.p_permutation_corrected)),
+                Entry(number(c.test.detectable(c.level))),
                 Entry(str(c.test.n)),
             ]
         )
+    primary = family[0].primary
+    whole = len(family) == of
+    which = (
+        f"all {of} comparisons of the suite as one family" if whole else f"these {len(family)} comparisons as a family"
+    )
+    correction = f"Holm's correction of each over {which}." if holm else "Not corrected."
+    level = f"alpha / {len(family)}" if holm else "alpha"
     notes = [
-        "Two-sided paired t-test over requests, seeds averaged first; "
-        + (
-            f"Holm's correction over all {len(rows)} comparisons of the suite as one family"
-            if holm
-            else "not corrected"
-        )
-        + f"; sign-flip permutation test beside it. ‡ significant at {alpha:g}."
+        f"{TESTED} {correction} ‡ significant at {alpha:g}. resolvable: the smallest true difference found with 80 % "
+        f"power at {level}."
     ]
-    notes += [f"Not tested on {u.dataset}: {u.model} against {u.baseline} ({u.reason})." for u in lb.untested]
-    yield Table("", columns, rows, notes)
+    if any(c.test.one_fit for c in family):
+        notes.append(ONE_FIT)
+    title = "" if whole and not primary else "The suite's own question" if primary else "Exploratory"
+    return Table(title, columns, rows, notes)
 
 
 def _holm(lb: Leaderboard) -> bool:
@@ -125,12 +146,21 @@ def _claims(lb: Leaderboard) -> Iterator[Table]:
         Column("resolvable"),
         Column("in words", long=True, words=True),
     ]
-    tested = sum(verdict.test is not None for verdict in lb.claims)
-    corrected = f"Holm's correction over {tested} tested claims" if _holm(lb) else "not corrected"
+    tested = [verdict for verdict in lb.claims if verdict.p is not None]
+    corrected = f"Holm's correction over {len(tested)} tested claims" if _holm(lb) else "not corrected"
+    level = f"alpha / {len(tested)}" if _holm(lb) else "alpha"
     notes = [
-        f"holds, fails: a significant difference ({corrected}) of the expected, or of the other sign. "
-        "resolvable: the smallest true difference that the test finds with 80 % power."
+        f"holds, fails: a significant difference ({corrected}; both tests agree) of the expected, or of the other "
+        "sign. Against several models: from all of them, the least clear one is shown. "
+        f"resolvable: the smallest true difference found with 80 % power at {level}, the level that decides."
     ]
+    if any(verdict.one_fit for verdict in tested):
+        notes.append(
+            "holds for this fit, fails for this fit: a model of the claim was trained with one seed; another fit may "
+            "differ, and only several seeds tell about the method."
+        )
+    if any(verdict.verdict == "not testable" for verdict in lb.claims):
+        notes.append("not testable: the claim could not come out otherwise here, or n is too small; it is not counted.")
     if any(claim.reduced for claim in lb.claims):
         notes.append("Measured at a reduced scale: on less data, or with smaller models, than the paper's.")
     yield Table("", columns, [_claim(verdict) for verdict in lb.claims], notes)
@@ -139,16 +169,19 @@ def _claims(lb: Leaderboard) -> Iterator[Table]:
 def _claim(v: Verdict) -> list[Entry]:
     where = v.claim.where
     place = f"{where.dataset} {where.task} {where.slice} {where.metric}"
-    test = v.test
+    test, rival = v.test, v.decisive
+    measured = f"{number(v.a)} vs {number(rival.mean)}" if rival else ""
+    if rival and len(v.rivals) > 1:
+        measured += f" ({rival.name})"
     return [
-        Entry(v.verdict, bold=v.verdict != "undecided"),
+        Entry(f"{v.verdict} ({v.reason})" if v.reason else v.verdict, bold=v.decided),
         Entry(v.claim.id),
         Entry(v.claim.expect),
         Entry(place),
-        Entry(v.reason if test is None else f"{number(v.a)} vs {number(v.b)}"),
+        Entry(measured),
         Entry(f"{test.difference:+.4f} ± {number((test.high - test.low) / 2) or '∞'}" if test else ""),
         Entry(probability(v.p_corrected)),
-        Entry(number(test.detectable) if test else ""),
+        Entry(number(v.resolvable)),
         Entry(f"{v.claim.text} ({v.claim.source})" if v.claim.source else v.claim.text),
     ]
 

@@ -134,7 +134,8 @@ def _heading(column: Column, start: bool) -> str:
 def _entry(entry: Entry, column: Column, start: bool) -> str:
     text = escape(entry.text)
     if column.name == "verdict":
-        text = f'<span class="{text}">{text}</span>'
+        kind = entry.text.split()[0]
+        text = f'<span class="{kind if kind in ("holds", "fails") else "undecided"}">{text}</span>'
     elif entry.bold and text:
         text = f"<b>{text}</b>"
     mark = f"<sup>{escape(entry.mark)}</sup>" if entry.mark else ""

@@ -18,6 +18,8 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "‡": r"$^{\ddagger}$",
+    "¹": r"$^{1}$",
+    "≤": r"$\leq$",
     "±": r"$\pm$",
     "·": r"$\cdot$",
     "–": "--",

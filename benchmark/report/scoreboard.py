@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from benchmark.evaluation.leaderboard import Leaderboard, Row
+from benchmark.evaluation.leaderboard import Leaderboard, PairedTest, Row
 from benchmark.report.data import data_notes
 from benchmark.report.layout import Column, Entry, Table, decimals, number
 from benchmark.suite import NEW, candidate_list
+
+ONE_FIT = (
+    "¹ one fit: a model here was trained with one seed, so this is about these fitted models. Another fit may differ, "
+    "and only several seeds tell about the method."
+)
+
+
+def mark(c: PairedTest) -> str:
+    """What a significant difference is marked with."""
+    return "‡¹" if c.test.one_fit else "‡"
 
 
 def results(lb: Leaderboard) -> Iterator[Table]:
@@ -31,7 +41,7 @@ def _result(lb: Leaderboard, heading: str, rows: Sequence[Row]) -> Table:
             cells = [at.get((metric, slice_name, model)) for model in models]
             best = _best(cells)
             for line, row in zip(lines, cells, strict=True):
-                line.append(_score(row, best, row is not None and (metric, slice_name, row.model) in higher))
+                line.append(_score(row, best, higher.get((metric, slice_name, row.model), "") if row else ""))
     _add_coverage(columns, lines, rows, models)
     for metric in metrics:
         for slice_name in slices:
@@ -42,7 +52,7 @@ def _result(lb: Leaderboard, heading: str, rows: Sequence[Row]) -> Table:
                 for line, row in zip(lines, cells, strict=True):
                     printed = row.published if row else None
                     line.append(Entry(f"{printed.value:.{digits}f}", hint=printed.source) if printed else Entry(""))
-    return Table(heading, columns, lines, list(_result_notes(lb, rows, bool(higher))))
+    return Table(heading, columns, lines, list(_result_notes(lb, rows, set(higher.values()))))
 
 
 def _add_coverage(columns: list[Column], lines: list[list[Entry]], rows: Sequence[Row], models: Sequence[str]) -> None:
@@ -66,31 +76,33 @@ def _best(rows: Sequence[Row | None]) -> float | None:
     return max(means) if len(means) > 1 and 0 < max(means) <= 1 else None
 
 
-def _score(row: Row | None, best: float | None, higher: bool) -> Entry:
+def _score(row: Row | None, best: float | None, mark: str) -> Entry:
     if row is None or row.mean is None:
         return Entry("")
     hint = "" if row.low is None else f"{number(row.low)} to {number(row.high)}"
     spread = "" if row.sd is None else f"{row.sd:.4f}"
-    return Entry(number(row.mean), "‡" if higher else "", spread, best is not None and row.mean == best, hint)
+    return Entry(number(row.mean), mark, spread, best is not None and row.mean == best, hint)
 
 
-def _higher(lb: Leaderboard, dataset: str, task: str) -> set[tuple[str, str, str]]:
-    """Where a model is significantly above every baseline it was tested against: (metric, slice, model)."""
-    alpha = lb.facts.get("alpha", 0.05)
-    wins: dict[tuple[str, str, str], bool] = {}
+def _higher(lb: Leaderboard, dataset: str, task: str) -> dict[tuple[str, str, str], str]:
+    """Where a model is significantly above every baseline it was tested against, by (metric, slice, model), and how
+    that is marked: ‡, or ‡¹ where it is about one fit."""
+    marks: dict[tuple[str, str, str], list[str]] = {}
     for c in lb.comparisons:
         if (c.dataset, c.task) == (dataset, task):
-            key = (c.metric, c.slice, c.model)
-            wins[key] = wins.get(key, True) and c.p_corrected < alpha and c.test.difference > 0
-    return {key for key, won in wins.items() if won}
+            won = c.significant and c.test.difference > 0
+            marks.setdefault((c.metric, c.slice, c.model), []).append(mark(c) if won else "")
+    return {place: max(some, key=len) for place, some in marks.items() if all(some)}
 
 
-def _result_notes(lb: Leaderboard, rows: Sequence[Row], higher: bool) -> Iterator[str]:
-    if higher:
+def _result_notes(lb: Leaderboard, rows: Sequence[Row], marked: Collection[str]) -> Iterator[str]:
+    if marked:
         place = rows[0].dataset, rows[0].task
         pairs = dict.fromkeys((c.model, c.baseline) for c in lb.comparisons if (c.dataset, c.task) == place)
         tested = ", ".join(f"{model} with {baseline}" for model, baseline in pairs)
         yield f"‡ significantly higher than every baseline the model is compared with here ({tested}); see Comparisons."
+    if "‡¹" in marked:
+        yield ONE_FIT
     if any(row.sd is not None for row in rows):
         yield "± standard deviation over seeds."
     for source in dict.fromkeys(row.published.source for row in rows if row.published):

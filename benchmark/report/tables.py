@@ -40,6 +40,7 @@ ROW_FIELDS = (
     *("published", "published_source"),
 )
 COMPARISON_FIELDS = (
-    *("dataset", "task", "slice", "metric", "model", "baseline", "difference", "low", "high", "n"),
-    *("p", "p_corrected", "p_permutation"),
+    *("dataset", "task", "slice", "metric", "model", "baseline", "family", "difference", "low", "high"),
+    *("low_bootstrap", "high_bootstrap", "n", "p", "p_corrected", "p_permutation", "p_permutation_corrected"),
+    *("significant", "one_fit", "resolvable"),
 )

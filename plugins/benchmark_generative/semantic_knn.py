@@ -33,6 +33,7 @@ class SemanticKnn:
     encoder: str = ""
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
     requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
+    deterministic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.query not in ("last", "mean"):
