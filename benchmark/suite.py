@@ -233,7 +233,7 @@ class Suite(Part):
     depth: int = Field(100, ge=1)
     """How many items are ranked and stored per request; the largest cut-off a metric may have."""
     primary_metric: str = ""
-    """The metric that the tables lead with; the first one where empty."""
+    """The metric that the tables lead with; the first one over all items where empty."""
     seeds: Seeds = [0]
     threads: int = Field(1, ge=1)
     """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
@@ -261,9 +261,8 @@ class Suite(Part):
     @property
     def ordered_metrics(self) -> list[str]:
         """The primary metric, then those over the whole catalogue, over what is new to the user, over lists."""
-        first = self.primary_metric or self.metrics[0]
         kinds = {"": 0, NEW: 1}
-        return sorted(self.metrics, key=lambda metric: (metric != first, kinds.get(candidate_list(metric), 2)))
+        return sorted(self.metrics, key=lambda metric: (metric != self.primary_metric, kinds.get(candidate_list(metric), 2)))
 
 
 def results_name(suite: Suite, source: Path, limit: int | None = None) -> str:
