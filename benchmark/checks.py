@@ -21,7 +21,7 @@ from benchmark.plugins import Registry
 from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
 from benchmark.suite import NEW, DataChoice, Suite, candidate_list
-from benchmark.types import Cell, Dataset
+from benchmark.types import Dataset
 
 HISTORY = ("max_history", "max_length", "history")
 """Parameters of models that say how many items of a history they read."""
@@ -173,17 +173,12 @@ def reads_less(plan: Plan, data: DataChoice, registry: Registry) -> Iterator[str
     if shorter:
         left = "whole histories" if most is None else f"the {most} newest items of a history"
         yield f"the protocol leaves {left}, of which these models read fewer: {', '.join(shorter)}."
-    sparing = [name for name, cell in cells.items() if _excludes_history(cell, registry)]
+    sparing = [name for name, cell in cells.items() if cell.excludes_history]
     if sparing and not plan.suite.mask_seen:
         yield (
             f"never returned are items of the history by {', '.join(sparing)}; others may return them (mask_seen: "
             "false): over all items they cannot be compared."
         )
-
-
-def _excludes_history(cell: Cell, registry: Registry) -> bool:
-    offer = registry.offer("model", cell.model_use)
-    return bool(getattr(plugins.build(offer, cell.model_params), "excludes_history", False))
 
 
 def how_hard(plan: Plan, name: str) -> Iterator[str]:

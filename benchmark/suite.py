@@ -261,8 +261,11 @@ class Suite(Part):
     @property
     def ordered_metrics(self) -> list[str]:
         """The primary metric, then those over the whole catalogue, over what is new to the user, over lists."""
-        kinds = {"": 0, NEW: 1}
-        return sorted(self.metrics, key=lambda metric: (metric != self.primary_metric, kinds.get(candidate_list(metric), 2)))
+
+        def place(metric: str) -> tuple[bool, int]:
+            return metric != self.primary_metric, {"": 0, NEW: 1}.get(candidate_list(metric), 2)
+
+        return sorted(self.metrics, key=place)
 
 
 def results_name(suite: Suite, source: Path, limit: int | None = None) -> str:
