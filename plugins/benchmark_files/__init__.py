@@ -42,7 +42,8 @@ def files(
             are the text of an item. x.train.inter, x.valid.inter and x.test.inter come with their own split. `queries`,
             `relevance` and `searches` as in tables.
         trec: topics (<top> elements, or lines of id, tab, text), qrels (query, 0, document, grade) and documents (<DOC>
-            elements, .jsonl, or lines of id, tab, text; a file or a folder of them), gzipped or not.
+            elements, .jsonl, or lines of id, tab, text; a file or a folder of them), gzipped or not. The protocol's
+            `split: all-test` tests all topics, with models that train on none.
 
     With `searches` it is a joint log, and its search requests are searches of users. A row says what a user searched
     for (`query` is the text; texts that differ in case alone are one query), when, and which item was clicked: empty
