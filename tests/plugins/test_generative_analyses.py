@@ -261,6 +261,7 @@ def test_identifiers_shows_what_was_recorded_and_tolerates_what_was_not() -> Non
         "reconstruction_error": 0.31,
         "steps": 300,
         "precision": "fp32",
+        "seconds": 12.5,
         "remarks": ["it has not learned", "codes are unused"],
     }
     cells = [cell("TIGER"), cell("TIGER[random]"), cell("Pop")]
@@ -279,6 +280,7 @@ def test_identifiers_shows_what_was_recorded_and_tolerates_what_was_not() -> Non
         "error": 0.31,
         "steps": 300,
         "precision": "fp32",
+        "seconds": 12.5,
         "remark": "it has not learned; codes are unused",
     }
     assert {"D, TIGER", "D, TIGER[random]", "before", "after", "20"} <= texts(found.figure)

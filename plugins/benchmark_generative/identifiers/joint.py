@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -172,6 +173,7 @@ def make_joint(
     semantic, seen = checked(semantic, trained_on)
     collaborative, known = _filled(collaborative, trained_on)
     sizes = (settings.size,) * settings.levels
+    started = time.perf_counter()
     with limited(threads):
         found = joint_rqvae.quantise(
             torch.from_numpy(semantic).to(device),
@@ -181,8 +183,9 @@ def make_joint(
             torch.Generator().manual_seed(seed),
             progress,
         )
+        took = {"seconds": round(time.perf_counter() - started, 1)}
         both = [
-            told_apart(codes, vectors, sizes, settings.collisions, {}, seen)
+            told_apart(codes, vectors, sizes, settings.collisions, took, seen)
             for codes, vectors in zip(found, (semantic, collaborative), strict=True)
         ]
     return _paired("joint", both[0], both[1], settings.shared, _facts(settings, seed, known, trained_on))

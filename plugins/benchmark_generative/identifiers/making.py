@@ -5,6 +5,7 @@ Axis letters: N items, D the width of a vector, L levels.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,10 @@ def make(
         codes = random_codes(len(vectors), settings.sizes, seed, seen)
         facts |= {"reconstruction_error": None, "prefix_error": _prefix_errors(vectors, codes)}
         return Identifiers.unique(codes, settings.sizes, facts=facts, always=False)
+    started = time.perf_counter()
     with limited(threads):
         found = _quantise(vectors, seen, settings, seed, device, progress)
+    facts["seconds"] = round(time.perf_counter() - started, 1)
     if found.steps:
         facts["precision"] = settings.precision
     return told_apart(found, vectors, settings.sizes, settings.collisions, facts, seen)
