@@ -34,17 +34,18 @@ def files() -> str:
 def excerpt(board: dict[str, Any]) -> str:
     """R@30 of every model by task and slice, with the paper's value for all items."""
     rows = {(r["task"], r["model"], r["slice"]): r for r in board["rows"] if r["metric"] == "R@30"}
-    won: dict[tuple[str, str, str], list[bool]] = {}
+    won: dict[tuple[str, str, str], list[str]] = {}
     for test in board["comparisons"]:
         if test["metric"] == "R@30":
-            better = test["p_corrected"] < 0.05 and test["difference"] > 0
-            won.setdefault((test["task"], test["model"], test["slice"]), []).append(better)
+            better = test["significant"] and test["difference"] > 0
+            mark = ("‡¹" if test["one_fit"] else "‡") if better else ""
+            won.setdefault((test["task"], test["model"], test["slice"]), []).append(mark)
     lines = []
     for task in ("recommendation", "search"):
         lines += [f"| {task}, R@30 | all | head | torso | paper, all |", "| --- | ---: | ---: | ---: | ---: |"]
         for model in dict.fromkeys(m for t, m, _ in rows if t == task):
             cells = [
-                f"{rows[task, model, part]['mean']:.3f}{'‡' if all(won.get((task, model, part), [False])) else ''}"
+                f"{rows[task, model, part]['mean']:.3f}{marked(won.get((task, model, part), ['']))}"
                 for part in ("all", "head", "torso")
             ]
             published = rows[task, model, "all"]["published"]
@@ -52,6 +53,11 @@ def excerpt(board: dict[str, Any]) -> str:
             lines.append(f"| {model} | {' | '.join(cells)} | {said} |")
         lines.append("")
     return "\n".join([*lines, decided(board["claims"])])
+
+
+def marked(marks: Sequence[str]) -> str:
+    """‡ where a model is significantly above all that it was compared with, ‡¹ where that is about one fit."""
+    return max(marks, key=len) if all(marks) else ""
 
 
 def excerpt_of_tiger(board: dict[str, Any]) -> str:
@@ -67,6 +73,7 @@ def excerpt_of_tiger(board: dict[str, Any]) -> str:
     )
 
 
+VERDICTS = ("holds", "holds for this fit", "fails", "fails for this fit", "undecided", "not testable")
 JOINT = {
     "recommendation": ("nDCG@10", "HR@10", "HR@10|pop99-history"),
     "search": ("nDCG@10", "HR@10", "HR@1|bm25-99"),
@@ -92,23 +99,29 @@ def excerpt_of_gensar(board: dict[str, Any]) -> str:
 
 def by_verdict(claims: Sequence[dict[str, Any]], metric: Callable[[dict[str, Any]], str]) -> list[str]:
     """A line per verdict with its claims, the metric of each as `metric` says it, and the difference."""
-    verdicts: dict[str, list[str]] = {"holds": [], "fails": [], "undecided": []}
+    verdicts: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
     for claim in claims:
-        said = f"{metric(claim['where'])}{claim['measured']['difference']:+.3f}"
-        verdicts[claim["verdict"]].append(f"{claim['expect']} ({said})")
+        difference = claim["measured"]["difference"]
+        measured = claim["reason"] if difference is None else f"{difference:+.3f}"
+        verdicts[claim["verdict"]].append(f"{claim['expect']} ({metric(claim['where'])}{measured})")
     return [f"- {verdict}: {'; '.join(texts)}" for verdict, texts in verdicts.items() if texts]
 
 
 def decided(claims: list[dict[str, Any]]) -> str:
     """The claims of the paper by verdict, undecided ones about the joint model with what was seen and could be seen."""
-    verdicts = {v: [c for c in claims if c["verdict"] == v] for v in ("holds", "fails", "undecided")}
-    texts = [f"Of {len(claims)} claims of Table 5, {len(verdicts['holds'])} hold, {len(verdicts['fails'])} fail:"]
-    texts += [f"- fails: {c['text']} ({c['expect']}, {c['measured']['difference']:+.3f})" for c in verdicts["fails"]]
+    verdicts = {verdict: [c for c in claims if c["verdict"] == verdict] for verdict in VERDICTS}
+    counts = [f"{len(some)} {verdict}" for verdict, some in verdicts.items() if some]
+    texts = [f"Of {len(claims)} claims, mostly of Table 5: {', '.join(counts)}."]
+    for verdict in ("fails", "fails for this fit"):
+        texts += [
+            f"- {verdict}: {c['text']} ({c['expect']}, {c['measured']['difference']:+.3f})" for c in verdicts[verdict]
+        ]
+    texts += [f"- not testable: {c['text']} ({c['expect']}: {c['reason']})" for c in verdicts["not testable"]]
     for claim in verdicts["undecided"]:
-        if claim["id"] in ("joint-helps-rec", "joint-helps-search"):
+        if claim["id"].startswith(("joint-helps-rec", "joint-helps-search")) and claim["resolvable"] is not None:
             seen = f"{claim['measured']['difference']:+.3f}; {claim['resolvable']:.3f} could be seen"
-            texts.append(f"- undecided: {claim['text']} ({claim['expect']}, {seen})")
-    return "\n".join(texts)
+            texts.append(f"- undecided: {claim['text']} ({claim['expect']}, {claim['where']['slice']}, {seen})")
+    return "\n".join([texts[0], "", *texts[1:]])
 
 
 EXCERPTS = {"penha2024": excerpt, "tiger2023": excerpt_of_tiger, "gensar2025": excerpt_of_gensar}
