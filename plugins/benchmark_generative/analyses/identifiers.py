@@ -73,7 +73,7 @@ def identifiers(given: AnalysisInput) -> Analysis:
         line: dict[str, Any] = {"data set": cell.dataset, "model": cell.model}
         line |= {"identifier": kind} if joint else {}
         line |= {"seed": str(cell.seed)} if seeds else {}
-        lines.append(line | {said: _text(facts.get(name)) for name, said in COLUMNS.items()})
+        lines.append(line | {said: _text(facts.get(name), name) for name, said in COLUMNS.items()})
     table = pd.DataFrame(lines).dropna(axis=1, how="all")
     return Analysis(TITLE, table, NOTE + (JOINT if joint else ""), _figure(found, seeds))
 
@@ -89,8 +89,11 @@ def _kinds(recorded: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
         yield from ((f"only {name}", facts) for name, facts in recorded.get("alone", {}).items())
 
 
-def _text(value: Any) -> Any:
-    """A list per level as one text, remarks as another; everything else as it is."""
+def _text(value: Any, name: str) -> Any:
+    """A list per level as one text, remarks as another; steps as text too, whole where some models have none;
+    everything else as it is."""
+    if name == "steps" and value is not None:
+        return f"{value:,}"
     if not isinstance(value, list):
         return value
     if value and isinstance(value[0], str):
