@@ -172,7 +172,8 @@ def test_the_leaderboard_has_the_public_schema(command: Command, suite: Path, tm
     rows = "dataset task slice model metric mean sd n low high coverage seeds marks published"
     comparisons = "dataset task slice metric model baseline family difference low high low_bootstrap high_bootstrap n "
     comparisons += "p p_corrected p_permutation p_permutation_corrected significant one_fit resolvable"
-    costs = "dataset model seed fit_seconds rank_seconds milliseconds_per_request peak_memory_bytes parameters"
+    costs = "dataset model seed fit_seconds embeddings_seconds rank_seconds milliseconds_per_request peak_memory_bytes "
+    costs += "parameters updates examples"
     assert {"suite", "profile", "rows", "comparisons", "failures", "costs"} <= set(content)
     assert set(content["rows"][0]) == set(rows.split())
     assert set(content["comparisons"][0]) == set(comparisons.split())
