@@ -112,7 +112,10 @@ class GenSar:
     dropout: float = 0.1
     table_init: float = 1.0
     layer_init: float = 1.0
-    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices."""
+    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices. Tried
+    on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, table and layers: mean nDCG@10 of
+    both tasks after 1,000 updates (1, 1) .107, (.3, .3) .106, (.3, 1) .076; with one decoder layer, three items of a
+    history and 1,500 updates in the same time (1, 1) .125, (.3, .3) .099."""
     steps: int = 3000
     evaluate_every: int = 500
     """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""

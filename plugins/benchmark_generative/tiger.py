@@ -69,7 +69,12 @@ class Tiger:
     dropout: float = 0.1
     table_init: float = 1.0
     layer_init: float = 1.0
-    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices."""
+    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices. Tried
+    on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, 1,000 updates over 10 items, table
+    and layers: nDCG@10 (standard error about .004) and R@30 (1, 1) .032 and .177, (.3, 1) .032 and .164, (1, .3) .029
+    and .153, (.3, .3) .030 and .163; 1.5 times the updates over 5 items, one decoder layer: (.3, 1) .032, (.3, .3)
+    .029. After 2,000 over 5 items (1, 1) has .040 with two decoder layers and .036 with one, which no learning rate of
+    3e-3 and 3,000 updates raise."""
     user_tokens: int = 2000
     """Users are hashed to so many tokens; 0: no user token. A user who is unknown has none."""
     max_history: int = 20
