@@ -109,8 +109,9 @@ def check_model(
 
     `model` is a class, a function that makes one, or a model that is not fitted. `min_success` is what Success@1 must
     reach, for all tasks or for each: 0 for a model that does not learn. The model is fitted three times, the last two
-    on half the data; with `joint`, for a model that reads the users' searches, once more on a joint log, where the
-    least of both is given back. Raises ContractError with the first thing that is wrong.
+    on half the data, and a `deterministic` one again with another seed; with `joint`, for a model that reads the users'
+    searches, once more on a joint log, where the least of both is given back. Raises ContractError with the first thing
+    that is wrong.
     """
     make = _maker(model)
     first = make()
@@ -412,7 +413,7 @@ def _check_refit(fitted: Model, make: Callable[[], Model], tasks: tuple[Task, ..
     """A model fitted again equals a new one: it forgot, and the seed decides. The data has only the model's tasks."""
     data = checkerboard(n_items=12, n_users=60, tasks=tasks)
 
-    def rankings(model: Model) -> list[Ranking]:
+    def rankings(model: Model, seed: int = seed) -> list[Ranking]:
         _fit(model, data, device, seed)
         n = len(data.train.catalog)
         return [_rank(model, data.test[task].requests, n, n, "fitted again") for task in tasks]
@@ -425,6 +426,9 @@ def _check_refit(fitted: Model, make: Callable[[], Model], tasks: tuple[Task, ..
         for again, other in zip(rankings(make()), new, strict=True):
             _check_equal(again, other, "two fits with the same seed on the same data gave different rankings")
         raise ContractError("a model fitted for the second time differs from a new one: fit must forget") from None
+    if getattr(fitted, "deterministic", False):
+        for again, other in zip(rankings(make(), seed + 1), new, strict=True):
+            _check_equal(again, other, "deterministic is True, and another seed gave different rankings")
 
 
 def _check_equal(a: Ranking, b: Ranking, message: str) -> None:

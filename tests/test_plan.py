@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmark import BenchmarkError, plugins
+from benchmark.checks import families, resolvable
 from benchmark.plan import Plan, _files, make_plan
 from benchmark.suite import load_suite
 
@@ -68,6 +70,50 @@ def test_models_that_train_are_refused_where_all_is_tested(tmp_path: Path) -> No
     assert limited.facts["queries"] == 3
     whole = load_suite(str(suite), settings=["datasets.T.protocol.split=ratio"])
     assert len(make_plan(*whole, plugins.load(), tmp_path, device="cpu").cells) == 3
+
+
+SEEDED = """
+name: seeded
+datasets: [{use: movielens, name: ML}]
+models:
+  - {use: popular, name: Pop}
+  - {use: bm25, name: BM25}
+  - {use: sasrec, name: SASRec}
+  - {use: gru4rec, name: GRU4Rec, seeds: [7]}
+metrics: [R@30]
+seeds: [3, 4, 5]
+"""
+
+
+def test_a_deterministic_model_runs_once_and_a_model_may_have_seeds_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SEEDED)
+
+    def seeds(**options: Any) -> dict[str, list[int]]:
+        suite, path = load_suite(str(tmp_path / "s.yaml"), **options)
+        cells = make_plan(suite, path, plugins.load(), tmp_path, device="cpu").cells
+        return {
+            name: [cell.seed for cell in cells if cell.model == name] for name in ("Pop", "BM25", "SASRec", "GRU4Rec")
+        }
+
+    assert seeds() == {"Pop": [3], "BM25": [3], "SASRec": [3, 4, 5], "GRU4Rec": [7]}
+    assert seeds(seeds=2) == {"Pop": [0], "BM25": [0], "SASRec": [0, 1], "GRU4Rec": [0, 1]}
+    with pytest.raises(BenchmarkError, match="seeds of GRU4Rec holds 7 twice"):
+        seeds(settings=["models.GRU4Rec.seeds=[7, 7]"])
+
+
+def test_a_plan_knows_the_families_of_its_tests_and_the_levels_that_decide(tmp_path: Path) -> None:
+    compare = """
+compare:
+  - {model: SASRec, against: [Pop], primary: true, metric: R@30, slice: all}
+  - {model: SASRec, against: [Pop, GRU4Rec]}
+  - {model: BM25, against: [Pop]}
+"""
+    (tmp_path / "s.yaml").write_text(SEEDED.replace("metrics: [R@30]", "metrics: [R@30, R@30|new, RR]") + compare)
+    suite, path = load_suite(str(tmp_path / "s.yaml"))
+    plan = make_plan(suite, path, plugins.load(), tmp_path, device="cpu")
+    # Of the pairs in recommendation 2 × 3, of which one is primary; BM25 against Pop in search by R@30 and RR.
+    assert families(plan) == {"primary": (1, 0.05), "exploratory": (7, 0.05 / 7)}
+    assert resolvable(943, 0.05) < resolvable(943, 0.05 / 7)
 
 
 SIZED = """

@@ -181,6 +181,14 @@ class NeverSeeded(Markov):
         self.follows_ += np.random.default_rng().random(self.follows_.shape)
 
 
+class DependsOnSeed(Markov):
+    deterministic: ClassVar[bool] = True
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        super().fit(train, valid, context)
+        self.follows_ += np.random.default_rng(context.seed).random(self.follows_.shape) / 100
+
+
 class ChangesTrain(Markov):
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         super().fit(train, valid, context)
@@ -220,6 +228,7 @@ class RecordsArrays(Markov):
         (TiesByPosition, r"came in another order \(row \d+, rank \d+: .*; ties are broken by benchmark.tie_break"),
         (NeverForgets, "fitted for the second time differs from a new one: fit must forget"),
         (NeverSeeded, "two fits with the same seed on the same data gave different rankings"),
+        (DependsOnSeed, "deterministic is True, and another seed gave different rankings"),
         (ChangesTrain, "fit changed the training or validation data"),
         (ChangesRequests, "rank changed the requests"),
         (RecordsArrays, "what the model recorded must be JSON values"),

@@ -173,12 +173,13 @@ def _claim(v: Verdict) -> list[Entry]:
     measured = f"{number(v.a)} vs {number(rival.mean)}" if rival else ""
     if rival and len(v.rivals) > 1:
         measured += f" ({rival.name})"
+    absent = v.verdict == "undecided" and rival is None  # the reason is not a word on the verdict, and may be long
     return [
-        Entry(f"{v.verdict} ({v.reason})" if v.reason else v.verdict, bold=v.decided),
+        Entry(f"{v.verdict} ({v.reason})" if v.reason and not absent else v.verdict, bold=v.decided),
         Entry(v.claim.id),
         Entry(v.claim.expect),
         Entry(place),
-        Entry(measured),
+        Entry(v.reason if absent else measured),
         Entry(f"{test.difference:+.4f} ± {number((test.high - test.low) / 2) or '∞'}" if test else ""),
         Entry(probability(v.p_corrected)),
         Entry(number(v.resolvable)),
