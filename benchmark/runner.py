@@ -236,7 +236,8 @@ class Scored:
         if not trained(result.facts):
             return
         yield from still_learning(result.facts)
-        whole = [name for name, metric in self.plan.metrics.items() if not metric.candidates]
+        metrics = self.plan.metrics
+        whole = [name for name in (self.plan.suite.primary_metric, *metrics) if name and not metrics[name].candidates]
         if whole:
             least = {task: self._popularity(cell.dataset, task, whole[0]) for task in cell.tasks}
             yield from below_popularity(whole[0], result.means, least)
