@@ -47,8 +47,9 @@ def resolve_params(
 
     A target that takes `**anything` is given whatever else is there, to judge for itself.
 
-    Raises BenchmarkError for a parameter that is unknown, missing or of a wrong type; nothing is converted but a list
-    to the tuple or set that is asked for, and a whole number to a float.
+    Raises BenchmarkError for a parameter that is unknown, missing, of a wrong type, or out of the bounds of
+    its `Annotated[int, Field(ge=1)]`; nothing is converted but a list to the tuple or set that is asked for, and a
+    whole number to a float.
     """
     known = parameters(target, where, given_by_core)
     others = {name: value for name, value in params.items() if name not in known}
@@ -79,10 +80,24 @@ def _typed(parameter: Parameter, value: Any, where: str) -> Any:
     try:
         text = json.dumps(value, default=_plain)
         return pydantic.TypeAdapter(parameter.hint).validate_json(text, strict=True)
-    except (TypeError, pydantic.ValidationError):
+    except (TypeError, pydantic.ValidationError) as error:
         got = f"{value!r} ({type(value).__name__})"
         hint = f"{where}: the parameter '{parameter.name}' must be {_spell(parameter.hint)}, got {got}."
-        raise BenchmarkError(hint + _closest(parameter.hint, value)) from None
+        raise BenchmarkError(hint + _bound(error) + _closest(parameter.hint, value)) from None
+
+
+def _bound(error: Exception) -> str:
+    """What is wrong with a value of the right type: pydantic's words for a bound that is not kept, else nothing."""
+    problems: list[Any] = error.errors() if hasattr(error, "errors") else []
+    said = dict.fromkeys(problem["msg"] for problem in problems if problem.get("ctx") and problem["type"] in _BOUNDS)
+    return f" {'; '.join(said)}." if said else ""
+
+
+_BOUNDS = {
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"),
+    *("string_too_short", "string_too_long", "string_pattern_mismatch", "too_short", "too_long", "value_error"),
+}
+"""The types of pydantic's errors about bounds: `Annotated[int, Field(ge=1)]`."""
 
 
 def _plain(value: Any) -> Any:
@@ -108,7 +123,7 @@ def _hint(target: Callable[..., Any], parameter: inspect.Parameter, where: str) 
     annotation = inspect.get_annotations(owner).get(parameter.name, Any)
     try:
         holder = types.SimpleNamespace(__annotations__={parameter.name: annotation})
-        return typing.get_type_hints(holder, vars(sys.modules[owner.__module__]))[parameter.name]
+        return typing.get_type_hints(holder, vars(sys.modules[owner.__module__]), include_extras=True)[parameter.name]
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise ContractError(
             f"{where}: the type of the parameter '{parameter.name}' cannot be read at run time ({error}). "
@@ -147,6 +162,8 @@ def _spell(hint: Any) -> str:
         return "None"
     if origin is typing.Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(map(repr, args))
+    if origin is typing.Annotated:
+        return _spell(args[0])
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_spell, args))
     if origin is not None:

@@ -42,11 +42,19 @@ NOUNS = (
     *("ladder", "mirror", "needle", "orange", "pirate", "queen", "river", "saddle", "tiger", "umbrella", "violin"),
     *("window", "yacht", "zebra"),
 )
+GROUP = 5
+"""Items that go together on the board without order."""
 PHRASES = ("find", "show", "buy", "watch", "cheap", "famous", "green", "small")
 
 
 def checkerboard_log(
-    n_items: int = 20, n_users: int = 120, length: int = 8, tasks: Collection[Task] = TASKS, *, joint: bool = False
+    n_items: int = 20,
+    n_users: int = 120,
+    length: int = 8,
+    tasks: Collection[Task] = TASKS,
+    *,
+    joint: bool = False,
+    order: bool = True,
 ) -> Log:
     """A log whose answers are known: item i is always followed by item i+1, and every query holds the noun of one item.
 
@@ -56,7 +64,8 @@ def checkerboard_log(
     another, so only a model that learns, or reads, finds the answers. `n_items` is at most 24, `length` at least 4.
 
     With `joint` the queries are the users' own: every step is also a search with a query of that item, and a click on
-    it.
+    it. Without `order` the items stand in groups of `GROUP`, of which `n_items` is a multiple: each user takes all
+    items of one group, from every beginning alike, so that the last one is found by what goes with what alone.
     """
     import pandas as pd
 
@@ -64,12 +73,17 @@ def checkerboard_log(
     ids = np.array([f"item-{noun}" for noun in nouns], dtype=object)
     texts = np.array([f"The book of the {noun}" for noun in nouns], dtype=object)
     users = np.array([f"user-{u}" for u in range(n_users if "recommendation" in tasks else 0)], dtype=object)
+    length = length if order else GROUP
     user = np.repeat(np.arange(len(users)), length)
     step = np.tile(np.arange(length), len(users))
     item, phrase = np.divmod(np.arange(n_items * len(PHRASES) if "search" in tasks else 0), len(PHRASES))
     # Which phrase is held back goes round with the item, so that training sees every word.
     turn = (item + phrase) % len(PHRASES)
-    stepped = ((user + step) % n_items).astype(np.int32)
+    if order:
+        stepped = ((user + step) % n_items).astype(np.int32)
+    else:
+        groups = n_items // GROUP
+        stepped = (user % groups * GROUP + (user // groups + step) % GROUP).astype(np.int32)
     time = (1_000_000 + 60 * step + user).astype(np.int64)
     asked = (stepped * len(PHRASES) + (user // n_items + step) % len(PHRASES)).astype(np.int32)
     return Log(
@@ -90,11 +104,18 @@ def checkerboard_log(
 
 
 def checkerboard(
-    n_items: int = 20, n_users: int = 120, length: int = 8, tasks: Collection[Task] = TASKS, *, joint: bool = False
+    n_items: int = 20,
+    n_users: int = 120,
+    length: int = 8,
+    tasks: Collection[Task] = TASKS,
+    *,
+    joint: bool = False,
+    order: bool = True,
 ) -> Dataset:
-    """The checkerboard log, split by the protocol's defaults: what a model is given by `check_model`."""
-    log = checkerboard_log(n_items, n_users, length, tasks, joint=joint)
-    return split_log("checkerboard", log, ProtocolSettings())
+    """The checkerboard log, split by the protocol's defaults: what a model is given by `check_model`. Without `order`
+    seen items are masked."""
+    log = checkerboard_log(n_items, n_users, length, tasks, joint=joint, order=order)
+    return split_log("checkerboard", log, ProtocolSettings(mask_seen=not order))
 
 
 def check_model(
@@ -104,26 +125,30 @@ def check_model(
     device: str = "cpu",
     seed: int = 0,
     joint: bool = False,
+    order: bool = True,
 ) -> dict[Task, float]:
     """Hold a model against the whole contract on the checkerboard; gives back its Success@1 of each task.
 
     `model` is a class, a function that makes one, or a model that is not fitted. `min_success` is what Success@1 must
     reach, for all tasks or for each: 0 for a model that does not learn. The model is fitted three times, the last two
     on half the data, and a `deterministic` one again with another seed; with `joint`, for a model that reads the users'
-    searches, once more on a joint log, where the least of both is given back. Raises ContractError with the first thing
-    that is wrong.
+    searches, once more on a joint log, where the least of both is given back. `order=False` is for a model that reads
+    which items a history holds, not in which order (EASE, nearest neighbours, matrix factorisation): it is asked for
+    the item that goes with those of the history, instead of the one that comes next. Raises ContractError with the
+    first thing that is wrong.
     """
     make = _maker(model)
     first = make()
     tasks = _tasks_of(first)
     reached: dict[Task, float] = {}
     _check_not_fitted(first, checkerboard().test[tasks[0]].requests)
-    for data in (checkerboard(joint=True), checkerboard()) if joint else (checkerboard(),):
+    plain = checkerboard(order=order)
+    for data in (checkerboard(joint=True), plain) if joint else (plain,):
         _fit(first, data, device, seed)
         for task in tasks:
             split = data.test[task]
             wanted = min_success if isinstance(min_success, int | float) else min_success.get(task, 0.9)
-            success = _check_success(first, split, wanted, len(data.train.catalog))
+            success = _check_success(first, split, wanted, len(data.train.catalog), order)
             reached[task] = min(success, reached.get(task, 1.0))
             _check_requests(first, data, task, wanted)
             _check_batches(first, split.requests, len(data.train.catalog))
@@ -338,13 +363,23 @@ def _rank(
     return ranking
 
 
-def _check_success(model: Model, split: Split, wanted: float, n_items: int) -> float:
+def _check_success(model: Model, split: Split, wanted: float, n_items: int, order: bool) -> float:
     best = _rank(model, split.requests, 1, n_items, "k=1").items
     success = float((best == split.relevant.values[:, None]).any(axis=1).mean())
     _require(
         success >= wanted,
         f"{split.requests.task}: Success@1 is {success:.2f} on the checkerboard; {wanted:.2f} is asked for. "
-        "A model that learns finds the next item of a circle, and the item that a query names.",
+        + (
+            "A model that learns finds the next item of a circle, and the item that a query names."
+            if order or split.requests.task == "search"
+            else "A model that learns finds the one item that goes with those of the history."
+        )
+        + (
+            " One that does not read the order of a history cannot know which comes next: check it with "
+            "check_model(model, order=False)."
+            if order and split.requests.task == "recommendation"
+            else ""
+        ),
     )
     return success
 

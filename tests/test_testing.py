@@ -27,6 +27,8 @@ from benchmark import (
     top_k,
 )
 from benchmark.testing import (
+    GROUP,
+    NOUNS,
     PHRASES,
     check_dataset,
     check_metric,
@@ -417,3 +419,44 @@ def test_a_metric_must_not_change_what_it_is_given() -> None:
 
     with pytest.raises(ContractError, match="the metric changed the ranking"):
         check_metric(sorts)
+
+
+@dataclass
+class Ease:
+    """EASE (Steck 2019): what goes with what, in no order."""
+
+    weight: float = 1.0
+    tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        x = self._seen(train.histories, len(train.catalog))
+        inverse = np.linalg.inv(x.T @ x + self.weight * np.eye(x.shape[1]))
+        self.b_ = -inverse / np.diag(inverse)
+        np.fill_diagonal(self.b_, 0)
+
+    def _seen(self, histories: Ragged, n: int) -> NDArray[np.float64]:
+        x = np.zeros((len(histories), n))
+        x[histories.rows, histories.values] = 1
+        return x
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        if not hasattr(self, "b_"):
+            raise NotFittedError("fit first")
+        return top_k((self._seen(requests.histories, len(self.b_)) @ self.b_).astype(np.float32), requests, k)
+
+
+def test_a_model_without_order_is_asked_for_what_goes_together() -> None:
+    assert check_model(Ease, order=False) == {"recommendation": 1.0}
+    with pytest.raises(ContractError, match=r"does not read the order .* check_model\(model, order=False\)"):
+        check_model(Ease)
+
+
+def test_the_board_without_order_tells_nothing_to_who_counts_popularity() -> None:
+    data = checkerboard(order=False)
+    split = data.test["recommendation"]
+    assert len(set(data.train.popularity("recommendation")[:20])) <= 2
+    # Each answer is the one item of its group that the history lacks.
+    groups = np.array([list(data.train.catalog.ids).index(f"item-{noun}") for noun in NOUNS[:20]]).reshape(4, GROUP)
+    for i in (0, 37, 119):
+        (group,) = (row for row in groups if split.relevant[i][0] in row)
+        assert set(group) - set(split.requests.histories[i]) == {split.relevant[i][0]}
