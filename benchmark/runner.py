@@ -12,12 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from benchmark import plugins, results
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.plausibility import ceiling, implausible
 from benchmark.evaluation.published import Published
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
 from benchmark.evaluation.scores import merged, score
@@ -29,7 +33,7 @@ from benchmark.plugins import Registry
 from benchmark.report.files import write_report
 from benchmark.suite import NEW, Suite, candidate_list, check_names
 from benchmark.testing import check_analysis
-from benchmark.types import Analysis, AnalysisInput, Cell, CellResult, Task
+from benchmark.types import TASKS, Analysis, AnalysisInput, Cell, CellResult, Floats, Task
 
 
 class Watcher(Protocol):
@@ -126,6 +130,8 @@ def report(
             costs.append(Cost(cell.dataset, cell.model, cell.seed, **result.costs))
             remarks[cell] = (*result.facts.get("remarks", ()), *scored.remarks(cell, result))
     suite = plan.suite
+    for cell, remark in scored.implausible(finished):
+        remarks[cell] = (*remarks[cell], remark)
     leaderboard = build_leaderboard(
         suite,
         suite.profile,
@@ -248,6 +254,25 @@ class Scored:
             bound, depth = self.plan.metrics[metric], self.plan.suite.depth
             self._popular[key] = popularity_mean(self.plan.datasets[dataset], task, metric, bound, depth)
         return self._popular[key]
+
+    def implausible(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str]]:
+        """A remark on every cell whose model is too good to be believed at once, over the whole catalogue and all
+        requests; seeds are averaged first."""
+        suite = self.plan.suite
+        for (name, dataset), task in product(self.plan.datasets.items(), TASKS):
+            done = [cell for cell in cells if cell.dataset == name and task in cell.tasks]
+            for metric, bound in self.plan.metrics.items() if done else ():
+                best = None if bound.candidates else ceiling(dataset, task, metric, bound, suite.depth)
+                if best is None:
+                    continue
+                fits: dict[str, list[Floats]] = {}
+                for cell in done:
+                    fits.setdefault(cell.model, []).extend(
+                        e.scores.values[metric] for e in self.of(cell) if (e.task, e.slice) == (task, "all")
+                    )
+                means = {model: np.mean(of, axis=0) for model, of in fits.items() if of}
+                for model, remark in implausible(metric, task, means, best, suite.significance.alpha):
+                    yield from ((cell, remark) for cell in done if cell.model == model)
 
     def result(self, cell: Cell, reused: bool = True) -> CellResult | None:
         """How a finished cell ended, None where it has not. One that cannot be scored has failed, alone."""
