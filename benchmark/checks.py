@@ -33,7 +33,7 @@ DISCORDANT = 0.2
 """The share of requests on which two models differ, assumed for the smallest difference of a 0/1 metric."""
 
 
-def print_check(plan: Plan, registry: Registry) -> None:
+def print_check(plan: Plan) -> None:
     """Say what the suite is about to measure and how finely, then its cells and what they cost."""
     from tabulate import tabulate
 
@@ -53,7 +53,7 @@ def print_check(plan: Plan, registry: Registry) -> None:
         "Smallest difference of a 0/1 metric found with 80 % power in each family of tests, at the level that decides "
         f"there,\nif two models differ on {DISCORDANT:.0%} of the requests and the fits of a model not at all.\n\n"
     )
-    remarks = list(lint(plan, registry))
+    remarks = list(lint(plan))
     sys.stdout.write("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else ""))
     print_cells(plan, default_jobs(plan))
 
@@ -94,7 +94,7 @@ def resolvable(n: int, level: float) -> float:
     return detectable_difference((DISCORDANT / n) ** 0.5, n - 1, level)
 
 
-def lint(plan: Plan, registry: Registry) -> Iterator[str]:
+def lint(plan: Plan) -> Iterator[str]:
     """What a reader of the results should know about the protocol before believing them."""
     suite = plan.suite
     for data in suite.datasets:
@@ -102,7 +102,7 @@ def lint(plan: Plan, registry: Registry) -> Iterator[str]:
             dataset = plan.datasets[data.name]
             yield from (f"{data.name}: {fault}" for fault in faults(dataset))
             yield from (f"{data.name}: {limit}" for limit in limits(plan, dataset))
-            yield from (f"{data.name}: {reading}" for reading in reads_less(plan, data, registry))
+            yield from (f"{data.name}: {reading}" for reading in reads_less(plan, data))
             yield from (f"{data.name}: {hard}" for hard in how_hard(plan, data.name))
     sampled = [metric for metric in suite.metrics if candidate_list(metric) not in ("", NEW)]
     if sampled:
@@ -161,7 +161,7 @@ def limits(plan: Plan, dataset: Dataset) -> Iterator[str]:
                 yield f"{n} requests of {task} are in the slice {slice_name}: fewer than {FEW} decide nothing."
 
 
-def reads_less(plan: Plan, data: DataChoice, registry: Registry) -> Iterator[str]:
+def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
     """Models that read fewer items of a history than the protocol leaves, or never return what is in it."""
     most = plan.suite.protocol_of(data).max_history
     cells = {cell.model: cell for cell in plan.cells if cell.dataset == data.name}

@@ -148,8 +148,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from benchmark.checks import print_check
 
-    plan, registry = _plan(options)
-    print_check(plan, registry)
+    plan, _ = _plan(options)
+    print_check(plan)
     return 0
 
 

@@ -234,8 +234,8 @@ def test_check_names_what_no_model_can_reach_or_miss_and_who_reads_less(command:
     )
     assert "never returned are items of the history by DiffRec; others may return them" in notes
     assert "R@1 of recommendation is" not in notes  # one relevant item each: 1 can be reached
-    assert "note: 1 seed(s)" in notes
+    assert "note: GRU4Rec, SASRec, DiffRec: 1 seed." in notes
     quiet = command("check", "s.yaml", "--results", "out", "--set", "slices=[all]", "--set", "mask_seen=true", "--set",
                     "models.GRU4Rec.params.max_length=50", "--seeds", "3").stdout  # fmt: skip
-    for text in ("on head look", "slice head", "read fewer", "never returned", "seed(s)"):
+    for text in ("on head look", "slice head", "read fewer", "never returned", ": 1 seed"):
         assert text not in quiet
