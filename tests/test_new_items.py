@@ -54,6 +54,7 @@ head_share: 0.2
 depth: 5
 protocol: {max_history: 1}
 compare: [{model: Chance, against: [Pop]}]
+significance: {min_requests: 2}
 """
 
 
