@@ -215,6 +215,8 @@ class Claim(Part):
     source: str = ""
     where: Where
     expect: str
+    real_searches: bool = False
+    """True for what a paper says of how people search: not testable on a log whose searches are made, not typed."""
 
 
 class Suite(Part):

@@ -158,6 +158,18 @@ def test_what_could_not_come_out_otherwise_is_not_testable_and_not_counted() -> 
     assert other.p == other.p_corrected
 
 
+def test_what_people_search_is_not_testable_on_searches_that_nobody_typed() -> None:
+    claims = suite("Gen_R+S > Gen_R", "Gen_R+S > Gen_R")
+    claims = claims.model_copy(
+        update={"claims": [claims.claims[0], claims.claims[1].model_copy(update={"real_searches": True})]}
+    )
+    tested, made = evaluate_claims(claims, find, made_searches={"ML"})
+    assert (tested.verdict, made.verdict) == ("holds", "not testable")
+    assert tested.p_corrected == tested.p  # a family of one
+    assert "made from its interactions" in made.reason
+    assert [verdict.verdict for verdict in evaluate_claims(claims, find, made_searches={"other"})] == ["holds"] * 2
+
+
 def test_few_requests_are_undecided_because_they_are_few() -> None:
     def three(where: Where, model: str) -> Fits | str:
         return deterministic(np.array([1, 1, 0.9469]) * (model == "Gen_R+S"))

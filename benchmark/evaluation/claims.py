@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -151,14 +151,24 @@ def check_claims(suite: Suite) -> None:
             raise unknown("candidate list", name, lists, f"{place}, {where.task} on {where.dataset}")
 
 
-def evaluate_claims(suite: Suite, find: Find, obstacle: Obstacle = lambda where, models: "") -> tuple[Verdict, ...]:
-    """A verdict on every claim, in the suite's order.
+def evaluate_claims(
+    suite: Suite,
+    find: Find,
+    obstacle: Obstacle = lambda where, models: "",
+    made_searches: Collection[str] = (),
+) -> tuple[Verdict, ...]:
+    """A verdict on every claim, in the suite's order; `made_searches` are the data sets whose searches nobody typed.
 
     All claims that are tested are one family for the correction; what is not testable, or was not measured, is not in
     it. A claim is decided where its p and its permutation p, each corrected in their family, are below alpha.
     """
     settings = suite.significance
-    found = [_sides(claim, find, obstacle) for claim in suite.claims]
+    found = [
+        Verdict(claim, "not testable", "the searches of this data set are made from its interactions")
+        if claim.real_searches and claim.where.dataset in made_searches
+        else _sides(claim, find, obstacle)
+        for claim in suite.claims
+    ]
     family = sum(not isinstance(sides, Verdict) for sides in found)
     level = first_step(settings.alpha, family, settings.correction)
     permutations = enough_permutations(settings.permutations, level)

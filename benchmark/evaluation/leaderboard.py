@@ -230,6 +230,7 @@ def build_leaderboard(
             suite.model_copy(update={"claims": [c for c in suite.claims if c.where.dataset not in absent]}),
             lambda where, model: _find(suite, pools, failures, where, model),
             lambda where, models: _obstacle(suite, pools, heads or {}, where, models),
+            {name for name, facts in (data or {}).items() if facts.get("smoke_test")},
         ),
         (*_untested(suite, pools, failures, absent), *barred),
         {model: tuple(remarks) for model, remarks in marks.items()},
