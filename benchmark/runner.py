@@ -139,7 +139,7 @@ def report(
         failures,
         costs,
         published_values(suite, plan.source),
-        {"": plan.marks, **{m.name: (m.note,) for m in suite.models if m.note}},
+        {"": (*plan.marks, *_processors(plan, finished)), **{m.name: (m.note,) for m in suite.models if m.note}},
         {name: dataset.facts.get("candidates", ()) for name, dataset in plan.datasets.items()},
         remarks,
         {name: {k: v for k, v in d.facts.items() if k != "candidates"} for name, d in plan.datasets.items()},
@@ -152,6 +152,15 @@ def report(
         registry.notify("benchmark_suite_finished", suite=suite, plan=plan, leaderboard=leaderboard),
     )
     return leaderboard, analyses
+
+
+def _processors(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
+    """A remark where cells ran on processors of several kinds: equal seeds need not give equal numbers there."""
+    contents = (results.read_cell(results.cell_folder(plan.results, cell), cell) for cell in cells)
+    machines = [content["machine"] for content in contents if content is not None and "machine" in content]
+    kinds = sorted({f"{one['processor']} ({', '.join(one['instructions'])})" for one in machines})
+    if len(kinds) > 1:
+        yield f"cells ran on several kinds of processor, which do not add alike: {'; '.join(kinds)}"
 
 
 SCORING = (

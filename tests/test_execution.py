@@ -310,6 +310,21 @@ def test_a_report_keeps_what_the_run_was(command: Command, tmp_path: Path) -> No
     assert (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes() == before
 
 
+def test_a_report_says_that_cells_ran_on_several_kinds_of_processor(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE % ("none", ""))
+    options = ("--results", "out", "--tracking", "off")
+    command("run", "s.yaml", *options)
+    page = tmp_path / "out" / "faults" / "leaderboard.md"
+    assert "several kinds of processor" not in page.read_text()
+    (path,) = (tmp_path / "out" / "faults" / "cells" / "Board" / "Good").glob("*/cell.json")
+    content = json.loads(path.read_text())
+    content["machine"] = {"processor": "Old CPU", "instructions": ["avx2"]}
+    path.write_text(json.dumps(content))
+    command("report", "s.yaml", *options)
+    assert "several kinds of processor" in page.read_text()
+    assert "Old CPU (avx2)" in page.read_text()
+
+
 def test_a_worker_is_a_command(command: Command, faulty_environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE % ("raise", ""))
     command("run", "s.yaml", "--results", "out", "--tracking", "off", "--only", "Good")
