@@ -90,7 +90,7 @@ def test_what_changes_a_cell_computes_it_again_and_what_does_not_does_not(comman
     assert "0 cells computed, 3 reused" in command(*words, "--set", "metrics=[R@5, RR@5]").stdout
     assert "1 cells computed, 2 reused" in command(*words, "--set", "models.Good.params.seconds=0.1").stdout
     assert "3 cells computed, 0 reused" in command(*words, "--set", "protocol.max_history=3").stdout
-    assert "3 cells computed, 3 reused" in command(*words, "--seeds", "2").stdout
+    assert "2 cells computed, 3 reused" in command(*words, "--seeds", "2").stdout  # popularity is the same with any
     assert "1 cells computed, 0 reused" in command(*words, "--only", "Pop", "--fresh").stdout
     whole = (tmp_path / "out" / "faults" / "leaderboard.csv").read_bytes()
     assert "3 cells computed" in command(*words, "--limit", "7").stdout
@@ -196,7 +196,7 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
     )
     cells = tmp_path / "out" / "slow" / "cells" / "Board"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(cells.glob("[AP]*/*/cell.json"))) < 4:
+    while time.monotonic() < deadline and len(list(cells.glob("[AP]*/*/cell.json"))) < 3:
         time.sleep(0.1)
         if len(list(cells.glob("B/*/log.txt"))) == 2:
             break
@@ -206,7 +206,7 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
     assert process.returncode == 130
     assert "stopped" in errors
     assert "Traceback" not in errors
-    assert len(list(cells.glob("[AP]*/*/cell.json"))) == 4
+    assert len(list(cells.glob("[AP]*/*/cell.json"))) == 3
     assert not list(cells.glob("B/*/cell.json"))
     deadline = time.monotonic() + 5  # the fork server ends when it finds its pipe closed, a moment after the command
     while alive_in_session(process.pid) and time.monotonic() < deadline:
@@ -323,6 +323,17 @@ def test_a_report_says_that_cells_ran_on_several_kinds_of_processor(command: Com
     command("report", "s.yaml", *options)
     assert "several kinds of processor" in page.read_text()
     assert "Old CPU (avx2)" in page.read_text()
+
+
+def test_a_long_temporary_folder_is_no_hindrance(
+    command: Command, faulty_environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    faulty_environment["TMPDIR"] = str(folder)
+    (tmp_path / "s.yaml").write_text(SUITE % ("none", ""))
+    done = command("run", "s.yaml", "--results", "out", "--tracking", "off", "--only", "Good")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_worker_is_a_command(command: Command, faulty_environment: dict[str, str], tmp_path: Path) -> None:

@@ -32,27 +32,45 @@ def files() -> str:
 
 
 def excerpt(board: dict[str, Any]) -> str:
-    """R@30 of every model by task and slice, with the paper's value for all items."""
-    rows = {(r["task"], r["model"], r["slice"]): r for r in board["rows"] if r["metric"] == "R@30"}
-    won: dict[tuple[str, str, str], list[str]] = {}
+    """R@30 of every model by task and slice, without seen items too, and the suite's own question with its answer."""
+    rows = {(r["task"], r["model"], r["slice"], r["metric"]): r for r in board["rows"]}
+    marks: dict[tuple[str, str, str, str], list[str]] = {}
     for test in board["comparisons"]:
-        if test["metric"] == "R@30":
-            better = test["significant"] and test["difference"] > 0
-            mark = ("‡¹" if test["one_fit"] else "‡") if better else ""
-            won.setdefault((test["task"], test["model"], test["slice"]), []).append(mark)
+        better = test["significant"] and test["difference"] > 0
+        mark = ("‡¹" if test["one_fit"] else "‡") if better else ""
+        marks.setdefault((test["task"], test["model"], test["slice"], test["metric"]), []).append(mark)
     lines = []
     for task in ("recommendation", "search"):
-        lines += [f"| {task}, R@30 | all | head | torso | paper, all |", "| --- | ---: | ---: | ---: | ---: |"]
-        for model in dict.fromkeys(m for t, m, _ in rows if t == task):
-            cells = [
-                f"{rows[task, model, part]['mean']:.3f}{marked(won.get((task, model, part), ['']))}"
-                for part in ("all", "head", "torso")
-            ]
-            published = rows[task, model, "all"]["published"]
-            said = format(published["value"], ".3f") if published else ""
-            lines.append(f"| {model} | {' | '.join(cells)} | {said} |")
+        columns = [("all", "R@30"), ("head", "R@30"), ("torso", "R@30")]
+        columns += [("all", "R@30|new")] * (task == "recommendation")
+        names = [f"R@30, {part}" if metric == "R@30" else r"R@30\|new" for part, metric in columns]
+        lines += [f"| {task} | {' | '.join(names)} | paper |", f"| --- |{' ---: |' * (len(columns) + 1)}"]
+        for model in dict.fromkeys(m for t, m, *_ in rows if t == task):
+            cells = [_mean(rows[task, model, *c]) + marked(marks.get((task, model, *c), [""])) for c in columns]
+            published = rows[task, model, "all", "R@30"]["published"]
+            printed = format(published["value"], ".3f") if published else ""
+            lines.append(f"| {model} | {' | '.join(cells)} | {printed} |")
         lines.append("")
-    return "\n".join([*lines, decided(board["claims"])])
+    return "\n".join([*lines, *primary(board), "", decided(board["claims"])])
+
+
+def _mean(row: dict[str, Any]) -> str:
+    """The mean, with the standard deviation over seeds where there are several."""
+    return f"{row['mean']:.3f}" + (f" ± {row['sd']:.3f}" if row["sd"] is not None else "")
+
+
+def primary(board: dict[str, Any]) -> list[str]:
+    """The comparisons of the suite's own question, a line each."""
+    lines = ["| the suite's own question | difference | 95 % interval | Holm p | could be seen |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    for test in board["comparisons"]:
+        if test["family"] == "primary":
+            name = f"{test['model']} − {test['baseline']}, {test['task']} {test['metric']}"
+            p = f"{test['p_corrected']:.3f}" if test["p_corrected"] >= 0.001 else "< .001"
+            bounds = f"{test['low']:+.3f} to {test['high']:+.3f}"
+            mark = "‡" * test["significant"] + "¹" * test["one_fit"]
+            lines.append(f"| {name} | {test['difference']:+.3f}{mark} | {bounds} | {p} | {test['resolvable']:.3f} |")
+    return lines
 
 
 def marked(marks: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ class Verdict:
 
     With `one_fit` a model was trained with one seed only: the verdict is about that fit, and says so. `undecided` and
     `not testable` have a `reason`, the former only where nothing was measured or n is too small; what is not testable
-    could not have come out otherwise, or on too few requests, and is no member of the family.
+    could not have come out otherwise, or on too few requests, and does not count in the family.
 
     `a` is the mean of the first model, `rivals` what it was compared with, `decisive` the one that decides: of several
     the least clear one where the claim holds, the clearest one where it fails. `p` and `p_permutation` are the claim's;

@@ -22,7 +22,7 @@ from benchmark.types import Context, Dataset
 
 @dataclass
 class Embeddings:
-    """What stands behind `Context.item_embeddings` in a cell.
+    """`Context.item_embeddings` as a cell answers it.
 
     `seconds` is what training the other models took, whichever cell it was that trained them (None: none was asked
     for); `waited` what this cell spent on getting their vectors. Neither belongs to the model that asks.

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.util
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -40,6 +42,7 @@ def run(
     # Workers leave without clean-up (see _work), so multiprocessing's tracker cleans up after them, and would say so.
     quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
+    _keep_sockets_short()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmark.execution.preload", "benchmark.execution.worker"])
     waiting = list(folders)
@@ -70,6 +73,18 @@ def run(
             if process.is_alive():
                 process.kill()
                 process.join()
+
+
+def _keep_sockets_short() -> None:
+    """Let multiprocessing put its sockets into /tmp where TMPDIR is too long for them: the path of a socket has at most
+    108 characters, and 30 of them are multiprocessing's own."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > 70 and os.access("/tmp", os.W_OK):
+        tempfile.tempdir = "/tmp"
+        try:
+            multiprocessing.util.get_temp_dir()  # made once, and kept
+        finally:
+            tempfile.tempdir = folder
 
 
 def _receive(pipe: Any, folder: Path, on_progress: OnProgress) -> None:

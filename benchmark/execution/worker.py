@@ -107,7 +107,7 @@ def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry,
             few = spec.depth if requests.candidates is None else requests.candidates.lengths.max(initial=1)
             ranking = _rank(model.rank, requests, min(spec.depth, int(few)), n_items, tell)
             results.save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
-    # Before the variants, which are no part of what a model costs.
+    # Before the variants, which do not count in what a model costs.
     peak_memory, broken = _peak_memory(spec.device), dict[str, str]()
     for task in cell.tasks:
         requests = dataset.test[task].requests

@@ -148,4 +148,4 @@ SPARED = {
     "user": "none of them ever clicked by the user",
     "query": "none of them known to answer the query",
 }
-"""What is no negative of a list, besides the request's own answers."""
+"""What a list never has as a negative, besides the request's own answers."""
