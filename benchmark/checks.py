@@ -165,10 +165,12 @@ def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
     """Models that read fewer items of a history than the protocol leaves, or never return what is in it."""
     most = plan.suite.protocol_of(data).max_history
     cells = {cell.model: cell for cell in plan.cells if cell.dataset == data.name}
+    joint = {name for name, dataset in plan.datasets.items() if dataset.train.events is not None}
     shorter = []
     for name, cell in cells.items():
         sizes = [size for key in HISTORY if isinstance(size := cell.model_params.get(key), int)]
-        if sizes and (most is None or min(sizes) < most):
+        reads = "recommendation" in cell.tasks or cell.dataset in joint
+        if reads and sizes and (most is None or min(sizes) < most):
             shorter.append(f"{name} ({min(sizes)})")
     if shorter:
         left = "whole histories" if most is None else f"the {most} newest items of a history"
@@ -176,8 +178,8 @@ def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
     sparing = [name for name, cell in cells.items() if cell.excludes_history]
     if sparing and not plan.suite.mask_seen:
         yield (
-            f"never returned are items of the history by {', '.join(sparing)}; others may return them (mask_seen: "
-            "false): over all items they cannot be compared."
+            f"never returns items of the history: {', '.join(sparing)}; others may (mask_seen: false), so that over "
+            "all items they cannot be compared."
         )
 
 

@@ -62,9 +62,8 @@ def verdict(board: dict[str, Any], dataset: str, metric: str, task: str, model: 
     for name in (model, baseline):
         row = only(board["rows"], model=name)
         print(f"{metric:8} {name:15} {row['mean']:.4f}  sd {row['sd'] or 0:.4f} over {row['seeds']} fits")
-    print(
-        f"{task:14} {test['difference']:+.4f}  corrected p {test['p_corrected']:.2g}, of sign flips {test['p_permutation_corrected']:.2g}"
-    )
+    p, flips = test["p_corrected"], test["p_permutation_corrected"]
+    print(f"{task:14} {test['difference']:+.4f}  corrected p {p:.2g}, of sign flips {flips:.2g}")
     return bool(test["difference"] > 0 and test["significant"])
 
 
