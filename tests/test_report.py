@@ -395,6 +395,13 @@ def test_console_tables_fit_a_terminal() -> None:
     assert sum(line.startswith("Joint") for line in narrow) == 3  # the metrics one below the other, models repeated
 
 
+def test_a_text_that_looks_like_a_number_is_printed_as_it_is() -> None:
+    table = pd.DataFrame({"model": ["TIGER", "words " * 10], "steps": ["1,000", "as many as " * 5]})
+    text = console.render(board(), [Analysis("Steps", table)])
+    assert "1,000" in text
+    assert all(len(line) <= 2 * 40 + 2 for line in text.splitlines() if "words" in line)
+
+
 def test_print_report_writes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_report(board())
     assert capsys.readouterr().out == console.render(board())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from textwrap import fill
+from textwrap import fill, wrap
 
 from tabulate import tabulate
 
@@ -72,14 +72,21 @@ def _width(table: Table) -> int:
 
 def _text(table: Table) -> str:
     return tabulate(
-        [[_entry(entry, column) for entry, column in zip(row, table.columns, strict=True)] for row in table.rows],
+        [
+            [_wrapped(_entry(e, c)) if c.words else _entry(e, c) for e, c in zip(row, table.columns, strict=True)]
+            for row in table.rows
+        ],
         headers=[_heading(table.columns, i) for i in range(len(table.columns))],
         tablefmt="simple",
         disable_numparse=True,
         preserve_whitespace=True,
         colalign=["left" if column.words else "right" for column in table.columns],
-        maxcolwidths=[_WRAP if column.words else None for column in table.columns],
     )
+
+
+def _wrapped(text: str) -> str:
+    """Lines of at most `_WRAP` characters. tabulate's own wrapping takes "1,000" for a number and then fails on it."""
+    return "\n".join(part for line in text.splitlines() for part in wrap(line, _WRAP))
 
 
 def _heading(columns: Sequence[Column], i: int) -> str:
