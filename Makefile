@@ -28,8 +28,8 @@ fix: install  ## repair what ruff can repair
 ui: install  ## MLflow's pages on the results
 	$(BIN)/benchmark ui --results $(RESULTS)
 
-bench: install  ## speed against named peers, one thread; each ends with an error below its goal
-	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: install  ## speed against named peers, one thread; all run, then an error that names those below their goals
+	$(BIN)/python tests/benchmarks/run_all.py
 
 install: .venv/installed
 

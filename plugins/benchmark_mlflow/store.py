@@ -57,6 +57,7 @@ class Store:
     def connect(self, experiment: str, title: str) -> tuple[Any, str]:
         """An MlflowClient and the experiment's id; both the database and the experiment are created where missing."""
         self._check_address()
+        self._make()
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
@@ -94,11 +95,43 @@ class Store:
         """Fail at once where MLflow would try again for minutes."""
         address = urlsplit(self.uri)
         kind = address.scheme.partition("+")[0]
-        if self._database is not None:
-            with contextlib.closing(sqlite3.connect(self._database, timeout=20)) as connection:
-                connection.execute("PRAGMA schema_version").fetchone()
-        elif kind in PORTS and address.hostname:
+        if kind in PORTS and address.hostname:
             socket.create_connection((address.hostname, address.port or PORTS[kind]), timeout=10).close()
+
+    def _make(self) -> None:
+        """Make a missing SQLite store under another name, because MLflow cannot go on with one that was interrupted.
+
+        One that an interrupted run has left half-made is renamed to `NAME.half-made` and made anew.
+        """
+        database = self._database
+        if database is None:
+            return
+        if database.exists() and database.stat().st_size:
+            if not _half_made(database):
+                return
+            database.replace(database.with_name(f"{database.name}.half-made"))
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        new = database.with_name(f"{database.name}.new")
+        # A journal that lies beside the new file would be rolled back into it.
+        for name in (new.name, f"{new.name}-journal", f"{database.name}-journal"):
+            database.with_name(name).unlink(missing_ok=True)
+        SqlAlchemyStore(f"sqlite:///{new}", (database.parent / "mlartifacts").as_uri()).engine.dispose()
+        new.replace(database)
+
+
+def _half_made(database: Path) -> bool:
+    """Whether tables of MLflow are there without its experiment `Default`, which it adds when all are made.
+
+    Raises sqlite3.DatabaseError where this is not a database.
+    """
+    with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "_alembic_tmp_experiments" in tables:  # interrupted while this table was changed
+            return True
+        if not {"experiments", "runs"} <= tables:
+            return False
+        return connection.execute("SELECT 1 FROM experiments").fetchone() is None
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import torch
 from benchmark_generative import t5
 from benchmark_generative.gen import Gen
 from benchmark_generative.tokens import Vocabulary, train_words
+from repeats import spread
 from tabulate import tabulate
 
 from benchmark import Ragged, Ranking, Requests
@@ -110,7 +111,7 @@ def compare(device: str, n: int, turns: int) -> bool:
         ["generate(prefix_allowed_tokens_fn)", n / median(theirs), 1e3 * median(theirs) / n, 1.0],
     ]
     headers = ["", "requests/s", "ms/request", "times as fast"]
-    print(f"{device}: {n} requests, top {DEPTH} of {ITEMS:,} items, T5-small, median of {turns}")
+    print(f"{device}: {n} requests, top {DEPTH} of {ITEMS:,} items, T5-small, medians; ratio {spread(theirs, ours)}")
     print(tabulate(rows, headers=headers, floatfmt=".1f"))
     print(f"same item at the same place {same:.4f}, largest difference of scores {difference:.1e}\n")
     return ratio >= GOAL and same >= 0.999 and difference <= TOLERANCE

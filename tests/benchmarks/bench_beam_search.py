@@ -25,6 +25,7 @@ import torch
 from benchmark_generative.beam_search import beam_search
 from benchmark_generative.t5_steps import T5Steps
 from benchmark_generative.trie import Trie
+from repeats import spread
 from tabulate import tabulate
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -195,7 +196,8 @@ def compare(device: str, batch: int, turns: int) -> bool:
         [label, batch / middle[name], middle["theirs"] / middle[name], memory.get(name, 0) / 2**20 or None]
         for name, label in names.items()
     ]
-    print(f"{device}: batches of {batch}, {ITEMS:,} items, beam {BEAMS}, medians of {turns} turns")
+    turn_by_turn = spread(seconds["theirs"], seconds["ours"])
+    print(f"{device}: batches of {batch}, {ITEMS:,} items, beam {BEAMS}, medians; ratio {turn_by_turn}")
     print(tabulate(rows, headers=["", "users/s", "times as fast", "peak MiB"], floatfmt=".1f"))
     print(
         f"trie {1e3 * built:.0f} ms; encoder {middle['encoder'] / middle['ours']:.0%} of beam_search; "

@@ -18,6 +18,7 @@ from typing import Any
 
 import benchmark_mlflow
 from benchmark_mlflow import entries
+from repeats import spread
 
 from benchmark import Cell, CellResult, Plan, Suite
 
@@ -97,7 +98,7 @@ def main() -> int:
     ratio = median(theirs) / median(ours)
     print(f"a call per value  {1000 * median(theirs):8.1f} ms per cell")
     print(f"one batch         {1000 * median(ours):8.1f} ms per cell")
-    print(f"ratio {ratio:.1f} (goal {GOAL:.0f}); same numbers: {same}")
+    print(f"ratio {ratio:.1f} (goal {GOAL:.0f}; {spread(theirs, ours)}); same numbers: {same}")
     return 0 if ratio >= GOAL and same else 1
 
 

@@ -523,6 +523,35 @@ def test_a_deleted_experiment_is_named_with_the_way_back(home: Path) -> None:
         benchmark_mlflow.benchmark_suite_started(plan)
 
 
+def test_an_interrupted_first_run_goes_on(tmp_path: Path, empty_store: Path) -> None:
+    """A process that makes the store is killed as soon as its first tables are on the disk, then once more as if under
+    an older version, which made it in place: MLflow alone says `duplicate column name: step` to that for ever."""
+    results = tmp_path / "results"
+    new, database = results / "mlflow.db.new", results / "mlflow.db"
+    code = (
+        f"import sys, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_mlflow as t\n"
+        f"t.run(t.plan_in(pathlib.Path({str(tmp_path)!r})), {{}})"
+    )
+    making = subprocess.Popen([sys.executable, "-c", code])
+    give_up = time.monotonic() + 100
+    while not (new.exists() and new.stat().st_size) and time.monotonic() < give_up:
+        time.sleep(0.001)
+    making.kill()
+    making.wait()
+    assert new.stat().st_size
+    assert not database.exists()
+
+    shutil.copy(empty_store, database)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.executescript("DELETE FROM experiments; DELETE FROM alembic_version; DROP TABLE issues")
+    half_made = database.read_bytes()
+    plan = plan_in(tmp_path, cells=CELLS[:1])
+    run(plan, {CELLS[0]: result(plan, CELLS[0])})
+    assert [len(some) for some in runs_of(plan)] == [1, 1]
+    assert {path.name for path in results.glob("mlflow.db*")} == {"mlflow.db", "mlflow.db.half-made", "mlflow.db.lock"}
+    assert (results / "mlflow.db.half-made").read_bytes() == half_made
+
+
 def test_two_processes_may_start_on_an_empty_store(tmp_path: Path) -> None:
     """Without a lock the second dies of 'duplicate column name'; with one, both log each cell once."""
     code = (
