@@ -283,7 +283,7 @@ def _found(
         model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in model.tasks}, context)
         for rows in _batches(len(split.requests)):
             requests = replace(split.requests.take(rows), exclude=_forbidden(split, rows, n, spared))
-            ranking = model.rank(requests, sampler.n)
+            ranking = model.rank(requests.take(np.arange(len(rows))), sampler.n)
             check_ranking(ranking, requests, sampler.n, n, f"the candidates of '{sampler.model}'")
             filled = ranking.items != PAD
             yield rows, Ragged.from_lengths(filled.sum(axis=1), ranking.items[filled])

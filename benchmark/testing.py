@@ -224,8 +224,9 @@ def check_metric(
 def check_ranking(ranking: Ranking, requests: Requests, k: int, n_items: int, where: str = "the ranking") -> None:
     """Raise ContractError, naming the request, where a ranking breaks the contract of `Model.rank`.
 
-    One row per request and at most `k` columns; items of the catalogue, each once in its row, none behind padding, none
-    of `exclude`, only `candidates`; scores finite where an item is, and never rising.
+    A plain Ranking of plain arrays, not of a subclass; one row per request and at most `k` columns; items of the
+    catalogue, each once in its row, none behind padding, none of `exclude`, only `candidates`; scores finite where an
+    item is, and never rising. `requests` must not be the object that the model was given, which it may have changed.
     """
     _check_arrays(ranking, requests, k, where)
     items, scores = ranking.items, ranking.scores
@@ -255,9 +256,13 @@ def check_ranking(ranking: Ranking, requests: Requests, k: int, n_items: int, wh
 
 
 def _check_arrays(ranking: Ranking, requests: Requests, k: int, where: str) -> None:
-    _require(isinstance(ranking, Ranking), f"{where}: rank returned {type(ranking).__name__}, not a benchmark.Ranking")
+    # Of a subclass a comparison may say anything, or an attribute be another one each time.
+    _require(type(ranking) is Ranking, f"{where}: rank returned {type(ranking).__name__}, not a benchmark.Ranking")
     for name, array, dtype in (("items", ranking.items, np.int32), ("scores", ranking.scores, np.float32)):
-        _require(isinstance(array, np.ndarray), f"{where}: {name} is {type(array).__name__}, not a numpy array")
+        _require(
+            type(array) is np.ndarray,
+            f"{where}: {name} is {type(array).__name__}, not a numpy array (np.ndarray itself)",
+        )
         _require(array.dtype == dtype, f"{where}: {name} is of type {array.dtype}; it must be {np.dtype(dtype)}")
         _require(
             array.ndim == 2 and len(array) == len(requests) and array.shape[1] <= k,
@@ -358,7 +363,7 @@ def _rank(
         ranking = model.rank(requests, k) if isinstance(model, Model) else model(requests, k)
     except Exception as error:
         raise ContractError(f"{requests.task}, {case}: rank raised {type(error).__name__}: {error}") from error
-    check_ranking(ranking, requests.unlimited() if free else requests, k, n_items, f"{requests.task}, {case}")
+    check_ranking(ranking, before.unlimited() if free else before, k, n_items, f"{before.task}, {case}")
     _require(_same(requests, before), f"{requests.task}, {case}: rank changed the requests it was given")
     return ranking
 

@@ -31,7 +31,7 @@ from benchmark.plan import names_path
 from benchmark.plugins import Registry
 from benchmark.suite import NEW
 from benchmark.testing import check_ranking, variants
-from benchmark.types import Context, Model, Ranking, Requests, Split
+from benchmark.types import PAD, Context, Model, Ranking, Requests, Split
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """(phase, step, total, values): phase is "fit" or "rank"."""
@@ -190,19 +190,22 @@ def _rank(
 ) -> Ranking:
     """Rank in batches; each is checked, so that a broken model ends here and names the request.
 
-    The ranking of a `variant` may hold items that are excluded or no candidates.
+    The model is given copies, which it may change, and may use its own arrays again for the next batch. The ranking of
+    a `variant` may hold items that are excluded or no candidates.
     """
-    parts = []
+    shape = len(requests), depth
+    out = Ranking(np.full(shape, PAD, dtype=np.int32), np.full(shape, -np.inf, dtype=np.float32))
     for start in range(0, len(requests), BATCH):
-        batch = requests.take(np.arange(start, min(start + BATCH, len(requests))))
-        part = rank(batch, depth)
+        rows = np.arange(start, min(start + BATCH, len(requests)))
+        part, batch = rank(requests.take(rows), depth), requests.take(rows)
         if variant:
             check_ranking(part, batch.unlimited(), depth, n_items, f"the variant '{variant}'")
         else:
             check_ranking(part, batch, depth, n_items)
-        parts.append(_widened(part, depth))
-        tell("rank", start + len(batch), len(requests), {})
-    return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+        width = part.items.shape[1]
+        out.items[rows, :width], out.scores[rows, :width] = part.items, part.scores
+        tell("rank", start + len(rows), len(requests), {})
+    return out
 
 
 def _widened(ranking: Ranking, depth: int) -> Ranking:

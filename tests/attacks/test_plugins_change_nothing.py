@@ -1,0 +1,95 @@
+"""What a plugin does to the objects that it is given, or leaves behind, falsifies no result and loses none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from benchmark import PAD, ContractError, Ragged, Ranking, Requests, top_k
+from benchmark.execution import worker
+from benchmark.testing import check_ranking, checkerboard
+
+SCORES = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
+"""Of five items: the first is the best."""
+
+
+@dataclass
+class Cheat:
+    """Ranks what it must not, and changes what a check could look at; or only uses its arrays again."""
+
+    way: Literal["exclude", "candidates", "subclass", "buffer"]
+    buffer: Ranking = field(default_factory=lambda: top_k(np.zeros((2, 5)), two_requests(), 3))
+
+    def rank(self, requests: Requests, k: int) -> Ranking:
+        scores = np.tile(SCORES, (len(requests), 1))
+        if self.way in ("exclude", "candidates"):
+            free = requests.unlimited()
+            object.__setattr__(requests, self.way, getattr(free, self.way))
+            return top_k(scores, free, k)
+        ranking = top_k(scores, requests, k)
+        if self.way == "subclass":
+            ranking.items[:, 1] = ranking.items[:, 0]
+            return Ranking(ranking.items.view(Agreeing), ranking.scores)
+        self.buffer.items[:], self.buffer.scores[:] = ranking.items, ranking.scores
+        return self.buffer
+
+
+class Agreeing(np.ndarray):
+    """Says of any two values that they differ."""
+
+    def __eq__(self, other: object) -> Any:
+        return np.zeros(self.shape, dtype=bool)
+
+    def __ne__(self, other: object) -> Any:
+        return np.ones(self.shape, dtype=bool)
+
+
+def two_requests() -> Requests:
+    return checkerboard().test["recommendation"].requests.take([0, 1])
+
+
+def ranked(model: Cheat, requests: Requests) -> Ranking:
+    """The three items that the harness keeps of a model's answers, asked for two requests at a time."""
+    return worker._rank(model.rank, requests, 3, 5, lambda *progress: None)
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """Four requests, each of which excludes the best item."""
+    monkeypatch.setattr(worker, "BATCH", 2)
+    made = checkerboard().test["recommendation"].requests.take(np.arange(4))
+    return replace(made, exclude=Ragged.from_rows([[0]] * 4))
+
+
+def test_a_model_that_empties_exclude_is_found_out(requests: Requests) -> None:
+    with pytest.raises(ContractError, match="item 0 is one of the request's `exclude`"):
+        ranked(Cheat("exclude"), requests)
+
+
+def test_a_model_that_takes_the_candidates_away_is_found_out(requests: Requests) -> None:
+    requests = replace(requests, exclude=Ragged.empty(4), candidates=Ragged.from_rows([[0, 2]] * 4))
+    with pytest.raises(ContractError, match="item 1 is none of the request's `candidates`"):
+        ranked(Cheat("candidates"), requests)
+
+
+def test_an_array_that_compares_as_it_likes_is_refused(requests: Requests) -> None:
+    with pytest.raises(ContractError, match="items is Agreeing, not a numpy array"):
+        ranked(Cheat("subclass"), requests)
+
+
+def test_a_ranking_whose_attributes_are_computed_is_refused(requests: Requests) -> None:
+    class Changing(Ranking):
+        """A subclass can give other items each time that it is asked."""
+
+    items = np.array([[1, 2, PAD]] * 4, dtype=np.int32)
+    with pytest.raises(ContractError, match="rank returned Changing, not a"):
+        check_ranking(Changing(items, np.zeros((4, 3), dtype=np.float32)), requests, 3, 5)
+
+
+def test_a_model_may_use_its_arrays_again_for_the_next_batch(requests: Requests) -> None:
+    requests = replace(requests, exclude=Ragged.from_rows([[0], [0], [1], [1]]))
+    kept = ranked(Cheat("buffer"), requests)
+    np.testing.assert_array_equal(kept.items, [[1, 2, 3], [1, 2, 3], [0, 2, 3], [0, 2, 3]])
