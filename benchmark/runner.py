@@ -28,6 +28,7 @@ from benchmark.evaluation.scores import merged, score
 from benchmark.evaluation.slices import head_size
 from benchmark.execution import inline, local
 from benchmark.execution.worker import describe, worker_environment
+from benchmark.frozen import frozen
 from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Registry
 from benchmark.report.files import write_report
@@ -366,7 +367,7 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
     given = AnalysisInput(
         datasets=list(plan.datasets),
         cells=finished,
-        dataset=lambda name: plan.datasets[name],
+        dataset=lambda name: frozen(plan.datasets[name]),
         ranking=lambda cell, task, variant="": results.load_ranking(folder(cell), task, variant),
         variants=lambda cell: _left(folder(cell), cell, "variants"),
         facts=lambda cell: _left(folder(cell), cell, "facts"),

@@ -22,6 +22,7 @@ ORDER = [
     "text",
     "reproducible",
     "types",
+    "frozen",
     "ranking",
     "normal_form",
     "joint_log",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import ContractError
 from benchmark.evaluation.slices import restrict
+from benchmark.frozen import frozen
 from benchmark.suite import SliceName
 from benchmark.types import PAD, Floats, Longs, Ragged, Ranking, Scores
 
@@ -29,8 +30,9 @@ def score(
     """The scores of the requests that have a relevant item in the slice.
 
     `popularity` (N,) are the training counts of the task. A request without a ranking scores 0. Where no request is in
-    the slice, every metric has no values. Raises ContractError if the ranking does not have one row per request, or if
-    a metric fails, or does not give one finite number per request or one in all.
+    the slice, every metric has no values. Each metric is given read-only views of its own. Raises ContractError if the
+    ranking does not have one row per request, or if a metric fails, or does not give one finite number per request or
+    one in all.
     """
     if len(ranking) != len(relevant):
         raise ContractError(f"the ranking has {len(ranking)} rows; each of the {len(relevant)} requests needs one")
@@ -43,7 +45,7 @@ def score(
     totals: dict[str, float] = {}
     for name, metric in metrics.items():
         try:
-            result = np.asarray(metric(lists, answers, popularity), dtype=np.float64)
+            result = np.array(metric(*frozen([lists, answers, popularity])), dtype=np.float64)
         except Exception as error:
             raise ContractError(f"metric '{name}' failed: {type(error).__name__}: {error}") from error
         if result.shape not in ((), rows.shape):

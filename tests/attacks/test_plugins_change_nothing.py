@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from benchmark import PAD, ContractError, Ragged, Ranking, Requests, top_k
+from benchmark.evaluation.scores import score
 from benchmark.execution import worker
+from benchmark.frozen import frozen
 from benchmark.testing import check_ranking, checkerboard
+from benchmark.types import Floats, Longs
 
 SCORES = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
 """Of five items: the first is the best."""
@@ -93,3 +96,49 @@ def test_a_model_may_use_its_arrays_again_for_the_next_batch(requests: Requests)
     requests = replace(requests, exclude=Ragged.from_rows([[0], [0], [1], [1]]))
     kept = ranked(Cheat("buffer"), requests)
     np.testing.assert_array_equal(kept.items, [[1, 2, 3], [1, 2, 3], [0, 2, 3], [0, 2, 3]])
+
+
+def test_a_metric_that_writes_into_its_arguments_fails_and_changes_no_other() -> None:
+    ranking = Ranking(np.array([[3, 4], [0, 2]], dtype=np.int32), np.array([[1, 0], [1, 0]], dtype=np.float32))
+    relevant, popularity = Ragged.from_rows([[4], [1]]), np.ones(5, dtype=np.int64)
+
+    def right(lists: Ranking, answers: Ragged, counts: Longs) -> Floats:
+        return (lists.items == answers.values[:, None]).any(axis=1).astype(np.float64)
+
+    def into_the_ranking(lists: Ranking, answers: Ragged, counts: Longs) -> Floats:
+        lists.items[:, 0] = answers.values
+        return right(lists, answers, counts)
+
+    def into_the_answers(lists: Ranking, answers: Ragged, counts: Longs) -> Floats:
+        answers.values[:] = lists.items[:, 0]
+        return right(lists, answers, counts)
+
+    def into_the_counts(lists: Ranking, answers: Ragged, counts: Longs) -> Floats:
+        counts[:] = 0
+        return right(lists, answers, counts)
+
+    def other_objects(lists: Ranking, answers: Ragged, counts: Longs) -> Floats:
+        object.__setattr__(lists, "items", answers.values[:, None])
+        return right(lists, answers, counts)
+
+    for wrong in (into_the_ranking, into_the_answers, into_the_counts):
+        with pytest.raises(ContractError, match="'wrong' failed: ValueError: assignment destination is read-only"):
+            score(ranking, relevant, popularity, {"wrong": wrong, "right": right}, "all", 0.5)
+    scores = score(ranking, relevant, popularity, {"wrong": other_objects, "right": right}, "all", 0.5)
+    assert scores.values["wrong"].tolist() == [1, 1]
+    assert scores.values["right"].tolist() == [1, 0]
+
+
+def test_what_one_analysis_does_to_a_data_set_no_other_sees() -> None:
+    dataset = checkerboard()
+    view = frozen(dataset)
+    with pytest.raises(ValueError, match="read-only"):
+        view.test["search"].relevant.values[0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        view.train.times.sort()
+    view.train.catalog.attributes["initial"] = "x"
+    view.facts.clear()
+    del view.test["search"]
+    assert "x" not in set(dataset.train.catalog.attributes["initial"])
+    assert dataset.facts["licence"] == "none needed"
+    assert dataset.tasks == ("recommendation", "search")
