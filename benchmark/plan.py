@@ -160,6 +160,8 @@ def make_plan(
     if not datasets or (asked and asked <= missing.keys()):  # a run of nothing would look like one that went well
         needed = [str(error) for name, error in missing.items() if name in asked or not asked]
         raise BenchmarkError("\n".join(dict.fromkeys(needed)))
+    if not missing:  # which may be what the depth is for
+        _check_depth(suite, datasets)
     _check_trainable(suite, datasets, untrained)
     timed = any(split.later is not None for dataset in datasets.values() for split in dataset.test.values())
     if "other-day" in suite.slices and datasets and not timed:
@@ -242,6 +244,19 @@ def _sized(dataset: Dataset, name: str, published: Published | None) -> Dataset:
         return dataset
     remarks = [remark for remark in (dataset.facts.get("remark"), remark) if remark]
     return replace(dataset, facts={**dataset.facts, "remark": "; ".join(remarks), "reduced": True})
+
+
+PADDED_DEPTH = 1_000
+"""A ranking may be this deep over fewer items; its last places are then empty, which costs nothing that counts."""
+
+
+def _check_depth(suite: Suite, datasets: Mapping[str, Dataset]) -> None:
+    """Raises BenchmarkError for rankings that are deeper than every data set: empty places in memory and on disk."""
+    most = max(len(dataset.train.catalog) for dataset in datasets.values())
+    if suite.depth > max(most, PADDED_DEPTH):
+        raise BenchmarkError(
+            f"depth: {suite.depth:,} items cannot be ranked where there are {most:,}. Set at most that."
+        )
 
 
 def _check_trainable(suite: Suite, datasets: Mapping[str, Dataset], untrained: Collection[str]) -> None:

@@ -7,18 +7,19 @@ import copy
 import difflib
 import fnmatch
 import itertools
+import math
 import re
 import typing
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.errors import BenchmarkError, unknown
-from benchmark.suite_file import SuiteFile, read_suite
+from benchmark.suite_file import SuiteFile, parse_yaml, read_suite
 from benchmark.types import Task
 
 SliceName = Literal["all", "head", "torso", "other-day"]
@@ -32,10 +33,28 @@ NAMED = ("datasets", "models")
 class Part(BaseModel):
     """A part of a suite: keys that are not known, and values of another type, are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+def at_most(limit: int, why: str) -> AfterValidator:
+    """An upper bound that says why there is one. None is within it."""
+
+    def check(value: Any) -> Any:
+        if value is not None and value > limit:
+            raise ValueError(f"must be at most {limit:,}: {why}")
+        return value
+
+    return AfterValidator(check)
+
+
+MAX_ENTRIES = 1_000
+"""Of each list of a suite: everything is combined with everything."""
+MAX_CELLS = 100_000
+MAX_DEPTH = 1_000_000
+Entries = Field(min_length=1, max_length=MAX_ENTRIES)
+Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take seeds of 32 bits")]
+Seeds = Annotated[list[Seed], Entries]
+ListLength = at_most(MAX_DEPTH, "longer lists fit into no memory, one for each request")
 
 
 class Named(Part):
@@ -53,7 +72,7 @@ class Named(Part):
 class Choice(Named):
     """A model."""
 
-    seconds: float | None = Field(None, gt=0)
+    seconds: Annotated[float | None, at_most(10**8, "that is three years")] = Field(None, gt=0)
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
     seeds: Seeds | None = None
     """The seeds that it is trained with, where they are not the suite's. A deterministic model runs with one anyway."""
@@ -73,8 +92,8 @@ class Sampler(Part):
 
     kind: str = Field(min_length=1)
     """uniform, popularity (in proportion to training interactions), or a model whose best items become negatives."""
-    n: int = Field(99, ge=1)
-    seed: int = Field(0, ge=0)
+    n: Annotated[int, ListLength] = Field(99, ge=1)
+    seed: Seed = 0
     params: dict[str, Any] = Field(default_factory=dict)
     """Of the model."""
     spare: Spare = "target"
@@ -135,15 +154,15 @@ class ProtocolModel(Part):
     """`benchmark.protocol.ProtocolSettings`, as it is written in a suite, and the candidate lists."""
 
     split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
-    max_history: int | None = Field(50, ge=1)
-    max_prefixes_per_user: int | None = Field(None, ge=1)
+    max_history: Annotated[int | None, ListLength] = Field(50, ge=1)
+    max_prefixes_per_user: Annotated[int | None, ListLength] = Field(None, ge=1)
     valid_share: float = Field(0.1, gt=0, lt=1)
     test_share: float = Field(0.1, gt=0, lt=1)
     unseen_share: float = Field(0.0, ge=0, lt=1)
     drop_untrained_targets: bool = False
-    copies_within: int = Field(0, ge=0)
+    copies_within: Annotated[int, at_most(2**31, "these are seconds, and that is 68 years")] = Field(0, ge=0)
     leaky: bool = False
-    seed: int = 0
+    seed: Seed = 0
     candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = {}
     """For each task the lists that every model ranks beside the whole catalogue."""
 
@@ -175,7 +194,7 @@ class Comparison(Part):
     """One model tested against each of several baselines: everywhere, or where `task`, `slice` and `metric` say."""
 
     model: str
-    against: list[str] = Field(min_length=1)
+    against: list[str] = Entries
     primary: bool = False
     """True for the suite's own question. All primary comparisons are one family for the correction, all others,
     which explore, another one; a comparison that both ask for is in the first."""
@@ -193,7 +212,7 @@ class Significance(Part):
     test: Literal["paired-t"] = "paired-t"
     alpha: float = Field(0.05, gt=0, lt=1)
     correction: Literal["holm", "none"] = "holm"
-    permutations: int = Field(10_000, ge=100)
+    permutations: Annotated[int, at_most(10**7, "more change no verdict, and take hours")] = Field(10_000, ge=100)
     """Sign flips per comparison; more are drawn where a family is so large that they could not decide."""
     min_requests: int = Field(30, ge=1)
     """Slices with fewer requests are shown and not tested."""
@@ -214,7 +233,7 @@ class Claim(Part):
     text: str
     source: str = ""
     where: Where
-    expect: str
+    expect: str = Field(max_length=10_000)
     real_searches: bool = False
     """True for what a paper says of how people search: not testable on a log whose searches are made, not typed."""
 
@@ -226,30 +245,30 @@ class Suite(Part):
     """The profile these settings are of; in the file, the one that runs by default."""
     reduced: bool = False
     """True where a profile runs on less data or smaller models than the paper; its verdicts say so."""
-    datasets: list[DataChoice] = Field(min_length=1)
-    models: list[Choice] = Field(min_length=1)
-    metrics: list[str] = Field(min_length=1)
+    datasets: list[DataChoice] = Entries
+    models: list[Choice] = Entries
+    metrics: list[str] = Entries
     slices: list[SliceName] = Field(default=["all"], min_length=1)
     head_share: float = Field(0.01, gt=0, lt=1)
     """Head = this share of the items, the most popular in training of the task; torso = the rest."""
-    depth: int = Field(100, ge=1)
+    depth: Annotated[int, ListLength] = Field(100, ge=1)
     """How many items are ranked and stored per request; the largest cut-off a metric may have."""
     primary_metric: str = ""
     """The metric that the tables lead with; the first one over all items where empty."""
     seeds: Seeds = [0]
-    threads: int = Field(1, ge=1)
+    threads: Annotated[int, at_most(1024, "no machine has more cores")] = Field(1, ge=1)
     """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
     reproducible: bool = False
     """The same numbers on every x86-64 CPU with AVX2, at the price of slower training (`benchmark run --reproducible`).
     Part of the suite because the numbers differ from those that a CPU's fastest code gives."""
     mask_seen: bool = False
     protocol: ProtocolModel = ProtocolModel()
-    compare: list[Comparison] = []
+    compare: list[Comparison] = Field([], max_length=MAX_ENTRIES)
     significance: Significance = Significance()
     published: str = ""
     """A file of published values, relative to the suite's own folder."""
-    claims: list[Claim] = []
-    analyses: list[str] = []
+    claims: list[Claim] = Field([], max_length=MAX_ENTRIES)
+    analyses: list[str] = Field([], max_length=MAX_ENTRIES)
 
     def protocol_of(self, dataset: DataChoice) -> ProtocolModel:
         """The suite's protocol, or the data set's own."""
@@ -302,8 +321,8 @@ def load_suite(
     for setting in settings:
         _set(raw, setting)
     if seeds is not None:
-        if seeds < 1:
-            raise BenchmarkError(f"--seeds {seeds}: at least one seed is needed.")
+        if not 1 <= seeds <= MAX_ENTRIES:
+            raise BenchmarkError(f"--seeds {seeds}: at least one seed is needed, and at most {MAX_ENTRIES:,}.")
         raw["seeds"] = list(range(seeds))
         for entry in raw["models"] if isinstance(raw.get("models"), list) else []:
             if isinstance(entry, dict):
@@ -463,10 +482,7 @@ def _set(raw: dict[str, Any], setting: str) -> None:
             raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:depth])}' holds no keys.")
     if not isinstance(at, dict):
         raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:-1])}' holds no keys.")
-    try:
-        at[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"--set {setting}: '{text}' is not a YAML value.") from error
+    at[keys[-1]] = parse_yaml(text, f"--set {setting}")[0]
 
 
 def _entry(entries: list[Any], name: str, setting: str) -> Any:
@@ -486,6 +502,8 @@ def _sweep(entry: Any) -> Iterable[Any]:
         return [entry]
     if not all(marked.values()):
         raise BenchmarkError(f"'{entry['name']}': a sweep without values leaves nothing to run. Name some, or drop it.")
+    if (count := math.prod(map(len, marked.values()))) > MAX_ENTRIES:
+        raise BenchmarkError(f"'{entry['name']}': its sweeps are {count:,} settings; {MAX_ENTRIES:,} are allowed.")
     return [
         {
             **entry,
@@ -528,13 +546,20 @@ def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:
     return (*model.model_fields, "profiles") if model is Suite else model.model_fields
 
 
+def _repeated(values: Sequence[Any]) -> list[Any]:
+    """What stands more than once, in the order of the list."""
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
 def check_names(suite: Suite, path: Path) -> None:
     """Names are unique, and what is compared is there."""
     for kind, choices in (("data set", suite.datasets), ("model", suite.models)):
-        names = [choice.name for choice in choices]
-        twice = {name for name in names if names.count(name) > 1}
+        twice = _repeated([choice.name for choice in choices])
         if twice:
-            raise BenchmarkError(f"{path}: two {kind}s are called '{min(twice)}'. Give each its own `name:`.")
+            raise BenchmarkError(f"{path}: two {kind}s are called '{twice[0]}'. Give each its own `name:`.")
+    cells = len(suite.datasets) * sum(len(suite.seeds_of(choice.name)) for choice in suite.models)
+    if cells > MAX_CELLS:
+        raise BenchmarkError(f"{path}: up to {cells:,} cells are asked for, and {MAX_CELLS:,} are allowed. Take fewer.")
     pairs = [
         (entry.model, baseline, entry.primary, entry.task, entry.slice, entry.metric)
         for entry in suite.compare
@@ -545,12 +570,11 @@ def check_names(suite: Suite, path: Path) -> None:
         **{f"seeds of {choice.name}": choice.seeds for choice in suite.models if choice.seeds},
     }  # fmt: skip
     for key, values in lists.items():
-        again = [value for i, value in enumerate(values) if value in values[:i]]
+        again = _repeated(values)
         if again:
             raise BenchmarkError(f"{path}: {key} holds {again[0]!r} twice. Take one of them out.")
-    for i, pair in enumerate(pairs):
-        if pair in pairs[:i]:
-            raise BenchmarkError(f"{path}: compare tests '{pair[0]}' against '{pair[1]}' twice. Take one of them out.")
+    for model, baseline, *_ in _repeated(pairs):
+        raise BenchmarkError(f"{path}: compare tests '{model}' against '{baseline}' twice. Take one of them out.")
     if suite.primary_metric and suite.primary_metric not in suite.metrics:
         raise unknown("metric", suite.primary_metric, suite.metrics, f"primary_metric of {path}")
     for entry in suite.compare:
@@ -563,9 +587,9 @@ def check_names(suite: Suite, path: Path) -> None:
     for protocol in (suite.protocol, *(data.protocol for data in suite.datasets if data.protocol)):
         for task, samplers in protocol.candidates.items():
             names = [sampler.list_name for sampler in samplers]
-            twice = {name for name in names if names.count(name) > 1}
+            twice = _repeated(names)
             if twice:
-                raise BenchmarkError(f"{path}: candidates of {task}: two lists are called '{min(twice)}'. Drop one.")
+                raise BenchmarkError(f"{path}: candidates of {task}: two lists are called '{twice[0]}'. Drop one.")
             if NEW in names:
                 raise BenchmarkError(
                     f"{path}: candidates of {task}: no list can be called '{NEW}', which is what metrics over items "

@@ -355,7 +355,7 @@ def test_the_published_table_5_is_whole() -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("tables: [", "is not YAML"),
+        ("tables: [", "is not valid YAML"),
         ("tables: []", "paper: Field required"),
         (yaml.safe_dump({"paper": "P", "tables": [{"table": "1"}]}), r"tables\.0\.page: Field required"),
         ("paper: P\ntables: []\nnotes: 1\n", "notes: Extra inputs"),

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.suite import Part, SliceName
+from benchmark.suite_file import read_yaml
 from benchmark.types import Task
 
 SIZE_TOLERANCE = 0.05
@@ -86,17 +87,13 @@ class Published(Part):
 
 def load_published(path: Path) -> Published:
     """Raises BenchmarkError for a file that is missing or not in the format of `suites/published/`."""
-    import yaml
-
     try:
-        return Published.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Published.model_validate(read_yaml(path)[0])
     except OSError as error:
         raise BenchmarkError(
             f"the published numbers in '{path}' cannot be read: {error.strerror}. "
             "`published:` is a path relative to the suite's file."
         ) from error
-    except yaml.YAMLError as error:
-        raise BenchmarkError(f"'{path}' is not YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
