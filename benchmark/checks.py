@@ -196,7 +196,7 @@ def how_hard(plan: Plan, name: str) -> Iterator[str]:
 
 def print_data(suite: Suite, registry: Registry) -> int:
     """What each data set of the suite needs, where it lies, its digest and licence; 1 where one cannot be read."""
-    missing = 0
+    missing: set[str] = set()
     for choice in suite.datasets:
         offer = registry.offer("dataset", choice.use)
         params = plugins.check_params(offer, choice.params)
@@ -207,8 +207,9 @@ def print_data(suite: Suite, registry: Registry) -> int:
             dataset = split_log(choice.name, log, protocol_settings(suite, choice))
             digest = digest_of(suite, choice, dataset, registry)
         except BenchmarkError as error:
-            missing += not choice.optional
-            sys.stdout.write(f"  missing: {error}\n")
+            said, remedy = str(error).partition(". ")[::2]
+            sys.stdout.write(f"  missing: {said}. {'See above.' if remedy and remedy in missing else remedy}\n")
+            missing.add(remedy)
             continue
         for fact, value in log.facts.items():
             sys.stdout.write(f"  {fact}: {value}\n")

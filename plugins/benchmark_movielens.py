@@ -8,10 +8,11 @@ import io
 import itertools
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,12 @@ class _Source:
         elif (self.place / name).is_file():
             return (self.place / name).open("rb")
         elif (self.place / f"{name}.gz").is_file():
-            return cast(BinaryIO, gzip.open(self.place / f"{name}.gz"))
+            try:
+                return io.BytesIO(gzip.decompress((self.place / f"{name}.gz").read_bytes()))
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise BenchmarkError(
+                    f"{self.place / name}.gz is cut off or damaged ({error}). Get it again."
+                ) from error
         raise BenchmarkError(
             f"movielens {self.variant} needs the file {name}, which is not in {self.place}. "
             f"It is part of {self.variant}.zip from {HOME}."

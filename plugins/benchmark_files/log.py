@@ -194,6 +194,12 @@ def _seconds(table: Table) -> NDArray[np.int64]:
 
 def _checked(table: Table, seconds: NDArray[np.float64], good: NDArray[np.bool_], kind: str) -> NDArray[np.int64]:
     good = good & ~(seconds < 0)
+    if (late := np.flatnonzero(good & (seconds >= 2.0**63))).size:
+        value = table.rows["time"].iloc[late[0]]
+        raise BenchmarkError(
+            f"{table.file}: the time '{value}' in row {late[0] + 1} does not fit into 64 bits (and "
+            f"{late.size - 1} more rows). Times are seconds since 1970."
+        )
     if (bad := np.flatnonzero(~good)).size:
         value = table.rows["time"].iloc[bad[0]]
         raise BenchmarkError(

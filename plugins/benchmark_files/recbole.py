@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from benchmark import BenchmarkError
-from benchmark_files.tables import NEEDED, Form, Table, Tables, ambiguous, check_keys, find, load, missing, named
+from benchmark_files.tables import NEEDED, Form, Table, Tables, ambiguous, check_keys, find, frame, load, missing, named
 
 PARTS = ("train", "valid", "test")
 
@@ -88,11 +89,13 @@ def _only(folder: Path, ending: str, names: Mapping[str, str]) -> Path | None:
 
 def _atomic(file: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     """The rows as text, and the type of each column."""
-    rows = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=3)
+    rows = frame(file, Form("\t"))
     header = [str(column).partition(":") for column in rows.columns]
     if untyped := [name for name, _, kind in header if not kind]:
         raise BenchmarkError(
             f"{file.name}: the column '{untyped[0]}' has no type; RecBole's headers read name:type, as in "
             "user_id:token."
         )
+    if twice := [name for name, count in Counter(name for name, _, _ in header).items() if count > 1]:
+        raise BenchmarkError(f"{file} has two columns called '{twice[0]}'. Rename one of them, or take it out.")
     return rows.set_axis([name for name, _, _ in header], axis=1), {name: kind for name, _, kind in header}

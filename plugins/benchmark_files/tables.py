@@ -6,10 +6,12 @@ import csv
 import difflib
 import gzip
 import io
-from collections.abc import Mapping
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -142,6 +144,9 @@ def frame(file: Path, form: Form, quick: bool = False) -> pd.DataFrame:
     """The rows of one file; all columns of a text file are text."""
     try:
         if file.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            _check_header(file, pq.read_schema(file).names)
             return pd.read_parquet(file)
         sep = form.sep or ("\t" if ".tsv" in file.suffixes else _delimiter(file))
         # Only what spreadsheets write has quotes; elsewhere a lone quotation mark must not swallow rows.
@@ -152,18 +157,16 @@ def frame(file: Path, form: Form, quick: bool = False) -> pd.DataFrame:
             source, sep = io.StringIO(_text(file).replace(sep, "\x1f")), "\x1f"
         elif not _is_utf8(file):
             source = io.StringIO(_text(file))
-        rows = pd.read_csv(
-            source,
-            sep=sep,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            engine=engine,
-            quoting=quoting,
-            header=0 if form.header else None,
-        )
+        options: dict[str, Any] = {
+            "sep": sep, "dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "quoting": quoting
+        }  # fmt: skip
+        if form.header:  # pandas renames the second of two columns of one name
+            _check_header(file, [str(name) for name in pd.read_csv(source, header=None, nrows=1, **options).iloc[0]])
+            if isinstance(source, io.StringIO):
+                source.seek(0)
+        rows: pd.DataFrame = pd.read_csv(source, engine=engine, header=0 if form.header else None, **options)
         return rows if form.header else rows.set_axis([str(i + 1) for i in range(rows.shape[1])], axis=1)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # parser errors of pandas and pyarrow are ValueErrors
         said = (
             "" if form.sep or file.suffix == ".parquet" else " What stands between its columns params: {sep: …} says."
         )
@@ -172,8 +175,18 @@ def frame(file: Path, form: Form, quick: bool = False) -> pd.DataFrame:
         ) from error
 
 
-def _raw(file: Path) -> bytes:
-    return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+def _check_header(file: Path, names: Sequence[str]) -> None:
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+        raise BenchmarkError(f"{file} has two columns called '{twice[0]}'. Rename one of them, or take it out.")
+
+
+def raw(file: Path) -> bytes:
+    """The bytes of a file, gzipped or not. Raises BenchmarkError where it is cut off or damaged."""
+    content = file.read_bytes()
+    try:
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise BenchmarkError(f"{file} is cut off or damaged ({error}). Get it again.") from error
 
 
 def _is_utf8(file: Path) -> bool:
@@ -181,14 +194,14 @@ def _is_utf8(file: Path) -> bool:
     if {".csv", ".tsv"} & set(file.suffixes):
         return True
     try:
-        _raw(file).decode("utf-8")
+        raw(file).decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True
 
 
 def _text(file: Path) -> str:
-    return _raw(file).decode("utf-8-sig" if _is_utf8(file) else "latin-1")
+    return raw(file).decode("utf-8-sig" if _is_utf8(file) else "latin-1")
 
 
 def _delimiter(file: Path) -> str:

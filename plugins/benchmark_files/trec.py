@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import html
 import json
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark import BenchmarkError
-from benchmark_files.tables import Form, Table, Tables, ambiguous, check_keys, named
+from benchmark_files.tables import Form, Table, Tables, ambiguous, check_keys, named, raw
 
 PATTERNS = {
     "topics": r"topic|quer(y|ies)",
@@ -54,12 +53,11 @@ def _only(folder: Path, role: str, names: Mapping[str, str]) -> Path:
 
 
 def _text(file: Path) -> str:
-    raw = file.read_bytes()
-    raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    content = raw(file)
     try:
-        return raw.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return raw.decode("latin-1")  # the older collections
+        return content.decode("latin-1")  # the older collections
 
 
 def _documents(file: Path) -> Iterator[tuple[str, str]]:
