@@ -128,8 +128,8 @@ def by_verdict(claims: Sequence[dict[str, Any]], metric: Callable[[dict[str, Any
 def decided(claims: list[dict[str, Any]]) -> str:
     """The claims of the paper by verdict, undecided ones about the joint model with what was seen and could be seen."""
     verdicts = {verdict: [c for c in claims if c["verdict"] == verdict] for verdict in VERDICTS}
-    counts = [f"{len(some)} {verdict}" for verdict, some in verdicts.items() if some]
-    texts = [f"Of {len(claims)} claims, mostly of Table 5: {', '.join(counts)}."]
+    counts = [f"{verdict}: {len(some)}" for verdict, some in verdicts.items() if some]
+    texts = [f"{len(claims)} claims, mostly of Table 5. {'; '.join(counts)}."]
     for verdict in ("fails", "fails for this fit"):
         texts += [
             f"- {verdict}: {c['text']} ({c['expect']}, {c['measured']['difference']:+.3f})" for c in verdicts[verdict]
