@@ -8,10 +8,15 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run test lint fix ui bench install clean
+.PHONY: run numbers test lint fix ui bench install clean
 
 run: install  ## the laptop profile of the main suite
 	$(BIN)/benchmark run suites/penha2024.yaml --results $(RESULTS)
+
+SUITES := penha2024 tiger2023 gensar2025
+numbers: install  ## every number of the README's tables: the laptop profile of all suites, about half an hour on 2 cores
+	for suite in $(SUITES); do $(BIN)/benchmark run suites/$$suite.yaml --results $(RESULTS) || exit 1; done
+	$(BIN)/python tests/write_readme.py $(foreach suite,$(SUITES),$(RESULTS)/$(suite)/leaderboard.json)
 
 test: install  ## all tests
 	$(BIN)/pytest -n 2 --dist loadfile
