@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, ContractError
 from benchmark.types import (
     Catalog,
     Cell,
@@ -110,6 +111,28 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def json_size(value: Any, name: str) -> int:
+    """The bytes of a value as JSON. Raises ContractError, with its name, where it is not JSON, or holds a number that
+    is not finite or too large for a float."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=_plain, allow_nan=False)
+        json.loads(text, parse_int=_bounded)
+        return len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ContractError(f"{name} is not finite JSON: {error}") from None
+
+
+def _bounded(digits: str) -> None:
+    if not math.isfinite(float(digits)):
+        raise ValueError(f"an integer of {len(digits)} digits is too large")
+
+
+def _stated(digits: str) -> float | None:
+    """A number of a JSON file; None where it is infinite, or too large for a float."""
+    value = float(digits)
+    return (int(digits) if digits.lstrip("-").isdigit() else value) if math.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:
@@ -496,9 +519,15 @@ def fail_cell(folder: Path, error: str) -> None:
 
 
 def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """What `finish_cell` wrote, or None where this very cell has not finished."""
+    """What `finish_cell` wrote, or None where this very cell has not finished. Numbers that are not finite, which older
+    versions let a model record, are None: not stated."""
     try:
-        content = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+        content = json.loads(
+            (folder / "cell.json").read_text(encoding="utf-8"),
+            parse_int=_stated,
+            parse_float=_stated,
+            parse_constant=lambda name: None,
+        )
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("fingerprint") != cell.fingerprint:

@@ -129,7 +129,11 @@ def report(
         elif result is not None:
             finished.append(cell)
             costs.append(Cost(cell.dataset, cell.model, cell.seed, **result.costs))
-            remarks[cell] = (*result.facts.get("remarks", ()), *scored.remarks(cell, result))
+            said = result.facts.get("remarks")  # of an older version it may be anything
+            remarks[cell] = (
+                *(remark for remark in (said if isinstance(said, list) else ()) if isinstance(remark, str)),
+                *scored.remarks(cell, result),
+            )
     suite = plan.suite
     for cell, remark in scored.implausible(finished):
         remarks[cell] = (*remarks[cell], remark)
@@ -299,9 +303,8 @@ class Scored:
             key = evaluated.task, evaluated.slice
             means |= {(*key, name): float(v.mean()) for name, v in evaluated.scores.values.items() if len(v)}
             means |= {(*key, name): total for name, total in evaluated.scores.totals.items()}
-        return CellResult(
-            "finished", folder, content["facts"], content["costs"], content["curve"], means, reused=reused
-        )
+        curve = [{name: value for name, value in point.items() if value is not None} for point in content["curve"]]
+        return CellResult("finished", folder, content["facts"], content["costs"], curve, means, reused=reused)
 
 
 def _finished(plan: Plan, cell: Cell) -> bool:

@@ -40,6 +40,10 @@ BATCH = 1024
 """Requests per call of `rank`: bounds the memory of a full-catalogue score matrix and shows progress."""
 
 
+MOST_BYTES = 1_000_000
+"""Of a cell's facts, and of its learning curve, as JSON."""
+
+
 def worker_environment(threads: int, same_everywhere: bool) -> dict[str, str]:
     """The variables that numerical libraries read when they are loaded: a worker is started with them."""
     count = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
@@ -93,6 +97,7 @@ def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry,
     started = time.perf_counter()
     model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in cell.tasks}, context)
     fit_seconds = time.perf_counter() - started - embeddings.waited
+    _check_left(context)  # what would be refused at the end is refused before anything is ranked
     rank_seconds, answered = 0.0, 0
     for task in cell.tasks:
         requests = dataset.test[task].requests
@@ -126,6 +131,7 @@ def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry,
             results.save_ranking(folder, task, requests, ranking, variant)
     if broken:
         context.record("variants_failed", broken)
+    _check_left(context)
     results.write_text(folder / "curve.csv", _curve(context.curve))
     results.write_json(folder / "facts.json", context.facts)
     results.finish_cell(
@@ -147,6 +153,26 @@ def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry,
             },
         },
     )
+
+
+def _check_left(context: Context) -> None:
+    """Raises ContractError, naming the fact or the point of the curve, for what no report could show: a value that is
+    not JSON or not finite, and facts or points of more than `MOST_BYTES` together."""
+    facts = [(f"the fact '{name}'", value) for name, value in context.facts.items()]
+    points = [(f"the learning curve at step {point.get('step')}", point) for point in context.curve]
+    for whole, parts in (("facts", facts), ("points of the learning curve", points)):
+        sizes = [(results.json_size(value, name), name) for name, value in parts]
+        if (total := sum(size for size, _ in sizes)) > MOST_BYTES:
+            size, name = max(sizes)
+            raise ContractError(
+                f"the {whole} take {total:,} bytes as JSON, {name} alone {size:,}; at most {MOST_BYTES:,} are kept. "
+                "Record a summary."
+            )
+    remarks = context.facts.get("remarks", [])
+    if not isinstance(remarks, list) or not all(isinstance(remark, str) for remark in remarks):
+        raise ContractError("the fact 'remarks' is the list that Context.remark writes; record under another name")
+    if not isinstance(context.facts.get("variants_failed", {}), dict):
+        raise ContractError("the fact 'variants_failed' is the harness's own; record under another name")
 
 
 _listeners: list[Progress] = []

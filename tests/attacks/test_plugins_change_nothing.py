@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from benchmark import PAD, ContractError, Ragged, Ranking, Requests, top_k
+from benchmark import PAD, Context, ContractError, Ragged, Ranking, Requests, results, top_k
 from benchmark.evaluation.scores import score
 from benchmark.execution import worker
 from benchmark.frozen import frozen
 from benchmark.testing import check_ranking, checkerboard
-from benchmark.types import Floats, Longs
+from benchmark.types import Cell, Floats, Longs
 
 SCORES = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
 """Of five items: the first is the best."""
@@ -142,3 +144,53 @@ def test_what_one_analysis_does_to_a_data_set_no_other_sees() -> None:
     assert "x" not in set(dataset.train.catalog.attributes["initial"])
     assert dataset.facts["licence"] == "none needed"
     assert dataset.tasks == ("recommendation", "search")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("parameters", np.inf, "the fact 'parameters' is not finite JSON"),
+        ("parameters", np.float32("nan"), "the fact 'parameters' is not finite JSON"),
+        ("parameters", 10**400, "the fact 'parameters' is not finite JSON: an integer of 401 digits"),
+        ("parameters", 10**5000, "the fact 'parameters' is not finite JSON"),
+        ("scores", {"all": [0.5, {"head": -np.inf}]}, "the fact 'scores' is not finite JSON"),
+        ("model", object(), "the fact 'model' is not finite JSON: object is not a JSON value"),
+        ("text", "\ud800", "the fact 'text' is not finite JSON"),
+        ("weights", "w" * 999_999, "the facts take 1,000,006 bytes as JSON, the fact 'weights' alone 1,000,001"),
+        ("remarks", 5, "the fact 'remarks' is the list that Context.remark writes"),
+        ("variants_failed", "all", "the fact 'variants_failed' is the harness's own"),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_a_fact_that_no_report_could_show_fails_its_cell(name: str, value: Any, message: str) -> None:
+    context = Context(seed=0, device="cpu", workdir=Path())
+    context.record("updates", 12345)
+    worker._check_left(context)
+    context.record(name, value)
+    with pytest.raises(ContractError, match=re.escape(message)):
+        worker._check_left(context)
+
+
+def test_a_learning_curve_that_no_report_could_show_fails_its_cell() -> None:
+    context = Context(seed=0, device="cpu", workdir=Path())
+    context.progress(10, 20, loss=0.5)
+    worker._check_left(context)
+    context.progress(20, 20, loss=np.nan)
+    with pytest.raises(ContractError, match="the learning curve at step 20 is not finite JSON"):
+        worker._check_left(context)
+    context.curve[:] = [{"step": 1, "loss": 0.5}] * 50_000
+    with pytest.raises(ContractError, match="the points of the learning curve take 1,200,000 bytes"):
+        worker._check_left(context)
+
+
+def test_numbers_that_older_versions_let_a_model_record_are_not_stated(tmp_path: Path) -> None:
+    cell = Cell("Board", "Old", 1, (), "f" * 64, "d", "checkerboard", {}, "old", {}, {})
+    (tmp_path / "cell.json").write_text(
+        f'{{"fingerprint": "{cell.fingerprint}", "curve": [{{"step": 1, "loss": NaN}}], "facts": {{"a": [1e999, -2]}},'
+        f' "costs": {{"parameters": Infinity, "updates": {10**400}, "examples": 384, "fit_seconds": 1.5}}}}'
+    )
+    content = results.read_cell(tmp_path, cell)
+    assert content is not None
+    assert content["costs"] == {"parameters": None, "updates": None, "examples": 384, "fit_seconds": 1.5}
+    assert content["facts"] == {"a": [None, -2]}
+    assert content["curve"] == [{"step": 1, "loss": None}]
