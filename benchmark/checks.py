@@ -21,6 +21,7 @@ from benchmark.plugins import Registry
 from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
 from benchmark.suite import NEW, DataChoice, Suite, candidate_list
+from benchmark.text import visible
 from benchmark.types import Dataset
 
 HISTORY = ("max_history", "max_length", "history")
@@ -54,7 +55,7 @@ def print_check(plan: Plan) -> None:
         f"there,\nif two models differ on {DISCORDANT:.0%} of the requests and the fits of a model not at all.\n\n"
     )
     remarks = list(lint(plan))
-    sys.stdout.write("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else ""))
+    sys.stdout.write(visible("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else "")))
     print_cells(plan, default_jobs(plan))
 
 
@@ -208,11 +209,12 @@ def print_data(suite: Suite, registry: Registry) -> int:
             digest = digest_of(suite, choice, dataset, registry)
         except BenchmarkError as error:
             said, remedy = str(error).partition(". ")[::2]
-            sys.stdout.write(f"  missing: {said}. {'See above.' if remedy and remedy in missing else remedy}\n")
+            remedy_once = "See above." if remedy and remedy in missing else remedy
+            sys.stdout.write(visible(f"  missing: {said}. {remedy_once}\n"))
             missing.add(remedy)
             continue
         for fact, value in log.facts.items():
-            sys.stdout.write(f"  {fact}: {value}\n")
+            sys.stdout.write(visible(f"  {fact}: {value}\n"))
         sys.stdout.write(f"  items: {len(log.catalog)}, users: {len(log.users)}, interactions: {len(log.user)}, "
                          f"queries: {len(log.queries)}\n  digest: {digest}\n")  # fmt: skip
     return 1 if missing else 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmark import __version__
 from benchmark.errors import BenchmarkError
+from benchmark.text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,13 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.command(options))
     except BenchmarkError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {visible(line)}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        print(f"error: {error}. Free some space, or give another folder with --results; the same command goes on from "
-              "what is finished.", file=sys.stderr)  # fmt: skip
+        print(f"error: {visible(str(error))}. Free some space, or give another folder with --results; the same command "
+              "goes on from what is finished.", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
         print("\nstopped; what is finished is kept, and the same command goes on from there.", file=sys.stderr)

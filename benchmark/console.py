@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmark.text import visible
 from benchmark.types import Cell, CellResult
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ class Console:
         if cell not in self._bars:
             self._bars[cell] = self._progress.add_task("", total=total, values="")
         bar = self._bars[cell]
-        self._progress.update(bar, description=f"{phase:4} {cell.name}", completed=step, total=total)
+        self._progress.update(bar, description=visible(f"{phase:4} {cell.name}"), completed=step, total=total)
         if values:
-            self._progress.update(bar, values="  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+            self._progress.update(
+                bar, values=visible("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+            )
 
     def finished(self, cell: Cell, result: CellResult) -> None:
         if result.reused:
@@ -76,7 +79,7 @@ class Console:
         self._say(f"warning: {message}")
 
     def _say(self, text: str) -> None:
-        self._terminal.print(text, markup=False, soft_wrap=True)
+        self._terminal.print(visible(text), markup=False, soft_wrap=True)
 
 
 def print_cells(plan: Plan, jobs: int) -> None:
@@ -97,7 +100,7 @@ def print_cells(plan: Plan, jobs: int) -> None:
     text = f"{sum(r[2] == 'to compute' for r in rows)} of {len(rows)} cells to compute"
     text += f", about {left / 60 / jobs:.1f} minutes with {jobs} at a time" if left else ""
     text += f" ({unknown} without an estimate)" if unknown else ""
-    sys.stdout.write(f"\n{text}.\n" + "".join(f"! {mark}\n" for mark in plan.marks))
+    sys.stdout.write(visible(f"\n{text}.\n" + "".join(f"! {mark}\n" for mark in plan.marks)))
 
 
 def print_registry(registry: Registry) -> None:
@@ -122,7 +125,7 @@ def print_registry(registry: Registry) -> None:
     ]
     out.append("Plugins\n" + tabulate(rows, ["plugin", "distribution", "version", "hooks", "error"]))
     out.extend(f"problem: {problem}" for problem in registry.problems)
-    sys.stdout.write("\n\n".join(out) + "\n")
+    sys.stdout.write(visible("\n\n".join(out) + "\n"))
 
 
 def _wrapped(names: Sequence[str], width: int = 90) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import urllib.parse
@@ -48,11 +49,13 @@ if TYPE_CHECKING:
 
 
 def cell_folder(results: Path, cell: Cell) -> Path:
-    return results / "cells" / _safe(cell.dataset) / _safe(cell.model) / f"seed-{cell.seed}-{cell.fingerprint[:8]}"
+    return (
+        results / "cells" / safe_name(cell.dataset) / safe_name(cell.model) / f"seed-{cell.seed}-{cell.fingerprint[:8]}"
+    )
 
 
 def dataset_folder(results: Path, name: str, digest: str) -> Path:
-    return results / "datasets" / f"{_safe(name)}-{digest[:8]}"
+    return results / "datasets" / f"{safe_name(name, 246)}-{digest[:8]}"
 
 
 def scratch_folder(folder: Path) -> Path:
@@ -68,9 +71,12 @@ def scratch_folder(folder: Path) -> Path:
     return home / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
 
 
-def _safe(name: str) -> str:
-    """A folder name for any data set or model name."""
+def safe_name(name: str, room: int = 255) -> str:
+    """A file name of at most `room` bytes for any name; where the quoted one is longer, its beginning and a hash."""
     quoted = urllib.parse.quote(name, safe="[]()+=, ")
+    if len(quoted) > room:
+        beginning = re.sub(r"%[0-9A-F]?$", "", quoted[:60])
+        return f"{beginning}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return quoted.replace(".", "%2E") if set(quoted) <= {"."} else quoted
 
 
@@ -323,7 +329,7 @@ def _answers_path(folder: Path, task: Task) -> Path:
 
 
 def _candidates_path(folder: Path, task: Task, name: str) -> Path:
-    return folder / f"candidates-{task}-{_safe(name)}.parquet"
+    return folder / f"candidates-{task}-{safe_name(name, 200)}.parquet"
 
 
 def _read_candidates(folder: Path, task: Task, name: str) -> Ragged:
@@ -414,7 +420,7 @@ def _ragged(column: Any, grades: Any = None) -> Ragged:
 
 
 def _ranking_path(folder: Path, task: Task, variant: str = "") -> Path:
-    return folder / f"ranking-{task}{'@' * bool(variant)}{_safe(variant)}.parquet"
+    return folder / f"ranking-{task}{'@' * bool(variant)}{safe_name(variant, 200)}.parquet"
 
 
 def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking, variant: str = "") -> None:

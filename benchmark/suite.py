@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.suite_file import SuiteFile, parse_yaml, read_suite
+from benchmark.text import visible
 from benchmark.types import Task
 
 SliceName = Literal["all", "head", "torso", "other-day"]
@@ -57,11 +58,24 @@ Seeds = Annotated[list[Seed], Entries]
 ListLength = at_most(MAX_DEPTH, "longer lists fit into no memory, one for each request")
 
 
+def _plain_name(name: str) -> str:
+    if len(name) > MAX_NAME:
+        raise ValueError(f"a name has at most {MAX_NAME} characters: it stands in every table")
+    if visible(name) != name or "\n" in name or "\t" in name:
+        shown = visible(name).replace("\n", "\\n").replace("\t", "\\t")
+        raise ValueError(f"a name has no control characters, nor any that turn or hide text: {shown}")
+    return name
+
+
+MAX_NAME = 500
+Name = AfterValidator(_plain_name)
+
+
 class Named(Part):
     """A data set or a model: the plugin's name (`use`), its name in the tables, and its parameters."""
 
-    use: str = Field(min_length=1)
-    name: str = ""
+    use: Annotated[str, Name] = Field(min_length=1)
+    name: Annotated[str, Name] = ""
     params: dict[str, Any] = Field(default_factory=dict)
     note: str = ""
     """What a reader of its numbers must know; stands below the tables."""
@@ -229,7 +243,7 @@ class Where(Part):
 class Claim(Part):
     """What a paper says, as a check with a verdict: see `Expectation` for what `expect` may say."""
 
-    id: str
+    id: Annotated[str, Name]
     text: str
     source: str = ""
     where: Where
@@ -239,9 +253,9 @@ class Claim(Part):
 
 
 class Suite(Part):
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     title: str = ""
-    profile: str = ""
+    profile: Annotated[str, Name] = Field("", pattern=r"^[^/]*$", max_length=100)
     """The profile these settings are of; in the file, the one that runs by default."""
     reduced: bool = False
     """True where a profile runs on less data or smaller models than the paper; its verdicts say so."""

@@ -27,6 +27,18 @@ _SPELLING = {
 }
 
 
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""Control characters but for tab and line feed, what turns the direction of a text (Unicode Standard Annex 9, section
+2), what has no width (but for joiners, which some scripts need), and halves of characters."""
+
+
+def visible(text: str) -> str:
+    """The text with its control characters, and others that nobody sees, written out: `\\x1b` for an escape."""
+    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
 def words(text: str) -> list[str]:
     """The words of `text` in order, normalised (Unicode NFKC) and case-folded, in any language.
 

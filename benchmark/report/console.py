@@ -12,6 +12,7 @@ from tabulate import tabulate
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
 from benchmark.report.layout import Column, Entry, Table
+from benchmark.text import visible
 from benchmark.types import Analysis
 
 WIDTH = 150
@@ -30,7 +31,7 @@ def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = (), width: i
             pieces = "\n\n".join(_text(piece) for piece in _narrow(table, width)) if table.rows else ""
             notes = [fill(note, width) for note in ([BEST] if section.kind == "results" else []) + list(table.notes)]
             parts.append("\n".join(x for x in (table.title and f"\n{table.title}", pieces, *notes) if x))
-    return "\n".join(part for part in parts if part) + "\n"
+    return visible("\n".join(part for part in parts if part) + "\n")
 
 
 def print_report(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import groupby
 
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
 from benchmark.report.layout import Column, Entry, Figure, Section, Table
+from benchmark.text import visible
 from benchmark.types import Analysis
 
 STYLE = """
@@ -79,6 +80,11 @@ def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> str:
         "</main>\n</body>\n</html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that a browser shows as it is."""
+    return html.escape(visible(text))
 
 
 def _section(section: Section) -> Iterator[str]:

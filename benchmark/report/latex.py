@@ -9,6 +9,7 @@ from itertools import groupby
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
 from benchmark.report.layout import Column, Entry, Table
+from benchmark.text import visible
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -33,8 +34,8 @@ _ESCAPES = {
 def render(leaderboard: Leaderboard) -> str:
     """One table float per data set and task, and one of comparisons; needs the packages booktabs and xcolor."""
     about = f"{title(leaderboard)}, profile {leaderboard.profile or 'default'}. {settings(leaderboard)}"
-    lines = [r"% Needs \usepackage{booktabs} and \usepackage{xcolor}.", f"% {' '.join(about.split())}"]
-    lines += [f"% {' '.join(mark.split())}" for mark in leaderboard.remarks]
+    lines = [r"% Needs \usepackage{booktabs} and \usepackage{xcolor}.", f"% {' '.join(visible(about).split())}"]
+    lines += [f"% {' '.join(visible(mark).split())}" for mark in leaderboard.remarks]
     for section in sections(leaderboard):
         if section.kind in ("results", "comparisons"):
             for table in section.tables:
@@ -90,5 +91,5 @@ def _entry(entry: Entry, column: Column) -> str:
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it is."""
-    safe = re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found[0]], " ".join(text.split()))
+    safe = re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found[0]], " ".join(visible(text).split()))
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", safe)

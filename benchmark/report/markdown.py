@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
 from benchmark.report.layout import Column, Entry, Section, Table
+from benchmark.text import visible
 from benchmark.types import Analysis
 
 
@@ -60,4 +61,4 @@ def _entry(entry: Entry) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, also inside a table."""
-    return re.sub(r"([\\`*|]|<(?=[a-zA-Z/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*|]|<(?=[a-zA-Z/!?])|\](?=[(\[:])|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(visible(text).split()))

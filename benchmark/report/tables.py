@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.evaluation.leaderboard import Leaderboard
+from benchmark.text import visible
 
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
@@ -31,8 +32,15 @@ def _csv(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({field: _cell(row[field]) for field in fields} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """The value as a spreadsheet shows it, never as a formula that it runs (OWASP, CSV Injection)."""
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else visible(value)
 
 
 ROW_FIELDS = (

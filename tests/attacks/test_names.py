@@ -1,0 +1,73 @@
+"""Names of any length and script work; what hides in a name is refused, and in a text made visible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark import BenchmarkError
+from benchmark.report import html, latex, markdown, tables
+from benchmark.results import replacing, safe_name
+from benchmark.suite import load_suite
+from benchmark.text import visible
+
+SUITE = 'name: s\ndatasets: [{use: movielens, name: "%s"}]\nmodels: [{use: popular}]\nmetrics: [R@10]\n'
+
+
+def test_short_names_keep_their_folders() -> None:
+    assert safe_name("SASRec[CE] (2x)") == "SASRec[CE] (2x)"
+    assert safe_name("a/b") == "a%2Fb"
+    assert safe_name("..") == "%2E%2E"
+    assert safe_name("a" * 255) == "a" * 255
+
+
+def test_long_names_are_shortened_and_stay_apart(tmp_path: Path) -> None:
+    first, second = safe_name("书" * 29), safe_name("书" * 28 + "本")
+    assert first != second
+    assert first.startswith("%E4%B9%A6")
+    assert not first.partition("~")[0].endswith("%")
+    assert len(first) <= 80
+    (tmp_path / first).mkdir()
+    with replacing(tmp_path / f"ranking-recommendation@{safe_name('书' * 500, 200)}.parquet") as path:
+        path.write_text("")
+
+
+@pytest.mark.parametrize("hidden", ["\\e", "\\0", "\\n", "\\t", "\\u202e", "\\u2066", "\\x9b", "\\u200b"])
+def test_a_name_that_hides_something_is_refused(tmp_path: Path, hidden: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE % f"ML{hidden}x")
+    with pytest.raises(BenchmarkError, match=r"suite\.yaml:2: 'datasets\.0\.name': a name has no control characters"):
+        load_suite(str(path))
+
+
+def test_a_name_of_any_script_is_fine(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE % "फ़िल्में 👩‍👩‍👧 می‌خواهم", encoding="utf-8")
+    assert load_suite(str(path))[0].datasets[0].name == "फ़िल्में 👩‍👩‍👧 می‌خواهم"
+
+
+def test_a_profile_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(SUITE % "ML" + "profiles: {../../up: {}}\n")
+    with pytest.raises(BenchmarkError, match="'profile'"):
+        load_suite(str(path), profile="../../up")
+
+
+def test_hidden_characters_are_made_visible_in_every_format() -> None:
+    text = "red\x1b[31m\u202egnp\x00"
+    assert visible(text) == "red\\x1b[31m\\u202egnp\\x00"
+    assert visible("two\nlines\tand a \ud800") == "two\nlines\tand a \\ud800"
+    for written in (html.escape(text), markdown._plain(text), latex.escape(text), tables._cell(text)):
+        assert not {"\x1b", "\u202e", "\x00"} & set(written)
+    assert latex.escape("\x1b") == r"\textbackslash{}x1b"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_spreadsheet_runs_no_cell(start: str) -> None:
+    assert tables._cell(f"{start}cmd|' /C calc'!A0").startswith("'")
+
+
+def test_numbers_of_a_table_stay_numbers() -> None:
+    rows = [{"mean": -0.25, "n": 3, "model": "Gen-R", "low": None}]
+    assert tables._csv(["mean", "n", "model", "low"], rows) == "mean,n,model,low\n-0.25,3,Gen-R,\n"
