@@ -160,14 +160,18 @@ def _report(options: argparse.Namespace) -> int:
     from benchmark import plugins
     from benchmark.console import Console
     from benchmark.report.console import print_report
-    from benchmark.runner import report, stored_plan
+    from benchmark.runner import report, stored_plan, unlike_the_run
     from benchmark.suite import results_name
 
     registry = plugins.load()
     suite, source = _suite(options)
     home = Path(options.results) / results_name(suite, source)
     plan = stored_plan(suite, source, registry, home, options.tracking)
+    changed = unlike_the_run(suite, home)
     with Console() as console:
+        if changed:
+            console.warned("the report shows the run as it was; these settings take effect with a new `benchmark run`: "
+                           f"{'; '.join(changed)}")  # fmt: skip
         leaderboard, analyses = report(plan, registry, console)
     print_report(leaderboard, analyses)
     return 1 if leaderboard.failures else 0

@@ -214,6 +214,31 @@ def stored_plan(suite: Suite, source: Path, registry: Registry, home: Path, trac
     )
 
 
+def unlike_the_run(suite: Suite, home: Path) -> list[str]:
+    """The settings of the suite that are not those of the run in this folder and that a report cannot take over, such
+    as `models.Gen_R.params.epochs: 8 -> 3`. Raises BenchmarkError where there was no run."""
+    ran = Suite.model_validate(results.read_suite(home)).model_dump(mode="json", exclude=set(SCORING))
+    return list(_differences("", ran, suite.model_dump(mode="json", exclude=set(SCORING))))
+
+
+def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
+    """Where two settings differ; data sets and models are known by their names."""
+    old, new = ({one["name"]: one for one in v} if _named(v) else v for v in (old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            here = f"{path}.{key}" if path else str(key)
+            if key in old and key in new:
+                yield from _differences(here, old[key], new[key])
+            else:
+                yield f"{here} {'is new' if key in new else 'is no longer there'}"
+    elif old != new:
+        yield f"{path}: {old} -> {new}"
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "name" in one for one in value)
+
+
 class Scored:
     """The scores of finished cells, each computed once per run, from the rankings on disk."""
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 
 
 def serve(results: Path, tracking: str, port: int) -> int:
-    """Serve until Ctrl-C; gives MLflow's exit code. Raises BenchmarkError where there is nothing to show."""
+    """Serve until Ctrl-C or SIGTERM; gives the exit code. No process of the server is left behind.
+
+    Raises BenchmarkError where there is nothing to show or the port cannot be had.
+    """
     if importlib.util.find_spec("mlflow") is None:
         raise BenchmarkError(
             "the pages are MLflow's, which is not installed. Install it with: pip install 'genrec-benchmark[mlflow]'"
@@ -24,22 +30,62 @@ def serve(results: Path, tracking: str, port: int) -> int:
     store = results.resolve() / "mlflow.db"
     if not tracking and not store.is_file():
         raise BenchmarkError(f"there is no MLflow store in {results}. Run a suite first: benchmark run SUITE")
+    experiments = [] if tracking else _experiments(store)
+    _check_port(port)
+    asked: list[int] = []  # noted, not raised: one that comes while the server starts must not leave it behind
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, _: asked.append(number))
     home = f"http://127.0.0.1:{port}"
     sys.stderr.write(f"MLflow on {home} (Ctrl-C ends it)\n")
     # Without this parameter MLflow opens its pages for chat applications, which have no runs table.
-    for number, name in [] if tracking else _experiments(store):
-        sys.stderr.write(f"  {name}: {home}/#/experiments/{number}?workflowType=machine_learning\n")
-    return subprocess.call(
+    for experiment, name in experiments:
+        sys.stderr.write(f"  {name}: {home}/#/experiments/{experiment}?workflowType=machine_learning\n")
+    server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
          "--backend-store-uri", tracking or f"sqlite:///{store}",
          "--default-artifact-root", (results.resolve() / "mlartifacts").as_uri()],
         env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
              "PYTHONWARNINGS": "ignore"},
+        start_new_session=True,
     )  # fmt: skip
+    try:
+        while server.poll() is None and not asked:
+            time.sleep(0.1)
+        return 128 + asked[0] if asked else server.returncode
+    finally:
+        _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, which are a process group of their own."""
+    for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=seconds)
+
+
+def _check_port(port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise BenchmarkError(f"--port {port}: a port is a number from 1 to 65535.")
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BenchmarkError(
+                f"port {port} cannot be used ({error.strerror}). Give another one: --port N"
+            ) from error
 
 
 def _experiments(store: Path) -> list[tuple[int, str]]:
     """Number and name of every experiment of a local store that has runs."""
     query = "SELECT DISTINCT e.experiment_id, e.name FROM experiments e JOIN runs USING (experiment_id) ORDER BY 2"
-    with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            return connection.execute(query).fetchall()
+    except sqlite3.Error as error:
+        raise BenchmarkError(
+            f"MLflow store {store} cannot be read ({error}). Run a suite again: benchmark run SUITE"
+        ) from error

@@ -160,8 +160,21 @@ def test_report_rebuilds_everything_from_disk(command: Command, suite: Path, tmp
     done = command("report", suite, "--tracking", "off")
     assert done.returncode == 0, done.stderr
     assert {name: (home / name).read_bytes() for name in names} == before
+    assert "take effect" not in done.stdout + done.stderr
     done = command("report", suite, "--tracking", "off", "--set", "metrics=[R@5, RR@5]")
     assert "RR@5" in done.stdout
+    assert "take effect" not in done.stdout + done.stderr
+
+
+def test_report_names_the_settings_that_need_a_new_run(command: Command, suite: Path) -> None:
+    assert command("run", suite, "--tracking", "off").returncode == 0
+    suite.write_text(SUITE.replace("name: Pop}", "name: Popular}"))
+    done = command("report", suite, "--tracking", "off", "--set", "depth=20", "--set", "seeds=[0, 1]")
+    assert done.returncode == 0, done.stderr
+    (said,) = [line for line in (done.stdout + done.stderr).splitlines() if "take effect" in line]
+    assert said.endswith(
+        "`benchmark run`: models.Pop is no longer there; models.Popular is new; depth: 5 -> 20; seeds: [0] -> [0, 1]"
+    )
 
 
 def test_the_leaderboard_has_the_public_schema(command: Command, suite: Path, tmp_path: Path) -> None:

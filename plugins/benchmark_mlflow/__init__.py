@@ -9,7 +9,8 @@ The experiment is the suite. What a user of MLflow's pages finds there:
   takes over the cells that it reuses when it ends; the leaderboard stays with the earlier parent, as an artifact, and a
   failed child run stays where it failed.
 - *A run that was interrupted is continued*: the next run of the same suite, data, parameters and marks in the same
-  results folder goes on under the parent that is still open. A run that computes nothing opens none.
+  results folder goes on under the parent that is still open. A run that computes nothing opens none. The parent is
+  closed by the last process that uses it, so that a report during a run leaves it open.
 
 Metrics are called task.metric, with the slice behind it unless it is `all`: `recommendation.R_30`,
 `recommendation.R_30.head`, and over a candidate list `recommendation.R_30.uni99` (MLflow forbids @ and |). The task is
@@ -48,7 +49,8 @@ def benchmark_cell_finished(plan: Plan, cell: Cell, result: CellResult) -> None:
 @hookimpl
 def benchmark_suite_finished(plan: Plan, leaderboard: Leaderboard) -> None:
     """Log every cell of the leaderboard that is not in the store yet, then the leaderboard."""
-    tracker = _tracker(plan)
+    global _current
+    tracker, _current = _tracker(plan), None
     if tracker is not None:
         tracker.suite_finished(leaderboard)
 
@@ -68,5 +70,5 @@ def _tracker(plan: Plan, anew: bool = False) -> Tracker | None:
     from benchmark_mlflow.tracker import Tracker
 
     if anew or _current is None or _current.plan is not plan:
-        _current = Tracker(plan)
+        _current = Tracker(plan, running=anew)
     return _current

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import getpass
 import hashlib
 import importlib.metadata
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import Cell, CellResult
@@ -26,7 +28,7 @@ REPORT_FILES = ("leaderboard.*", "significance.csv", "claims.json", "suite.yaml"
 class Tracker:
     """Raises BenchmarkError, naming the remedy, where the plan's store cannot be used."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, running: bool = False) -> None:
         self.plan = plan
         home = plan.results.resolve().parent
         self.store = Store(plan.tracking or f"sqlite:///{home / 'mlflow.db'}", home)
@@ -42,6 +44,10 @@ class Tracker:
             "cannot be used", "Name another one with --tracking URI, or run without MLflow: --tracking off"
         ):
             self.client, self.experiment = self.store.connect(plan.suite.name, plan.suite.title)
+            # Every `benchmark run` of this plan shares this lock as long as it lives.
+            self.presence = (plan.results / f".running-{self.key}").open("w")
+            if running:
+                fcntl.flock(self.presence, fcntl.LOCK_SH)
             self._look()
 
     def cell_finished(self, cell: Cell, result: CellResult) -> None:
@@ -57,7 +63,7 @@ class Tracker:
 
     def suite_finished(self, leaderboard: Leaderboard) -> None:
         """Log what is missing: cells of this run and of earlier ones, failures, the files of the report."""
-        with self.store.session("cannot be used", self._later()):
+        with contextlib.closing(self.presence), self.store.session("cannot be used", self._later()):
             parent = self._parent()
             finished = self._finished()
             for cell, result in (self._failed(leaderboard) | finished).items():
@@ -149,6 +155,7 @@ class Tracker:
             digest.update(f"{path.name}\0".encode() + path.read_bytes())
         run = self.client.get_run(parent)
         if run.data.tags.get("benchmark.report") == digest.hexdigest() and run.info.status != "RUNNING":
+            self._alone()
             return
         failed = len(leaderboard.failures)
         note = (
@@ -165,7 +172,17 @@ class Tracker:
             metrics=[Metric(name, count, now(), 0) for name, count in counts.items()],
             tags=[RunTag("mlflow.note.content", note), RunTag("benchmark.report", digest.hexdigest())],
         )
-        self.client.set_terminated(parent, "FAILED" if failed else "FINISHED")
+        if self._alone():
+            self.client.set_terminated(parent, "FAILED" if failed else "FINISHED")
+
+    def _alone(self) -> bool:
+        """Whether no other process runs this plan, which would go on under the same parent run."""
+        try:
+            fcntl.flock(self.presence, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        Path(self.presence.name).unlink(missing_ok=True)
+        return True
 
     # ------------------------------------------------------------ the children
 

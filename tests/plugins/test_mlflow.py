@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from benchmark_mlflow.entries import metric_key, plain
+from benchmark_mlflow.tracker import Tracker
 
 from benchmark import (
     BenchmarkError,
@@ -418,6 +419,23 @@ def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyP
     assert [p.info.status for p in parents] == ["FINISHED"]
 
 
+def test_a_report_during_a_run_leaves_the_parent_run_open(home: Path) -> None:
+    plan = plan_in(home, cells=CELLS[:2])
+    ended = {c: result(plan, c) for c in plan.cells}
+    run_in_another_process = Tracker(plan, running=True)
+    run_in_another_process.cell_finished(CELLS[0], ended[CELLS[0]])
+    report = replace(plan, result=lambda cell: ended[cell] if cell is CELLS[0] else None)
+    benchmark_mlflow.benchmark_suite_finished(report, board())
+    assert [p.info.status for p in runs_of(plan)[0]] == ["RUNNING"]
+
+    run_in_another_process.cell_finished(CELLS[1], ended[CELLS[1]])
+    run_in_another_process.suite_finished(board())
+    parents, children = runs_of(plan)
+    assert [p.info.status for p in parents] == ["FINISHED"]
+    assert len(children) == 2
+    assert not list(plan.results.glob(".running-*"))
+
+
 def test_a_failed_cell_stays_beside_its_later_success(home: Path) -> None:
     plan = plan_in(home, cells=CELLS[:1])
     folder = result(plan, CELLS[0]).directory
@@ -652,6 +670,47 @@ def test_a_server_that_dies_costs_no_result(
     assert "leaderboard.html" in files_of(plan, parent.info.run_id)
     assert "log.txt" in files_of(plan, children[0].info.run_id)
     assert capfd.readouterr() == ("", "")
+
+
+def ui(home: Path, port: int) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "benchmark.cli", "ui", "--results", str(home / "results"), "--port", str(port)]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def listens(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_pages_end_with_their_command_and_a_busy_port_is_refused(home: Path) -> None:
+    port = free_port()
+    first = ui(home, port)
+    give_up = time.monotonic() + 90
+    while not listens(port) and first.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.1)
+    second = ui(home, port)
+    _, said = second.communicate(timeout=60)
+    assert (second.returncode, said) == (
+        2,
+        f"error: port {port} cannot be used (Address already in use). Give another one: --port N\n",
+    )
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)  # ends when the last process that has its stderr has ended
+    assert first.returncode == 143
+    assert not listens(port)
+
+
+def test_ctrl_c_ends_the_pages_without_a_word_about_runs(home: Path) -> None:
+    plan = plan_in(home)
+    run(plan, {c: result(plan, c) for c in CELLS})
+    pages = ui(home, free_port())
+    assert pages.stderr is not None
+    _, address = pages.stderr.readline(), pages.stderr.readline()
+    pages.send_signal(signal.SIGINT)
+    _, said = pages.communicate(timeout=60)
+    assert (pages.returncode, said) == (130, "")
+    number = client_of(plan).get_experiment_by_name("tiny").experiment_id
+    assert f"/#/experiments/{number}?workflowType=machine_learning" in address
 
 
 # ---------------------------------------------------------------- a browser
