@@ -547,9 +547,10 @@ def test_binary_loss_is_the_cross_entropy_of_the_target_and_all_negatives() -> N
 @pytest.mark.parametrize(
     ("name", "params", "success"),
     [
+        # Mean and sd over five seeds, two of them with two threads as well: .996 .009, .929 .071, .946 .027, .861 .054;
+        # by chance one of 40 items is right.
         ("sasrec", {"training": "prefixes"}, 0.9),
-        ("sasrec", {"loss": "BCE-1", "epochs": 80}, 0.9),
-        # Three seeds have .93 to .98 and .80 to .93; by chance one of 40 items is right.
+        ("sasrec", {"loss": "BCE-1", "epochs": 80}, 0.6),
         ("caser", {"loss": "BCE", "epochs": 60, "reg_weight": 0.0, "dropout": 0.1}, 0.6),
         ("hgn", {"loss": "BPR", "epochs": 40}, 0.5),
     ],
