@@ -48,9 +48,9 @@ MAKERS: dict[str, Callable[..., Joint]] = {
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_contract(name: str) -> None:
     assert benchmark_models()[name] == f"benchmark_joint.models:{type(MAKERS[name]()).__name__}"
-    # Success@1 in search, mean and sd over five seeds, two of them with two threads as well: QEM .964 .038, TEM .995 .009,
-    # JSR .993 .019, UniSAR .989 .016; in recommendation UniSAR .720 .110; by chance it is .05. JSR knows a user by
-    # number alone, so it cannot find the next item of a circle.
+    # Success@1 in search, mean and sd over five seeds, two of them with two threads as well: QEM .964 .038,
+    # TEM .995 .009, JSR .993 .019, UniSAR .989 .016; in recommendation UniSAR .720 .110; by chance it is .05.
+    # JSR knows a user by number alone, so it cannot find the next item of a circle.
     wanted: dict[Task, float] = {"search": 0.8, "recommendation": 0.0 if name == "jsr" else 0.3}
     check_model(MAKERS[name], min_success=wanted, joint=True)
 
