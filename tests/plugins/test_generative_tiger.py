@@ -57,9 +57,10 @@ def requests(
 @pytest.mark.parametrize("user_tokens", [0, 16])
 def test_contract(user_tokens: int) -> None:
     # The checkerboard's test histories are longer than its training ones; three items are enough to go on from.
-    # Success@1 without user tokens, over five seeds in fp32: mean .990, sd .022.
+    # Success@1 without user tokens, over five fits in fp32 and as many in bf16 (one thread and two): .980, sd
+    # .027; with them 1.000 in each of seven. By chance it is .05.
     params = {**TINY, "steps": 300, "evaluate_every": 100, "max_history": 3, "user_tokens": user_tokens}
-    assert check_model(lambda: Tiger(**params, temperatures=[1.0], unconstrained=[3]), min_success=0.9)
+    assert check_model(lambda: Tiger(**params, temperatures=[1.0], unconstrained=[3]), min_success=0.8)
 
 
 def test_contract_holds_with_unseen_items() -> None:
