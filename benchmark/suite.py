@@ -155,11 +155,11 @@ def _samplers(value: Any) -> Any:
 
 
 NEW = "new"
-"""Behind the | of a metric: recommendation with the items of the request's own history left out."""
+"""The list name (R@30|new) for recommendation with the items of the request's own history left out."""
 
 
 def candidate_list(metric: str) -> str:
-    """What stands behind the | of a metric: a candidate list, uni99 for HR@10|uni99, or `NEW`; empty for the whole
+    """The part of a metric after the |: a candidate list, uni99 for HR@10|uni99, or `NEW`; empty for the whole
     catalogue."""
     return metric.partition("|")[2]
 

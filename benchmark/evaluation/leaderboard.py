@@ -35,7 +35,7 @@ class Row:
     """One number: `mean` over n requests and all seeds, `sd` over seeds, `low` to `high` its interval over requests and
     fits.
 
-    `seeds` is how many finished; with one there is no sd, and the interval is about this fit. A metric about all lists
+    `seeds` is how many finished; with one, `sd` is None and the interval is about this fit. A metric about all lists
     together has no interval, and a slice without requests no mean.
     """
 
@@ -152,9 +152,9 @@ class Leaderboard:
 
     `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
     know: title, alpha, correction, permutations, primary_metric, head_share, split, protocols (what data sets have of
-    their own), data (the facts of each data set), candidates (what was said of the candidate lists when they were made,
-    by data set), mask_seen, seeds, own_seeds (by model), reduced. `published` is all that the suite's file of published
-    values has, `aliases` the names that its data sets and models have there, by ("dataset" or "model", own name).
+    their own), data (the facts of each data set), candidates (the facts of the candidate lists, by data set),
+    mask_seen, seeds, own_seeds (by model), reduced. `published` is all that the suite's file of published values has,
+    `aliases` the names that its data sets and models have there, by ("dataset" or "model", own name).
     """
 
     suite: str
@@ -397,7 +397,7 @@ def _obstacle(
     """Why a test here says nothing about these models, all of them scored; empty where it does.
 
     There are too few requests to be more than shown; or a model never returns what the user has had, and another one
-    may; or the head is no longer than the list, so that whoever puts it first, as popularity does, is at 1 by
+    may; or the whole head fits into the list, so that a model that ranks it first, as popularity does, scores 1 by
     construction.
     """
     scored = [pools[where.dataset, where.task, where.slice, model] for model in models]

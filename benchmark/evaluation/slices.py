@@ -19,7 +19,7 @@ def head_items(popularity: Longs, head_share: float) -> NDArray[np.bool_]:
     """(N,) true for the head: the `head_share` of all items, at least one, that are most popular in training.
 
     Penha 2024, section 7: head = the top 1 % of the items by training popularity, torso = all the rest. Equally popular
-    items at the border are ordered by a hash of their number. Where nothing trains there is no head.
+    items at the border are ordered by a hash of their number. Without training data the head is empty.
     """
     n = len(popularity)
     order = np.lexsort((splitmix(np.arange(n, dtype=np.uint64)), -popularity))
