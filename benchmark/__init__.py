@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.leaderboard import Leaderboard
     from benchmark.hashing import stable_hash, tie_break
     from benchmark.hookspecs import hookimpl
+    from benchmark.parameters import Count, Natural, NonNegative, Positive, ProperFraction, Share
     from benchmark.plan import Plan
     from benchmark.ranking import top_k
     from benchmark.suite import Suite
@@ -47,6 +48,7 @@ _HOMES = {
     "benchmark.evaluation.leaderboard": ("Leaderboard",),
     "benchmark.hashing": ("stable_hash", "tie_break"),
     "benchmark.hookspecs": ("hookimpl",),
+    "benchmark.parameters": ("Count", "Natural", "NonNegative", "Positive", "ProperFraction", "Share"),
     "benchmark.plan": ("Plan",),
     "benchmark.ranking": ("top_k",),
     "benchmark.suite": ("Suite",),
@@ -95,6 +97,7 @@ __all__ = [
     "CellResult",
     "Context",
     "ContractError",
+    "Count",
     "Dataset",
     "Events",
     "Leaderboard",
@@ -102,13 +105,18 @@ __all__ = [
     "Metric",
     "MissingDataError",
     "Model",
+    "Natural",
+    "NonNegative",
     "NotFittedError",
     "Plan",
+    "Positive",
     "Prefixes",
+    "ProperFraction",
     "Ragged",
     "Ranking",
     "Requests",
     "Searches",
+    "Share",
     "Split",
     "Suite",
     "Task",

@@ -11,9 +11,24 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, Lt
 
 from benchmark.errors import BenchmarkError, ContractError, unknown
+
+Count = Annotated[int, Ge(1)]
+"""A whole number from 1: layers, widths, epochs."""
+Natural = Annotated[int, Ge(0)]
+"""A whole number from 0: stages that may be left out."""
+Positive = Annotated[float, Gt(0)]
+"""A number above 0: learning rates, temperatures."""
+NonNegative = Annotated[float, Ge(0)]
+"""A number from 0: weights of a loss or a penalty."""
+Share = Annotated[float, Ge(0), Le(1)]
+"""From 0 to 1, both included: a share of the items."""
+ProperFraction = Annotated[float, Ge(0), Lt(1)]
+"""From 0 to below 1: a part that is never the whole, such as dropout."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +60,12 @@ def resolve_params(
 ) -> dict[str, Any]:
     """Every parameter of `target` with the value it will have, as its own type: tuples and sets as such.
 
-    A target that takes `**anything` is given whatever else is there, to judge for itself.
+    A parameter whose type is a dataclass takes a mapping of that class's own parameters, or an object of it. A target
+    that takes `**anything` is given whatever else is there, to judge for itself.
 
-    Raises BenchmarkError for a parameter that is unknown, missing, of a wrong type, or out of the bounds of
-    its `Annotated[int, Field(ge=1)]`; nothing is converted but a list to the tuple or set that is asked for, and a
-    whole number to a float.
+    Raises BenchmarkError for a parameter that is unknown, missing, of a wrong type, or outside the bounds of its type
+    (`Count`, `Positive`, `Annotated[int, Field(multiple_of=8)]`); nothing is converted but a list to the tuple or set
+    that is asked for, and a whole number to a float.
     """
     known = parameters(target, where, given_by_core)
     others = {name: value for name, value in params.items() if name not in known}
@@ -58,7 +74,7 @@ def resolve_params(
     missing = [p for p in known.values() if p.required and p.name not in params]
     if missing:
         raise BenchmarkError(
-            f"{where}: the parameter '{missing[0].name}' must be given; it is {_spell(missing[0].hint)}."
+            f"{where}: the parameter '{missing[0].name}' must be given; it is {spell(missing[0].hint)}."
         )
     return {name: _typed(p, params.get(name, p.default), where) for name, p in known.items()} | others
 
@@ -73,31 +89,57 @@ def _takes_any(target: Callable[..., Any]) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
 
 
+def init_values(settings: Any) -> dict[str, Any]:
+    """What a dataclass object was made of, by name."""
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings) if field.init}
+
+
 def _typed(parameter: Parameter, value: Any, where: str) -> Any:
     import pydantic  # costs 0.1 s, and `benchmark list` checks no parameter
 
+    hint = parameter.hint
+    if is_settings(hint) and isinstance(value, Mapping | hint):
+        kind = hint if isinstance(value, Mapping) else type(value)
+        return _made(kind, value if isinstance(value, Mapping) else init_values(value), f"{parameter.name} of {where}")
     # Through JSON, because strict JSON is what YAML means: '3' is no number, but a list is a fine tuple.
     try:
         text = json.dumps(value, default=_plain)
-        return pydantic.TypeAdapter(parameter.hint).validate_json(text, strict=True)
+        if not is_settings(hint):
+            return pydantic.TypeAdapter(hint).validate_json(text, strict=True)
+        problem = ""
     except (TypeError, pydantic.ValidationError) as error:
-        got = f"{value!r} ({type(value).__name__})"
-        hint = f"{where}: the parameter '{parameter.name}' must be {_spell(parameter.hint)}, got {got}."
-        raise BenchmarkError(hint + _bound(error) + _closest(parameter.hint, value)) from None
+        problem = _problem(error)
+    got = f"{value!r} ({type(value).__name__})"
+    text = f"{where}: the parameter '{parameter.name}' must be {spell(hint)}, got {got}."
+    raise BenchmarkError(text + problem + _closest(hint, value))
 
 
-def _bound(error: Exception) -> str:
-    """What is wrong with a value of the right type: pydantic's words for a bound that is not kept, else nothing."""
+def is_settings(hint: Any) -> bool:
+    """Whether a parameter of this type is a group of parameters itself: its type is a dataclass."""
+    return inspect.isclass(hint) and dataclasses.is_dataclass(hint)
+
+
+def _made(kind: Callable[..., Any], params: Mapping[str, Any], where: str) -> Any:
+    values = resolve_params(kind, params, where)
+    try:
+        return kind(**values)
+    except BenchmarkError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with a value of the right type, in pydantic's words, where the spelling of the type does not say
+    it."""
     problems: list[Any] = error.errors() if hasattr(error, "errors") else []
-    said = dict.fromkeys(problem["msg"] for problem in problems if problem.get("ctx") and problem["type"] in _BOUNDS)
-    return f" {'; '.join(said)}." if said else ""
+    texts = dict.fromkeys(problem["msg"] for problem in problems if problem.get("ctx") and problem["type"] in _UNSPELT)
+    return f" {'; '.join(texts)}." if texts else ""
 
 
-_BOUNDS = {
-    *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"),
-    *("string_too_short", "string_too_long", "string_pattern_mismatch", "too_short", "too_long", "value_error"),
+_UNSPELT = {
+    *("multiple_of", "finite_number", "string_too_short", "string_too_long", "string_pattern_mismatch"),
+    *("too_short", "too_long", "value_error"),
 }
-"""The types of pydantic's errors about bounds: `Annotated[int, Field(ge=1)]`."""
+"""The types of pydantic's errors about what `spell` leaves out."""
 
 
 def _plain(value: Any) -> Any:
@@ -105,6 +147,8 @@ def _plain(value: Any) -> Any:
         return sorted(value, key=str)
     if hasattr(value, "__fspath__"):
         return str(value)
+    if dataclasses.is_dataclass(value):
+        return init_values(value)
     raise TypeError(f"{value!r} is no JSON value")
 
 
@@ -149,24 +193,45 @@ def _choices(hint: Any) -> list[Any]:
 def _closest(hint: Any, value: Any) -> str:
     known = [choice for choice in _choices(hint) if isinstance(choice, str)]
     wrong = [
-        v for v in (value if isinstance(value, list | tuple) else [value]) if isinstance(v, str) and v not in known
+        v
+        for v in (value if isinstance(value, list | tuple | dict) else [value])
+        if isinstance(v, str) and v not in known
     ]
     close = difflib.get_close_matches(wrong[0], known, n=1, cutoff=0.5) if wrong else []
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
-def _spell(hint: Any) -> str:
-    """A type as a person would say it: "one of 'a', 'b' or None", "list of int"."""
+def spell(hint: Any) -> str:
+    """A type as a person would say it: "one of 'a', 'b' or None", "list of int of at least 1"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is type(None):
         return "None"
+    if is_settings(hint):
+        return f"a mapping of {', '.join(field.name for field in dataclasses.fields(hint) if field.init)}"
     if origin is typing.Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(map(repr, args))
     if origin is typing.Annotated:
-        return _spell(args[0])
+        return f"{spell(args[0])} {_range(args[1:])}".rstrip()
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_spell, args))
+        return " or ".join(map(spell, args))
+    if origin is dict:
+        return f"a mapping from {spell(args[0])} to {spell(args[1])}"
     if origin is not None:
-        inside = [_spell(arg) for arg in args if arg is not ...]
+        inside = [spell(arg) for arg in args if arg is not ...]
         return f"{origin.__name__} of {', '.join(inside)}"
     return str(getattr(hint, "__name__", hint))
+
+
+def _range(metadata: Iterable[Any]) -> str:
+    """The bounds of an `Annotated` number in words; empty where it has none."""
+    bounds: dict[str, Any] = {}
+    for part in metadata:
+        for bound in (part, *getattr(part, "metadata", ())):  # pydantic's Field has a list of them
+            bounds |= {name: v for name in ("gt", "ge", "lt", "le") if (v := getattr(bound, name, None)) is not None}
+    low, high = (f"{bounds[name]:,}" if name in bounds else "" for name in ("ge", "le"))
+    above, below = (f"{bounds[name]:,}" if name in bounds else "" for name in ("gt", "lt"))
+    if low and (high or below):
+        return f"from {low} to {high or f'below {below}'}"
+    lower = f"of at least {low}" if low else f"above {above}" if above else ""
+    upper = f"of at most {high}" if high else f"below {below}" if below else ""
+    return " and ".join(filter(None, (lower, upper)))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import ContractError, NotFittedError
+from benchmark.parameters import resolve_params
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.types import (
     PAD,
@@ -129,7 +130,8 @@ def check_model(
 ) -> dict[Task, float]:
     """Hold a model against the whole contract on the checkerboard; gives back its Success@1 of each task.
 
-    `model` is a class, a function that makes one, or a model that is not fitted. `min_success` is what Success@1 must
+    `model` is a class, a function that makes one, or a model that is not fitted. A class is built with its defaults as
+    the harness does, so that one outside the bounds of its type is found. `min_success` is what Success@1 must
     reach, for all tasks or for each: 0 for a model that does not learn. The model is fitted three times, the last two
     on half the data, and a `deterministic` one again with another seed; with `joint`, for a model that reads the users'
     searches, once more on a joint log, where the least of both is given back. `order=False` is for a model that reads
@@ -322,7 +324,9 @@ def check_analysis(made: Any) -> None:
 def _maker(model: Model | Callable[[], Model]) -> Callable[[], Model]:
     if not inspect.isclass(model) and isinstance(model, Model):
         return lambda: copy.deepcopy(model)
-    return model  # type: ignore[return-value]
+    name = getattr(model, "__name__", type(model).__name__)
+    make: Callable[..., Model] = model  # type: ignore[assignment]
+    return lambda: make(**resolve_params(make, {}, f"model '{name}'"))
 
 
 def _tasks_of(model: Model) -> tuple[Task, ...]:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pytest
-from pydantic import Field
 
 from benchmark import BenchmarkError, ContractError, Ragged, Ranking
-from benchmark.parameters import resolve_params
 from benchmark.plugins import (
     BoundMetric,
     Registry,
@@ -339,30 +334,6 @@ def test_a_built_in_names_its_extra() -> None:
     popular = load().models["popular"]
     with pytest.raises(BenchmarkError, match=r"pip install 'genrec-benchmark\[popular\]'"):
         check_requirements(replace(popular, target=type("M", (), {"requires": ("no_such_module",)})))
-
-
-@dataclass
-class Bounded:
-    """Parameters with bounds."""
-
-    d: Annotated[int, Field(ge=1)] = 64
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    widths: list[Annotated[int, Field(ge=1)]] = field(default_factory=list)
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"d": -5}, "the parameter 'd' must be int, got -5 (int). Input should be greater than or equal to 1."),
-        ({"share": 1.0}, "the parameter 'share' must be float or None, got 1.0 (float). Input should be less than 1."),
-        ({"widths": [8, 0]}, "must be list of int, got [8, 0] (list). Input should be greater than or equal to 1."),
-        ({"d": "64"}, "the parameter 'd' must be int, got '64' (str)."),
-    ],
-)
-def test_the_bounds_of_a_parameter_are_kept(params: dict[str, object], message: str) -> None:
-    assert resolve_params(Bounded, {"d": 1, "share": 0.5}, "model 'toy'") == {"d": 1, "share": 0.5, "widths": []}
-    with pytest.raises(BenchmarkError, match=f"{re.escape(message)}$"):
-        resolve_params(Bounded, params, "model 'toy'")
 
 
 def test_metrics_are_bound_to_cut_off_and_parameters(install: Install) -> None:
