@@ -80,7 +80,8 @@ _HOMES = {
         "Train",
     ),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+HOME = {name: home for home, names in _HOMES.items() for name in names}
+"""The module of every public name."""
 
 __version__ = "0.1.0"
 __all__ = [
@@ -130,8 +131,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in HOME:
         raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
+    value = getattr(importlib.import_module(HOME[name]), name)
     globals()[name] = value
     return value

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import plugins
+from benchmark import fingerprint, plugins
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.hashing import splitmix, tie_break
 from benchmark.plugins import Registry
@@ -148,7 +148,7 @@ def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -
 
     `origins` says of the lists of models, by task and name, what else they depend on: all parameters, code, files.
     """
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    code = [fingerprint.code_alone(__name__), fingerprint.code("benchmark.hashing")]
     lists = {
         task: [[s.model_dump(), origins.get(f"{task} {s.list_name}")] for s in of] for task, of in samplers.items()
     }

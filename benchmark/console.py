@@ -48,7 +48,7 @@ class Console:
     def planned(self, plan: Plan, waiting: Sequence[Cell]) -> None:
         reused = len(plan.selected) - len(waiting)
         self._say(f"{plan.suite.name} [{plan.suite.profile or 'no profile'}] on {plan.device}: "
-                  f"{len(waiting)} cells to compute, {reused} finished before")  # fmt: skip
+                  f"{len(waiting)} cells to compute, {reused} finished before{older_cells(plan, waiting)}")  # fmt: skip
         if waiting:
             self._cells = self._progress.add_task("cells", total=len(waiting), values="")
 
@@ -100,7 +100,16 @@ def print_cells(plan: Plan, jobs: int) -> None:
     text = f"{sum(r[2] == 'to compute' for r in rows)} of {len(rows)} cells to compute"
     text += f", about {left / 60 / jobs:.1f} minutes with {jobs} at a time" if left else ""
     text += f" ({unknown} without an estimate)" if unknown else ""
+    text += older_cells(plan, [cell for cell, row in zip(plan.selected, rows, strict=True) if row[2] == "to compute"])
     sys.stdout.write(visible(f"\n{text}.\n" + "".join(f"! {mark}\n" for mark in plan.marks)))
+
+
+def older_cells(plan: Plan, waiting: Sequence[Cell]) -> str:
+    """Why cells are computed that were finished once: their code, data, settings or libraries are others now."""
+    from benchmark.results import computed_otherwise
+
+    n = sum(computed_otherwise(plan.results, cell) for cell in waiting)
+    return f"; {n} of them were computed with other code, data or settings, which are kept and not used" if n else ""
 
 
 def print_registry(registry: Registry) -> None:

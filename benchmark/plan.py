@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -18,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import __version__, plugins, reproducible
+from benchmark import fingerprint, plugins, reproducible
 from benchmark.candidates import check_sampler, known_items, listed_digest, with_candidates
 from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
 from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
-from benchmark.plugins import BoundMetric, Kind, Offer, Registry
+from benchmark.plugins import BoundMetric, Kind, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, candidate_list, matches, results_name
 from benchmark.types import TASKS, Cell, CellResult, Dataset, Model, Ragged, Ranking, Split, Task
@@ -171,7 +169,7 @@ def make_plan(
         )
     if any(dataset.facts.get("reduced") for dataset in datasets.values()):
         suite = suite.model_copy(update={"reduced": True})
-    versions = {choice.name: source_versions(registry.offer("model", choice.use)) for choice in suite.models}
+    versions = {choice.name: fingerprint.versions(registry.offer("model", choice.use)) for choice in suite.models}
     files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
     cells = []
     for data in suite.datasets:
@@ -382,7 +380,7 @@ def _origins(samplers: Mapping[Task, Sequence[Sampler]], registry: Registry) -> 
         for sampler in of:
             if sampler.model:
                 params = check_sampler(sampler, task, registry)
-                code = source_versions(registry.offer("model", sampler.model))
+                code = fingerprint.versions(registry.offer("model", sampler.model))
                 found[f"{task} {sampler.list_name}"] = [params, code, _files(params)]
     return found
 
@@ -421,24 +419,12 @@ def _needed(choice: Choice, registry: Registry, model: str, params: Mapping[str,
         raise BenchmarkError(f"model '{choice.name}' asks for item embeddings. {error}") from error
     if not hasattr(plugins.resolve(offer), "item_embeddings"):
         raise BenchmarkError(f"model '{choice.name}' asks for item embeddings of '{model}', which offers none.")
-    return {"model": model, "params": params, "versions": source_versions(offer)}
+    return {"model": model, "params": params, "versions": fingerprint.versions(offer)}
 
 
 def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bool:
     names = (f"{dataset}/{model}/seed-{seed}", f"{dataset}/{model}", model, dataset)
     return not patterns or any(matches(name, patterns) for name in names)
-
-
-def source_versions(offer: Offer) -> dict[str, str]:
-    """What code a model runs: the plugin and the core's part in a ranking by their source, libraries by version."""
-    core = hashlib.sha256()
-    for module in ("hashing", "ranking", "types"):
-        core.update(Path(__file__).with_name(f"{module}.py").read_bytes())
-    found = {"benchmark": f"{__version__}+{core.hexdigest()[:12]}", offer.name: plugins.source_version(offer.plugin)}
-    for module in ("numpy", *getattr(plugins.resolve(offer), "requires", ())):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[module] = importlib.metadata.version(module)
-    return found
 
 
 def names_path(value: str) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -13,9 +12,8 @@ import inspect
 import os
 import re
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import pluggy
@@ -50,8 +48,7 @@ _METRIC = re.compile(r"(?P<name>[^(@|]*)(?:\((?P<arguments>[^)|]*)\))?(?:@(?P<k>
 class Plugin:
     """An entry point of the group `benchmark`: `word` is its name, `hooks` what it implements.
 
-    `error` says in one line why it is not in use (broken or disabled), and is empty otherwise. `sources` are the
-    top-level modules that hold its code.
+    `error` says in one line why it is not in use (broken or disabled), and is empty otherwise.
     """
 
     word: str
@@ -61,7 +58,6 @@ class Plugin:
     hooks: tuple[str, ...] = ()
     error: str = ""
     traceback: str = ""
-    sources: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"plugin '{self.word}' ({self.distribution} {self.version})"
@@ -267,26 +263,6 @@ def build(offer: Offer, params: Mapping[str, Any]) -> Any:
     return built
 
 
-def source_version(plugin: Plugin) -> str:
-    """The version with a hash of the plugin's Python files, so that an edit in a checkout is another version."""
-    digest = hashlib.sha256()
-    for root in plugin.sources:
-        for name, path in _files(root):
-            digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-    return f"{plugin.version}+{digest.hexdigest()[:16]}"
-
-
-def _files(module: str) -> Sequence[tuple[str, Path]]:
-    spec = importlib.util.find_spec(module)
-    if spec is None:
-        return ()
-    if spec.submodule_search_locations is None:
-        return ((module, Path(spec.origin)),) if spec.origin and Path(spec.origin).is_file() else ()
-    folders = sorted(map(Path, spec.submodule_search_locations))
-    return sorted((path.relative_to(folder).as_posix(), path) for folder in folders for path in folder.rglob("*.py"))
-
-
 def _load_one(
     manager: pluggy.PluginManager, point: importlib.metadata.EntryPoint, disabled: set[str]
 ) -> tuple[Plugin, list[Offer]]:
@@ -296,12 +272,10 @@ def _load_one(
     module: Any = None
     try:
         module = point.load()
-        plugin = replace(plugin, hooks=_hooks(manager, module), sources=(point.module.partition(".")[0],))
+        plugin = replace(plugin, hooks=_hooks(manager, module))
         manager.register(module, name=_key(plugin))
         offers = [offer for kind in _HOOK for offer in _offers(kind, module, plugin)]
-        homes = {*plugin.sources} | {_home(offer.target).partition(".")[0] for offer in offers}
-        plugin = replace(plugin, sources=tuple(sorted(homes)))
-        return plugin, [replace(offer, plugin=plugin) for offer in offers]
+        return plugin, offers
     except (Exception, SystemExit) as error:
         if manager.is_registered(module):
             manager.unregister(module)
@@ -347,7 +321,8 @@ def _offers(kind: Kind, module: Any, plugin: Plugin) -> list[Offer]:
     return [Offer(kind, name, target, plugin) for name, target in offered.items()]
 
 
-def _home(target: Any) -> str:
+def home_of(target: Any) -> str:
+    """The module of an offer's target."""
     if isinstance(target, str):
         return target.partition(":")[0]
     return str(getattr(target, "__module__", None) or type(target).__module__)

@@ -543,6 +543,12 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
     return content if whole else None
 
 
+def computed_otherwise(results: Path, cell: Cell) -> bool:
+    """Whether the results hold this model's cell of another fingerprint: of other code, data or settings."""
+    own = cell_folder(results, cell)
+    return any(path.parent != own for path in own.parent.glob(f"seed-{cell.seed}-*/cell.json"))
+
+
 def forget_failure(folder: Path) -> None:
     (folder / "failure.json").unlink(missing_ok=True)
 

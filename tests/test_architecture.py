@@ -30,6 +30,7 @@ ORDER = [
     "hookspecs",
     "parameters",
     "plugins",
+    "fingerprint",
     "testing",
     "suite_file",
     "suite",
@@ -140,7 +141,7 @@ def test_public_names_are_complete_sorted_and_there() -> None:
 
     assert benchmark.__all__ == sorted(benchmark.__all__, key=place)
     typed = {name.split(".")[-1] for name in imports(CORE / "__init__.py") if name.startswith("benchmark.")}
-    assert typed == set(benchmark.__all__) == set(benchmark._HOME)
+    assert typed == set(benchmark.__all__) == set(benchmark.HOME)
     for name in benchmark.__all__:
         assert getattr(benchmark, name) is not None
 

@@ -139,6 +139,14 @@ def test_a_dry_run_lists_the_cells_and_runs_nothing(command: Command, suite: Pat
     assert not (tmp_path / "results").exists()
 
 
+def test_results_of_other_settings_are_recognised_and_not_mixed_in(command: Command, suite: Path) -> None:
+    assert command("run", suite, "--tracking", "off").returncode == 0
+    done = command("run", suite, "--dry-run", "--set", "depth=55")
+    assert "; 2 of them were computed with other code, data or settings, which are kept and not used." in done.stdout
+    assert "2 of 2 cells to compute" in done.stdout
+    assert "0 of 2 cells to compute" in command("run", suite, "--dry-run").stdout
+
+
 def test_check_says_what_the_suite_can_resolve(command: Command, suite: Path) -> None:
     done = command("check", suite)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,6 @@ from benchmark.plugins import (
     check_requirements,
     load,
     resolve,
-    source_version,
 )
 
 MODEL = """
@@ -409,27 +408,3 @@ def test_a_plugin_may_refuse_the_start_and_only_the_start(install: Install) -> N
     with pytest.raises(BenchmarkError, match="the server does not answer"):
         registry.notify("benchmark_suite_started", suite=1, plan=2)
     assert len(registry.notify("benchmark_suite_finished", suite=1, plan=2, leaderboard=3)) == 1
-
-
-def test_the_source_version_follows_an_edit(install: Install, tmp_path: Path) -> None:
-    install("acme", MODEL)
-    plugin = load().models["toy"].plugin
-    assert plugin.sources == ("benchmark_acme", "benchmark_lost")
-    before = source_version(plugin)
-    assert before.startswith("1.5+")
-    assert source_version(plugin) == before
-    (tmp_path / "benchmark_acme.py").write_text(MODEL + "# changed\n")
-    assert source_version(plugin) != before
-
-
-def test_the_source_version_covers_every_module_of_a_package(install: Install, tmp_path: Path) -> None:
-    install(
-        "acme", "from benchmark import hookimpl\n@hookimpl\ndef benchmark_models(): return {'m': 'acme_models.deep:M'}"
-    )
-    (tmp_path / "acme_models").mkdir()
-    for name in ("__init__.py", "deep.py", "loss.py"):
-        (tmp_path / "acme_models" / name).write_text("")
-    plugin = load().models["m"].plugin
-    before = source_version(plugin)
-    (tmp_path / "acme_models" / "loss.py").write_text("x = 1")
-    assert source_version(plugin) != before

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import plugins, results
+from benchmark import fingerprint, plugins, results
 from benchmark.errors import BenchmarkError
-from benchmark.plan import source_versions
 from benchmark.plugins import Registry
 from benchmark.types import Context, Dataset
 
@@ -60,7 +59,7 @@ def item_embeddings(
         "data": dataset.digest,
         "model": model,
         "params": params,
-        "versions": source_versions(offer),
+        "versions": fingerprint.versions(offer),
         "seed": context.seed,
         "threads": context.threads,
         "device": context.device.partition(":")[0],
