@@ -11,8 +11,12 @@ import importlib.util
 import inspect
 import os
 import re
+import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,9 +26,16 @@ from benchmark import hookspecs
 from benchmark.errors import BenchmarkError, ContractError, unknown
 from benchmark.hookspecs import NAME
 from benchmark.parameters import as_json, resolve_params
+from benchmark.text import visible
 from benchmark.types import Floats, Log, Longs, Model, Ragged, Ranking
 
 DISABLED = "BENCHMARK_DISABLED_PLUGINS"
+DISTRIBUTION = "genrec-benchmark"
+"""The distribution of the built-in plugins."""
+SLOW_SECONDS = 10.0
+"""After so long, a plugin that is still loading is named on stderr."""
+LOAD_SECONDS = 30.0
+"""After so long, a plugin that is still loading is given up."""
 Kind = Literal["dataset", "model", "metric", "analysis"]
 _HOOK: dict[Kind, str] = {
     "dataset": "benchmark_datasets",
@@ -166,30 +177,31 @@ class Registry:
 
 
 def load(strict: bool = True) -> Registry:
-    """Every installed plugin, broken ones with their error.
+    """Every installed plugin, the built-in ones first, broken ones with their error.
 
-    Raises BenchmarkError for a name that is offered twice, or a word in BENCHMARK_DISABLED_PLUGINS that no plugin has;
-    without `strict` these are listed as `problems`, and the first plugin by name keeps the offer.
+    A plugin is broken whatever its import raises (KeyboardInterrupt included), and where it takes more than
+    LOAD_SECONDS. Raises BenchmarkError for a name that is offered twice, or a word in BENCHMARK_DISABLED_PLUGINS that
+    no plugin has; without `strict` these are listed as `problems`, and the first plugin keeps the offer.
     """
     manager = pluggy.PluginManager(NAME)
     manager.add_hookspecs(hookspecs)
-    found = sorted(importlib.metadata.entry_points(group=NAME), key=lambda point: (_distribution(point)[0], point.name))
+    points = {_described(point): point for point in importlib.metadata.entry_points(group=NAME)}
+    words = Counter(plugin.word for plugin in points)
     disabled = {word.strip() for word in os.environ.get(DISABLED, "").split(",")} - {""}
-    problems = [
-        str(unknown("plugin", word, {p.name for p in found}, DISABLED))
-        for word in sorted(disabled - {p.name for p in found})
-    ]
+    problems = [str(unknown("plugin", word, words, DISABLED)) for word in sorted(disabled - set(words))]
     plugins: list[Plugin] = []
     tables: dict[Kind, dict[str, Offer]] = {kind: {} for kind in _HOOK}
-    for point in found:
-        plugin, offers = _load_one(manager, point, disabled)
+    for found in sorted(points, key=lambda plugin: (plugin.distribution != DISTRIBUTION, _key(plugin))):
+        plugin, offers = _load_one(manager, found, points[found], disabled)
         plugins.append(plugin)
         for offer in offers:
             first = tables[offer.kind].setdefault(offer.name, offer)
             if first is not offer:
+                # A word in DISABLED disables every plugin of that name, which may be the other one too.
                 problems.append(
                     f"{offer} is offered twice: by {first.plugin} and by {plugin}. "
-                    f"Uninstall one, or disable it: {DISABLED}={plugin.word}"
+                    f"To keep the first: pip uninstall {plugin.distribution}"
+                    + (f", or {DISABLED}={plugin.word}" if words[plugin.word] == 1 else "")
                 )
     if strict and problems:
         raise BenchmarkError("\n".join(problems))
@@ -213,13 +225,15 @@ def resolve(offer: Offer) -> Any:
         return offer.target
     module, _, attribute = offer.target.partition(":")
     try:
-        return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+        with _said_when_slow(f"{offer} of {offer.plugin}"):
+            imported = importlib.import_module(module)
+        return functools.reduce(getattr, attribute.split("."), imported)
     except ModuleNotFoundError as error:
         missing = error.name or module
         if f"{module}.".startswith(f"{missing}."):
             raise ContractError(f"{offer} of {offer.plugin}: there is no module '{missing}'.") from error
         raise _needs(offer, missing) from error
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise ContractError(
             f"{offer} of {offer.plugin}: '{offer.target}' cannot be imported: {_short(error)}"
         ) from error
@@ -264,22 +278,79 @@ def build(offer: Offer, params: Mapping[str, Any]) -> Any:
 
 
 def _load_one(
-    manager: pluggy.PluginManager, point: importlib.metadata.EntryPoint, disabled: set[str]
+    manager: pluggy.PluginManager, plugin: Plugin, point: importlib.metadata.EntryPoint, disabled: set[str]
 ) -> tuple[Plugin, list[Offer]]:
-    plugin = Plugin(point.name, point.value, *_distribution(point))
-    if point.name in disabled:
+    if plugin.word in disabled:
         return replace(plugin, error=f"disabled by {DISABLED}"), []
-    module: Any = None
     try:
-        module = point.load()
-        plugin = replace(plugin, hooks=_hooks(manager, module))
+        module, loaded, offers = _watched(manager, plugin, point)
         manager.register(module, name=_key(plugin))
-        offers = [offer for kind in _HOOK for offer in _offers(kind, module, plugin)]
-        return plugin, offers
-    except (Exception, SystemExit) as error:
-        if manager.is_registered(module):
-            manager.unregister(module)
-        return replace(plugin, hooks=(), error=_short(error), traceback=traceback.format_exc()), []
+    except _BrokenError as broken:
+        return replace(plugin, error=broken.error, traceback=broken.traceback), []
+    except Exception as error:
+        return replace(plugin, error=_short(error), traceback=traceback.format_exc()), []
+    return loaded, offers
+
+
+class _BrokenError(Exception):
+    """Why a plugin cannot be used: `error` in one line, `traceback` in full."""
+
+    def __init__(self, error: str, traceback: str) -> None:
+        super().__init__(error)
+        self.error, self.traceback = error, traceback
+
+
+def _contents(
+    manager: pluggy.PluginManager, plugin: Plugin, point: importlib.metadata.EntryPoint
+) -> tuple[Any, Plugin, list[Offer]]:
+    """The plugin's module, imported now, the plugin with the hooks that it implements, and what it offers."""
+    module = point.load()
+    plugin = replace(plugin, hooks=_hooks(manager, module))
+    return module, plugin, [offer for kind in _HOOK for offer in _offers(kind, module, plugin)]
+
+
+def _watched(
+    manager: pluggy.PluginManager, plugin: Plugin, point: importlib.metadata.EntryPoint
+) -> tuple[Any, Plugin, list[Offer]]:
+    """`_contents`. Raises _BrokenError for whatever the plugin's code raises, or where it takes more than LOAD_SECONDS.
+
+    It runs in a thread of its own, because nothing else can be left behind when it hangs (except in C code that keeps
+    the interpreter's lock); and because Ctrl-C arrives in the main thread, a KeyboardInterrupt there is the plugin's.
+    """
+    results: list[tuple[Any, Plugin, list[Offer]]] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(_contents(manager, plugin, point))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name=f"loading {plugin}", daemon=True)
+    left_out = f"; after {LOAD_SECONDS:g} s it is left out. To disable it: {DISABLED}={plugin.word}"
+    with _said_when_slow(f"the plugin {plugin.word} of the package {plugin.distribution}", left_out):
+        thread.start()
+        thread.join(LOAD_SECONDS)
+    if results:
+        return results[0]
+    if errors:
+        raise _BrokenError(_short(errors[0]), "".join(traceback.format_exception(errors[0])))
+    frame = sys._current_frames().get(thread.ident or 0)
+    stack = "".join(traceback.format_stack(frame)) if frame else ""
+    raise _BrokenError(f"did not finish loading in {LOAD_SECONDS:g} s", f"Traceback (most recent call last):\n{stack}")
+
+
+@contextmanager
+def _said_when_slow(subject: str, consequence: str = "") -> Iterator[None]:
+    """Write to stderr what has been loading for SLOW_SECONDS, if the block takes so long."""
+    message = f"{subject} has been loading for {SLOW_SECONDS:g} s{consequence}"
+    timer = threading.Timer(SLOW_SECONDS, lambda: sys.stderr.write(f"{visible(message)}\n"))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _hooks(manager: pluggy.PluginManager, module: Any) -> tuple[str, ...]:
@@ -354,8 +425,9 @@ def _needs(offer: Offer, module: str) -> BenchmarkError:
     return BenchmarkError(f"{offer} needs '{module}', which is not installed. Install it with: pip install {package}")
 
 
-def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
+def _described(point: importlib.metadata.EntryPoint) -> Plugin:
+    metadata = point.dist.metadata if point.dist else {"Name": "unknown", "Version": ""}
+    return Plugin(point.name, point.value, metadata["Name"], metadata["Version"])
 
 
 def _key(plugin: Plugin) -> str:
@@ -363,5 +435,8 @@ def _key(plugin: Plugin) -> str:
 
 
 def _short(error: BaseException) -> str:
-    text = (str(error).strip().splitlines() or [""])[0]
+    try:
+        text = (str(error).strip().splitlines() or [""])[0]
+    except Exception:
+        text = "its message cannot be read"
     return text if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {text}"

@@ -1,4 +1,5 @@
-"""What several test modules use: the root, a browser, and `benchmark` as a command beside the faulty plugin."""
+"""What several test modules use: the root, a browser, `benchmark` as a command beside the faulty plugin, and
+distributions of plugins."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Install = Callable[..., None]
 
 
 @pytest.fixture
@@ -60,3 +63,29 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     driver.implicitly_wait(30)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Write a distribution of one module, `benchmark_<word>`, into a folder that is on sys.path."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write(word: str, source: str, *, extras: tuple[str, ...] = (), module: str = "") -> None:
+        module = module or f"benchmark_{word}"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"benchmark_{word}-1.5.dist-info"
+        info.mkdir()
+        lines = [
+            "Metadata-Version: 2.1",
+            f"Name: benchmark-{word}",
+            "Version: 1.5",
+            *(f"Provides-Extra: {e}" for e in extras),
+        ]
+        (info / "METADATA").write_text("\n".join(lines) + "\n")
+        (info / "entry_points.txt").write_text(f"[benchmark]\n{word} = {module}\n")
+
+    yield write
+    for name in set(sys.modules) - before:
+        if name.startswith("benchmark_"):
+            del sys.modules[name]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Install
 
 from benchmark import BenchmarkError, ContractError, Ragged, Ranking
 from benchmark.plugins import (
@@ -75,34 +74,6 @@ def benchmark_datasets():
 def benchmark_metrics():
     return {"Share": share, "Weight": weight, "Loose": loose}
 """
-
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Write a distribution of one module, `benchmark_<word>`, into a folder that is on sys.path."""
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-
-    def write(word: str, source: str, *, extras: tuple[str, ...] = (), module: str = "") -> None:
-        module = module or f"benchmark_{word}"
-        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
-        info = tmp_path / f"benchmark_{word}-1.5.dist-info"
-        info.mkdir()
-        lines = [
-            "Metadata-Version: 2.1",
-            f"Name: benchmark-{word}",
-            "Version: 1.5",
-            *(f"Provides-Extra: {e}" for e in extras),
-        ]
-        (info / "METADATA").write_text("\n".join(lines) + "\n")
-        (info / "entry_points.txt").write_text(f"[benchmark]\n{word} = {module}\n")
-
-    yield write
-    for name in set(sys.modules) - before:
-        if name.startswith("benchmark_"):
-            del sys.modules[name]
 
 
 @pytest.fixture
@@ -182,7 +153,7 @@ def test_a_name_offered_twice_names_both_plugins(install: Install) -> None:
     message = (
         "model 'toy' is offered twice: by plugin 'acme' (benchmark-acme 1.5) "
         "and by plugin 'other' (benchmark-other 1.5). "
-        "Uninstall one, or disable it: BENCHMARK_DISABLED_PLUGINS=other"
+        "To keep the first: pip uninstall benchmark-other, or BENCHMARK_DISABLED_PLUGINS=other"
     )
     with pytest.raises(BenchmarkError) as caught:
         load()
