@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run numbers test lint fix ui bench install clean
+.PHONY: run numbers test torture lint fix ui bench install clean
 
 run: install  ## the laptop profile of the main suite
 	$(BIN)/benchmark run suites/penha2024.yaml --results $(RESULTS)
@@ -20,6 +20,11 @@ numbers: install  ## every number of the README's tables: the laptop profile of 
 
 test: install  ## all tests
 	$(BIN)/pytest -n 2 --dist loadfile
+
+KILLS := 100
+torture: install  ## runs that are killed at random, and a longer fuzz of suites and data: about half an hour on 2 cores
+	$(BIN)/python tests/torture.py --kills $(KILLS)
+	FUZZ_EXAMPLES=1000 $(BIN)/pytest tests/attacks/test_fuzz_suites.py tests/attacks/test_fuzz_files.py
 
 lint: install  ## what .ci/run checks before the tests
 	$(BIN)/ruff check .

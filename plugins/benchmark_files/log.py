@@ -188,7 +188,8 @@ def _seconds(table: Table) -> NDArray[np.int64]:
         if np.isfinite(numbers[:1]).all():  # the first row says which of the two it is
             return _checked(table, numbers, np.isfinite(numbers), "number of seconds")
         dates = pd.to_datetime(given.astype(str), utc=True, errors="coerce", format="ISO8601")
-    seconds = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    # Counted in nanoseconds, which is what Timestamp(0) does, the years before 1677 and after 2262 have no difference.
+    seconds = (dates - pd.Timestamp(0, unit="s", tz="UTC").as_unit("s")) / pd.Timedelta(seconds=1)
     return _checked(table, np.asarray(seconds, dtype=np.float64), dates.notna().to_numpy(), "ISO 8601 date")
 
 

@@ -73,7 +73,8 @@ def _items(folder: Path, names: Mapping[str, str], columns: Mapping[str, str]) -
     for column, name in (("item", key), *(("text", text) for text in texts)):
         if name not in rows:
             raise missing(file.name, column, name, list(types))
-    text = rows[texts].agg(". ".join, axis=1).str.strip(". ") if texts else rows[key]
+    joined = [". ".join(parts).strip(". ") for parts in rows[texts].itertuples(index=False, name=None)]
+    text = pd.Series(joined, index=rows.index, dtype=object) if texts else rows[key]
     attributes = rows.drop(columns=[key, *(c for c in NEEDED["items"] if c in rows and c != key)])
     return Table(file.name, attributes.assign(id=rows[key], text=text))
 

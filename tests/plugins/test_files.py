@@ -107,6 +107,8 @@ def test_names_and_columns_that_are_called_otherwise(tmp_path: Path) -> None:
 def test_times_are_seconds_or_dates(tmp_path: Path) -> None:
     times = "user,item,time\nx,a,1970-01-02\nx,b,1970-01-02T00:00:05\nx,c,1970-01-02T01:00:00+01:00\n"
     assert [t for _, _, t in rows(files(write(tmp_path, {"interactions.csv": times})))] == [86_400, 86_405, 86_400]
+    late = "user,item,time\nx,a,1970-01-01\nx,b,9999-12-31\n"
+    assert [t for _, _, t in rows(files(write(tmp_path, {"interactions.csv": late})))] == [0, 253_402_214_400]
     numbers = "user,item,time\nx,a,1.9\nx,b,2e3\n"
     assert [t for _, _, t in rows(files(write(tmp_path, {"interactions.csv": numbers})))] == [1, 2000]
     frame = pd.DataFrame({"user": ["x"], "item": ["a"], "time": pd.to_datetime(["1970-01-01T00:01:00"])})
@@ -146,6 +148,7 @@ def test_a_split_column_becomes_the_split(tmp_path: Path) -> None:
         ({"interactions.csv": "user,item,time\nx,a,1\nx,b,soon\n"}, "the time 'soon' in row 2 is no number of seconds"),
         ({"interactions.csv": "user,item,time\nx,a,2020-01-01\nx,b,\n"}, "the time '' in row 2 is no ISO 8601 date"),
         ({"interactions.csv": "user,item,time\nx,a,-1\n"}, "the time '-1' in row 1"),
+        ({"interactions.csv": "user,item,time\nx,a,\nx,b,1000-01-01\n"}, "the time '' in row 1"),
         ({"interactions.csv": "user,item,time\n,a,1\n"}, "'user' is empty in row 1"),
         ({"interactions.csv": "user,item,time\nx,z,1\nx,z,2\nx,w,2\n"},
          "3 rows name an unknown item, not in items.csv; the first: 'z', 'w'"),
@@ -340,6 +343,8 @@ def test_recbole_errors(tmp_path: Path) -> None:
         files(write(tmp_path, {"x.inter": "user_id:token\titem_id\nu\t1\n"}), format="recbole")
     with pytest.raises(BenchmarkError, match=r"no column 'timestamp'\. Did you mean 'time'"):
         files(write(tmp_path, {"x.inter": "user_id:token\titem_id:token\ttime:float\nu\t1\t2\n"}), format="recbole")
+    with pytest.raises(BenchmarkError, match=r"x\.item has no rows"):
+        files(write(tmp_path, {"x.inter": INTER, "x.item": ITEM.partition("\n")[0]}), format="recbole")
 
 
 def test_recbole_reads_the_example_of_recbole() -> None:
