@@ -36,6 +36,8 @@ SLOW_SECONDS = 10.0
 """After so long, a plugin that is still loading is named on stderr."""
 LOAD_SECONDS = 30.0
 """After so long, a plugin that is still loading is given up."""
+HANGING = "BENCHMARK_HANGING_PLUGINS"
+"""Set for the worker processes, so that not every cell waits for the same plugin: distribution:name, comma between."""
 Kind = Literal["dataset", "model", "metric", "analysis"]
 _HOOK: dict[Kind, str] = {
     "dataset": "benchmark_datasets",
@@ -282,6 +284,8 @@ def _load_one(
 ) -> tuple[Plugin, list[Offer]]:
     if plugin.word in disabled:
         return replace(plugin, error=f"disabled by {DISABLED}"), []
+    if _key(plugin) in os.environ.get(HANGING, "").split(","):
+        return replace(plugin, error=f"did not finish loading in {LOAD_SECONDS:g} s"), []
     try:
         module, loaded, offers = _watched(manager, plugin, point)
         manager.register(module, name=_key(plugin))
@@ -335,6 +339,7 @@ def _watched(
         return results[0]
     if errors:
         raise _BrokenError(_short(errors[0]), "".join(traceback.format_exception(errors[0])))
+    os.environ[HANGING] = f"{os.environ.get(HANGING, '')},{_key(plugin)}"
     frame = sys._current_frames().get(thread.ident or 0)
     stack = "".join(traceback.format_stack(frame)) if frame else ""
     raise _BrokenError(f"did not finish loading in {LOAD_SECONDS:g} s", f"Traceback (most recent call last):\n{stack}")

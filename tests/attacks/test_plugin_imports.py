@@ -51,6 +51,7 @@ def test_a_plugin_that_hangs_is_named_and_then_left_out(
 ) -> None:
     install("beta", HEALTHY)
     load()  # every other plugin is imported now, and loads in a few milliseconds from here on
+    monkeypatch.setenv(plugins.HANGING, "")
     end = threading.Event()
     monkeypatch.setattr(plugins, "end", end, raising=False)
     install("acme", "from benchmark.plugins import end\nend.wait()")
@@ -86,6 +87,15 @@ def test_a_command_goes_on_without_a_plugin_that_hangs(
     assert said in out + err
     if code:
         assert "Not in use: plugin 'acme' (benchmark-acme 1.5): did not finish loading in 3 s" in err
+
+
+def test_the_workers_of_a_run_do_not_wait_for_it_again(install: Install, tmp_path: Path) -> None:
+    install("acme", f"open(__file__ + '.imports', 'a').write('once ')\n{HANGING}")
+    process = start(tmp_path, 3, "run", "quickstart", "--only", "Pop", "--tracking", "off")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "1 cells computed" in out
+    assert (tmp_path / "benchmark_acme.py.imports").read_text() == "once "
 
 
 def test_a_command_that_waits_for_a_plugin_can_be_stopped(install: Install, tmp_path: Path) -> None:
