@@ -23,6 +23,8 @@ def rated(tables: Tables, least: float | None) -> tuple[Tables, dict[str, Any]]:
         raise BenchmarkError("data set 'files': min_rating is about interactions, and there are none; take it out.")
     if "rating" not in table.rows:
         raise missing(table.file, "rating", "rating", [str(column) for column in table.rows])
+    if table.rows.empty:  # which as_log refuses
+        return tables, {}
     ratings = pd.to_numeric(table.rows["rating"], errors="coerce").to_numpy(dtype=np.float64)
     if (bad := np.flatnonzero(~np.isfinite(ratings))).size:
         value = table.rows["rating"].iloc[bad[0]]

@@ -541,6 +541,8 @@ def test_mistakes_of_a_selection_are_named(tmp_path: Path, params: dict[str, Any
         files(write(tmp_path, {**CORE}), **params)
     with pytest.raises(BenchmarkError, match="the rating 'good' in row 1 is not a number"):
         files(write(tmp_path, {"interactions.csv": "user,item,time,rating\nx,a,1,good\n"}), min_rating=1)
+    with pytest.raises(BenchmarkError, match="has no rows"):
+        files(write(tmp_path, {"interactions.csv": "user,item,time,rating\n"}), min_rating=1)
     queries = {name: CORE[name] for name in ("items.csv", "queries.csv", "relevance.csv")}
     (tmp_path / "q").mkdir()
     for wrong in ({"min_rating": 1.0}, {"min_user_interactions": 2}):
