@@ -129,6 +129,11 @@ def test_plugins_import_public_names_and_never_each_other(path: Path) -> None:
     assert ours <= {f"benchmark.{name}" for name in benchmark.__all__}
 
 
+def test_analyses_need_no_library_of_models() -> None:
+    names = {name.split(".")[0] for path in sources(PLUGINS / "benchmark_analyses") for name in imports(path)}
+    assert names & set(HEAVY) == {"matplotlib"}
+
+
 @pytest.mark.parametrize("path", [*sources(CORE), *sources(PLUGINS)], ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_open_with_a_sentence(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

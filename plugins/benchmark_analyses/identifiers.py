@@ -1,4 +1,4 @@
-"""What the identifiers of a run are like: the facts that the models recorded about them."""
+"""The identifiers of a run, by the facts that the models recorded about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark import Analysis, AnalysisInput, Cell
-from benchmark_generative.analyses import charts
+from benchmark_analyses import charts
+from benchmark_analyses.cells import identifier_facts
+from benchmark_analyses.tables import analysis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,36 +55,31 @@ COLUMNS = {
 }
 
 
-def identifiers(given: AnalysisInput) -> Analysis:
-    """A row per cell that recorded `identifiers`, or one for each that it has of an item; a column per fact, none for a
-    fact that nobody recorded."""
-    import pandas as pd
+def identifiers(run: AnalysisInput) -> Analysis:
+    """A row per cell that recorded `identifiers`, or one per identifier of an item if it has several.
 
-    found = [
-        (cell, kind, facts)
-        for cell in given.cells
-        if isinstance(recorded := given.facts(cell).get("identifiers"), Mapping)
-        for kind, facts in _kinds(recorded)
-    ]
-    if not found:
-        return Analysis(TITLE, pd.DataFrame(), f"{NOTE} {NOTHING}")
-    seeds = len({cell.seed for cell, _, _ in found}) > 1
-    joint = any(kind for _, kind, _ in found)
-    lines = []
-    for cell, kind, facts in found:
-        line: dict[str, Any] = {"data set": cell.dataset, "model": cell.model}
-        line |= {"identifier": kind} if joint else {}
-        line |= {"seed": str(cell.seed)} if seeds else {}
-        lines.append(line | {said: _text(facts.get(name), name) for name, said in COLUMNS.items()})
-    table = pd.DataFrame(lines).dropna(axis=1, how="all")
-    return Analysis(TITLE, table, NOTE + (JOINT if joint else ""), _figure(found, seeds))
+    A column per fact, without those that nobody recorded.
+    """
+    recorded = [(cell, kind, facts) for cell in run.cells for kind, facts in _kinds(identifier_facts(run, cell))]
+    seeds = len({cell.seed for cell, _, _ in recorded}) > 1
+    joint = any(kind for _, kind, _ in recorded)
+    rows = []
+    for cell, kind, facts in recorded:
+        row: dict[str, Any] = {"data set": cell.dataset, "model": cell.model}
+        row |= {"identifier": kind} if joint else {}
+        row |= {"seed": str(cell.seed)} if seeds else {}
+        rows.append(row | {label: _text(facts.get(name), name) for name, label in COLUMNS.items()})
+    note = NOTE + (JOINT if joint else "")
+    return analysis(TITLE, note, rows, nothing=NOTHING, figure=lambda: _figure(recorded, seeds), drop_empty=True)
 
 
 def _kinds(recorded: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Which identifier it is, and its facts; "" where items have one each."""
+    """The kind of each identifier of an item with its facts; the kind is "" if items have one identifier."""
+    if not recorded:
+        return
     if not all(isinstance(recorded.get(name), Mapping) for name in BOTH):
         yield "", recorded
-    elif recorded.get("kind") in BOTH:  # of these vectors alone, so that both are the same
+    elif recorded.get("kind") in BOTH:  # both identifiers are made from these vectors alone, and so equal
         yield f"only {recorded['kind']}", recorded[recorded["kind"]]
     else:
         yield from ((name, recorded[name]) for name in BOTH)
@@ -90,8 +87,8 @@ def _kinds(recorded: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
 
 
 def _text(value: Any, name: str) -> Any:
-    """A list per level as one text, remarks as another; steps as text too, whole where some models have none;
-    everything else as it is."""
+    """A list as one text, and so are steps, which would turn into fractions where some models have none; everything
+    else as it is."""
     if name == "steps" and value is not None:
         return f"{value:,}"
     if not isinstance(value, list):
@@ -101,33 +98,33 @@ def _text(value: Any, name: str) -> Any:
     return " · ".join(f"{v:,}" if isinstance(v, int) else f"{v:.3g}" if v < 100 else f"{v:,.0f}" for v in value)
 
 
-def _figure(found: Sequence[tuple[Cell, str, Mapping[str, Any]]], seeds: bool) -> str:
+def _figure(recorded: Sequence[tuple[Cell, str, Mapping[str, Any]]], seeds: bool) -> str:
     names = [
         f"{cell.dataset}, {cell.model}{f': {kind}' if kind else ''}{f', seed {cell.seed}' if seeds else ''}"
-        for cell, kind, _ in found
+        for cell, kind, _ in recorded
     ]
-    many = [facts for _, _, facts in found]
+    all_facts = [facts for _, _, facts in recorded]
 
     def paint(axes: Sequence[Sequence[Axes]]) -> None:
-        left, right, beside = axes[0]
-        place = np.arange(len(many))
-        after = [facts.get("collision_rate_after_moving", facts.get("collision_rate")) for facts in many]
-        before = [facts.get("collision_rate_before") for facts in many]
-        for i, (rates, said) in enumerate(((before, "before"), (after, "after"))):
+        left, right, panel = axes[0]
+        place = np.arange(len(names))
+        after = [facts.get("collision_rate_after_moving", facts.get("collision_rate")) for facts in all_facts]
+        before = [facts.get("collision_rate_before") for facts in all_facts]
+        for i, (rates, label) in enumerate(((before, "before"), (after, "after"))):
             widths = [100 * float(rate or 0) for rate in rates]
-            bars = left.barh(place + 0.2 * (2 * i - 1), widths, 0.36, label=said, color=charts.COLOURS[1 - i])
+            bars = left.barh(place + 0.2 * (2 * i - 1), widths, 0.36, label=label, color=charts.COLOURS[1 - i])
             left.bar_label(bars, fmt="%.2g", padding=3, fontsize=8)
         left.set_yticks(place, names)
         left.invert_yaxis()
         left.margins(x=0.15)
         left.grid(axis="y", visible=False)
-        charts.name(left, "Colliding identifiers", "% of the items", "", legend=True)
-        for i, (name, facts) in enumerate(zip(names, many, strict=True)):
+        charts.label(left, "Colliding identifiers", "% of the items", "", legend=True)
+        for i, (name, facts) in enumerate(zip(names, all_facts, strict=True)):
             shares = [100 * n / max(1, facts.get("items", 1)) for n in facts.get("prefixes", ())]
             charts.line(right, i, name, range(1, len(shares) + 1), shares)
-        right.set_xticks(range(1, 1 + max((len(f.get("prefixes", ())) for f in many), default=1)))
+        right.set_xticks(range(1, 1 + max((len(facts.get("prefixes", ())) for facts in all_facts), default=1)))
         right.set_ylim(0, 105)
-        charts.name(right, "Different beginnings", "levels", "% of the items")
-        charts.key(beside, right)
+        charts.label(right, "Different beginnings", "levels", "% of the items")
+        charts.legend(panel, right)
 
-    return charts.draw(1, 3, paint, height=max(3.2, 0.42 * len(many) + 1.2))
+    return charts.draw(1, 3, paint, height=max(3.2, 0.42 * len(names) + 1.2))

@@ -1,5 +1,5 @@
-"""The statistics of Penha 2024, Table 3, and Shi 2025, Table 2: how large, dense and concentrated data is, and how its
-two tasks differ."""
+"""The size, density and concentration of the data sets, and how far their two tasks differ (Penha 2024, Table 3; Shi
+2025, Table 2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import Analysis, AnalysisInput, Dataset, Task, hookimpl
+from benchmark import Analysis, AnalysisInput, Dataset, Task
 
 NOTE = (
     "As in Penha 2024, Table 3. An item of a task is one that occurs in its training, validation or test data; the "
@@ -28,36 +28,31 @@ ROWS = (
 )
 
 
-@hookimpl
-def benchmark_analyses() -> dict[str, str]:
-    return {"dataset-statistics": "benchmark_statistics:dataset_statistics"}
-
-
-def dataset_statistics(given: AnalysisInput) -> Analysis:
-    """One column per data set, one row per statistic; empty where a data set lacks the task."""
+def dataset_statistics(run: AnalysisInput) -> Analysis:
+    """One column per data set, one row per statistic; empty if a data set lacks the task."""
     import pandas as pd
 
-    columns = {name: statistics(given.dataset(name)) for name in given.datasets}
+    columns = {name: statistics(run.dataset(name)) for name in run.datasets}
     rows = [row for row in ROWS if any(row in column for column in columns.values())]
     table = pd.DataFrame({"statistic": rows}, dtype=object)
     for name, column in columns.items():
         table[name] = pd.Series([_rounded(column.get(row, "")) for row in rows], dtype=object)
-    joint = any(given.dataset(name).train.events is not None for name in given.datasets)
+    joint = any(run.dataset(name).train.events is not None for name in run.datasets)
     return Analysis("Data sets", table, NOTE + (JOINT_NOTE if joint else ""))
 
 
 def _rounded(value: Any) -> Any:
-    """Three digits, as the paper prints; counts stay whole."""
+    """Three digits, as printed in the paper; counts stay whole."""
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def statistics(dataset: Dataset) -> dict[str, Any]:
-    """The statistics of one data set by the names in `ROWS`, as plain numbers; without those of an absent task."""
+    """The statistics of one data set by the names in `ROWS`, without those of a task that it lacks."""
     train, out = dataset.train, dict[str, Any]()
     if "recommendation" in dataset.tasks:
         items, pairs = _occurrences(dataset, "recommendation", train.histories.values)
         users = int((train.histories.lengths > 0).sum())
-        if train.events is not None:  # copies of what is asked for are in none of the parts
+        if train.events is not None:  # no split contains the copies of its targets, so that counting them falls short
             users, pairs = int(dataset.facts["users"]), int(dataset.facts["interactions"])
         out |= {"items (R)": items, "users": users, "interactions": pairs, "density": pairs / (users * items)}
         out["Gini (R)"] = gini(train.popularity("recommendation"))
@@ -67,14 +62,14 @@ def statistics(dataset: Dataset) -> dict[str, Any]:
         if train.events is None:
             queries = len(train.queries) + len(dataset.valid["search"].requests) + len(dataset.test["search"].requests)
             out |= {"queries": queries, "relevant per query": pairs / queries}
-        else:  # a query is asked many times, and what was clicked is all that is known of its relevant items
-            named = {"queries": "queries", "searches": "searches", "interactions (S)": "search_clicks"}
-            out |= {said: int(dataset.facts[fact]) for said, fact in named.items()}
+        else:  # a query is asked many times, and only its clicked items are known to be relevant
+            facts = {"queries": "queries", "searches": "searches", "interactions (S)": "search_clicks"}
+            out |= {row: int(dataset.facts[fact]) for row, fact in facts.items()}
         out["Gini (S)"] = gini(train.popularity("search"))
     if len(dataset.tasks) == 2:
         searched, recommended = train.popularity("search"), train.popularity("recommendation")
-        either = (searched > 0) | (recommended > 0)
-        searched, recommended = searched[either], recommended[either]
+        occurring = (searched > 0) | (recommended > 0)
+        searched, recommended = searched[occurring], recommended[occurring]
         out["KS(S, R)"] = ks_distance(searched / searched.sum(), recommended / recommended.sum())
         out["KLD(S ‖ R)"] = kl_divergence(searched, recommended)
         out["KLD(R ‖ S)"] = kl_divergence(recommended, searched)
@@ -82,13 +77,13 @@ def statistics(dataset: Dataset) -> dict[str, Any]:
 
 
 def _occurrences(dataset: Dataset, task: Task, trained: NDArray[np.int32]) -> tuple[int, int]:
-    """How many items the task's data has, and how many user-item or query-item pairs."""
+    """The numbers of different items and of user-item or query-item pairs in the task's data."""
     values = np.concatenate([trained, dataset.valid[task].relevant.values, dataset.test[task].relevant.values])
     return len(np.unique(values)), len(values)
 
 
 def gini(counts: NDArray[np.int64]) -> float:
-    """The Gini index of the positive counts: 0 where all are equal, near 1 where one item has nearly everything."""
+    """The Gini index of the positive counts: 0 if all are equal, near 1 if one item has nearly everything."""
     ordered = np.sort(counts[counts > 0]).astype(np.float64)
     n = len(ordered)
     return float(2 * (np.arange(1, n + 1) @ ordered) / (n * ordered.sum()) - (n + 1) / n) if n else 0.0
@@ -97,8 +92,8 @@ def gini(counts: NDArray[np.int64]) -> float:
 def ks_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The largest difference between the empirical distribution functions of two samples."""
     points = np.concatenate([a, b])
-    at = (np.searchsorted(np.sort(sample), points, side="right") / len(sample) for sample in (a, b))
-    return float(np.abs(next(at) - next(at)).max())
+    below_a, below_b = (np.searchsorted(np.sort(sample), points, side="right") / len(sample) for sample in (a, b))
+    return float(np.abs(below_a - below_b).max())
 
 
 def kl_divergence(p: NDArray[np.int64], q: NDArray[np.int64]) -> float:

@@ -1,4 +1,4 @@
-"""The categories that a data set states for its items, at the two levels that TIGER's paper shows.
+"""The categories of a data set's items, at the two levels shown in TIGER's paper.
 
 Axis letters: N items, C categories.
 """
@@ -28,22 +28,25 @@ LEVELS = (
 
 @dataclass(frozen=True)
 class Categories:
-    """`names` of the C categories, and `of` each item (a row per item) their numbers."""
+    """The `names` of the C categories, and for each item (a row each) the numbers of its categories."""
 
     names: tuple[str, ...]
-    of: Ragged
+    by_item: Ragged
 
     def shares(self) -> sp.csr_array:
-        """(N, C) how much of an item is in a category; each row sums to 1, or is empty."""
+        """(N, C) the share of an item in each category; a row sums to 1, or is empty."""
         import scipy.sparse as sp
 
-        lengths = self.of.lengths
-        weights = 1.0 / np.repeat(np.maximum(lengths, 1), lengths)
-        return sp.csr_array((weights, self.of.values, self.of.offsets), shape=(len(self.of), len(self.names)))
+        rows = self.by_item
+        weights = 1.0 / np.repeat(np.maximum(rows.lengths, 1), rows.lengths)
+        return sp.csr_array((weights, rows.values, rows.offsets), shape=(len(rows), len(self.names)))
 
 
 def categories(catalog: Catalog, *, coarse: bool = False) -> Categories | None:
-    """Of the column `categories` or `genres`, None without one; `coarse` is the first name below the root alone."""
+    """The categories in the column `categories` or `genres`, or None if the catalogue has neither.
+
+    `coarse` keeps the first name below the root alone.
+    """
     column = next((name for name in COLUMNS if name in catalog.attributes.columns), None)
     if column is None:
         return None
@@ -54,17 +57,20 @@ def categories(catalog: Catalog, *, coarse: bool = False) -> Categories | None:
 
 
 def _paths(value: Any) -> Iterator[tuple[str, ...]]:
-    """ "A > B | C", ("A > B", "C") and (("A", "B"), ("C",)) are the same two paths; an absent value is none."""
+    """Paths in any of their forms: "A > B | C", ("A > B", "C") and (("A", "B"), ("C",)) are the same two.
+
+    An absent value has no path.
+    """
     if isinstance(value, str):
-        for path in re.split(r"\s*\|\s*", value):
-            names = tuple(name.strip() for name in path.split(" > ") if name.strip())
+        for text in re.split(r"\s*\|\s*", value):
+            names = tuple(name.strip() for name in text.split(" > ") if name.strip())
             if names:
                 yield names
     elif isinstance(value, Iterable):
-        for one in value:
-            if isinstance(one, str):
-                yield from _paths(one)
-            elif isinstance(one, Iterable) and (names := tuple(str(name) for name in one)):
+        for path in value:
+            if isinstance(path, str):
+                yield from _paths(path)
+            elif isinstance(path, Iterable) and (names := tuple(str(name) for name in path)):
                 yield names
 
 
@@ -74,21 +80,23 @@ def _label(path: tuple[str, ...], coarse: bool) -> str:
 
 
 def entropy(categories: Categories, items: NDArray[np.int32]) -> NDArray[np.float64]:
-    """(R,) in nats, of the distribution of the categories of each row's items (R, K); NaN where there are none."""
+    """(R,) the entropy, in nats, of the categories of each row's items (R, K); NaN for a row without categories."""
     counts = profile(categories, items)  # (R, C)
     total = np.asarray(counts.sum(axis=1)).ravel()
     logs = counts.copy()
     logs.data = counts.data * np.log(counts.data)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: NDArray[np.float64] = np.log(total) - np.asarray(logs.sum(axis=1)).ravel() / total
-    # ln 1 - 0 may come out as -0 or as a rounding error below it.
-    return np.where(total > 0, np.maximum(found, 0.0), np.nan)
+        values: NDArray[np.float64] = np.log(total) - np.asarray(logs.sum(axis=1)).ravel() / total
+    # The entropy of one category may come out as -0 or as a rounding error below 0.
+    return np.where(total > 0, np.maximum(values, 0.0), np.nan)
 
 
 def profile(categories: Categories, items: NDArray[np.int32]) -> sp.csr_array:
-    """(R, C) how many of each row's items (R, K; -1 is none) are in each category."""
+    """(R, C) how many of each row's items (R, K, padded with -1) are in each category."""
     import scipy.sparse as sp
 
     rows, places = np.nonzero(items >= 0)
-    chosen = sp.csr_array((np.ones(len(rows)), (rows, items[rows, places])), shape=(len(items), len(categories.of)))
+    chosen = sp.csr_array(
+        (np.ones(len(rows)), (rows, items[rows, places])), shape=(len(items), len(categories.by_item))
+    )
     return chosen @ categories.shares()

@@ -11,11 +11,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark_generative.analyses.codebook_sweep import codebook_sweep
-from benchmark_generative.analyses.identifiers import identifiers
-from benchmark_generative.analyses.model_variants import model_variants
-from benchmark_generative.analyses.runs import base_of, ndcg
-from benchmark_generative.analyses.trade_off import covariance_of_means, ellipse, trade_off
+from benchmark_analyses.cells import base_of
+from benchmark_analyses.codebook_sweep import codebook_sweep
+from benchmark_analyses.identifiers import identifiers
+from benchmark_analyses.measures import ndcg
+from benchmark_analyses.model_variants import model_variants
+from benchmark_analyses.trade_off import covariance_of_means, ellipse, trade_off
 
 from benchmark import Analysis, AnalysisInput, Catalog, Cell, Dataset, Ragged, Ranking, Requests, Split, Task, Train
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmark_statistics import benchmark_analyses, dataset_statistics, gini, kl_divergence, ks_distance, statistics
+from benchmark_analyses import benchmark_analyses
+from benchmark_analyses.dataset_statistics import dataset_statistics, gini, kl_divergence, ks_distance, statistics
 from scipy.stats import entropy, ks_2samp
 
 from benchmark import AnalysisInput
@@ -10,7 +11,7 @@ from benchmark.testing import checkerboard
 
 
 def test_hook() -> None:
-    assert benchmark_analyses() == {"dataset-statistics": "benchmark_statistics:dataset_statistics"}
+    assert benchmark_analyses()["dataset-statistics"] == "benchmark_analyses.dataset_statistics:dataset_statistics"
 
 
 def test_gini() -> None:

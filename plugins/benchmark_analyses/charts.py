@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3fbf", "#6b7075")
-"""Okabe and Ito's, which the colour-blind can tell apart, without yellow, which is pale on white."""
+"""Okabe and Ito's palette, which colour-blind readers can tell apart; without yellow, which is too pale on white."""
 MARKERS = "osD^vPX*"
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "benchmark",
-    "text.parse_math": False,  # a name may have a dollar in it
+    "text.parse_math": False,  # a name may contain a dollar
     "font.family": "sans-serif",
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -39,7 +39,7 @@ STYLE: dict[str, Any] = {
 
 
 def draw(rows: int, columns: int, paint: Callable[[Sequence[Sequence[Axes]]], None], *, height: float = 3.0) -> str:
-    """The SVG of rows × columns of axes that `paint` has drawn on; `height` of a row in inches, at most 10.4 wide."""
+    """The SVG of rows × columns of axes after `paint` has drawn on them; `height` is that of a row, in inches."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -55,15 +55,17 @@ def draw(rows: int, columns: int, paint: Callable[[Sequence[Sequence[Axes]]], No
     return text.getvalue()
 
 
-def line(axes: Axes, i: int, label: str, x: ArrayLike, y: ArrayLike, half: ArrayLike | None = None, **how: Any) -> None:
-    """Line number i: its colour and marker, with `half` as the half width of its intervals."""
-    how = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], **how}
+def line(
+    axes: Axes, i: int, label: str, x: ArrayLike, y: ArrayLike, half: ArrayLike | None = None, **style: Any
+) -> None:
+    """Line number i in its own colour and marker, with intervals of half the width `half`."""
+    style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], **style}
     errors = None if half is None or np.isnan(np.asarray(half, dtype=float)).all() else half
-    axes.errorbar(x, y, yerr=errors, label=label, capsize=2.5, elinewidth=0.9, **how)
+    axes.errorbar(x, y, yerr=errors, label=label, capsize=2.5, elinewidth=0.9, **style)
 
 
 def level(axes: Axes, i: int, label: str, y: float, half: float | None = None) -> None:
-    """A number that does not depend on the x axis, with its interval as a band."""
+    """A horizontal line for a number that does not depend on x, with its interval as a band."""
     colour = COLOURS[i % len(COLOURS)]
     axes.axhline(y, color=colour, label=label, linestyle="--")
     if half is not None and np.isfinite(half):
@@ -71,17 +73,18 @@ def level(axes: Axes, i: int, label: str, y: float, half: float | None = None) -
 
 
 def from_zero(axes: Axes) -> None:
-    """The y axis from 0 to a little above all there is."""
+    """Let the y axis run from 0 to a little above the highest value."""
     axes.set_ylim(0, max(axes.get_ylim()[1] * 1.06, 1e-6))
 
 
-def key(place: Axes, axes: Axes) -> None:
-    """The legend of `axes` in a place of its own: it would hide the lines."""
-    place.axis("off")
-    place.legend(*axes.get_legend_handles_labels(), loc="upper left")
+def legend(panel: Axes, axes: Axes) -> None:
+    """Put the legend of `axes` into a panel of its own, because it would hide the lines."""
+    panel.axis("off")
+    panel.legend(*axes.get_legend_handles_labels(), loc="upper left")
 
 
-def name(axes: Axes, title: str, x: str, y: str, *, legend: bool = False) -> None:
+def label(axes: Axes, title: str, x: str, y: str, *, legend: bool = False) -> None:
+    """Set the title and the names of both axes; `legend` adds one inside the axes."""
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

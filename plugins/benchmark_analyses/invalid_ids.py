@@ -1,18 +1,19 @@
-"""Identifiers of no item, written by a search that nothing keeps from it (Rajput 2023, section 5 and Figure 6)."""
+"""The identifiers without an item that an unconstrained search writes (Rajput 2023, section 5 and Figure 6)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmark import Analysis, AnalysisInput
-from benchmark_generative.analyses import charts
-from benchmark_generative.analyses.runs import TASK, interval, with_variants
+from benchmark_analyses import charts
+from benchmark_analyses.cells import TASK, with_variants
+from benchmark_analyses.measures import interval
+from benchmark_analyses.tables import analysis
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 TITLE = "Invalid identifiers"
@@ -26,35 +27,33 @@ NOTHING = "No model of this run was also searched without constraint (`unconstra
 TOO_DEEP = "Left out, for the suite's `depth` keeps fewer items per request: {}."
 
 
-def invalid_ids(given: AnalysisInput) -> Analysis:
+def invalid_ids(run: AnalysisInput) -> Analysis:
     """A row per data set, model and K: the share of identifiers, 0-1, that belong to no item."""
-    import pandas as pd
-
-    lines, left_out = [], []
-    for dataset, model, cells, variants in with_variants(given, "unconstrained"):
+    rows: list[dict[str, Any]] = []
+    left_out = []
+    for dataset, model, cells, variants in with_variants(run, "unconstrained"):
         for width, variant in variants.items():
             k = int(width)
-            rankings = [given.ranking(cell, TASK, variant).items for cell in cells]
+            rankings = [run.ranking(cell, TASK, variant).items for cell in cells]
             if k > rankings[0].shape[1]:
                 left_out.append(f"{model} K = {k}")
                 continue
             valid = np.mean([(items >= 0).sum(axis=1) for items in rankings], axis=0)  # (R,)
             share, half = interval(1 - valid / k)
-            lines.append({"data set": dataset, "model": model, "K": k, "invalid share": share, "±": half})
+            rows.append({"data set": dataset, "model": model, "K": k, "invalid share": share, "±": half})
     note = f"{NOTE} {TOO_DEEP.format(', '.join(left_out))}" if left_out else NOTE
-    if not lines:
-        return Analysis(TITLE, pd.DataFrame(), note if left_out else f"{NOTE} {NOTHING}")
-    table = pd.DataFrame(lines)
-    return Analysis(TITLE, table, note, _figure(table))
+    return analysis(TITLE, note, rows, nothing="" if left_out else NOTHING, figure=lambda: _figure(rows))
 
 
-def _figure(table: pd.DataFrame) -> str:
+def _figure(rows: Sequence[Mapping[str, Any]]) -> str:
     def paint(axes: Sequence[Sequence[Axes]]) -> None:
         axis = axes[0][0]
-        for i, ((dataset, model), part) in enumerate(table.groupby(["data set", "model"], sort=False)):
-            charts.line(axis, i, f"{dataset}, {model}", part["K"], 100 * part["invalid share"], 100 * part["±"])
-        axis.set_xticks(sorted(set(table["K"])))
+        for i, curve in enumerate(dict.fromkeys((row["data set"], row["model"]) for row in rows)):
+            points = [row for row in rows if (row["data set"], row["model"]) == curve]
+            shares, halves = ([100 * row[name] for row in points] for name in ("invalid share", "±"))
+            charts.line(axis, i, ", ".join(curve), [row["K"] for row in points], shares, halves)
+        axis.set_xticks(sorted({row["K"] for row in rows}))
         charts.from_zero(axis)
-        charts.name(axis, "Identifiers of no item", "K", "% of the K written", legend=True)
+        charts.label(axis, "Identifiers of no item", "K", "% of the K written", legend=True)
 
     return charts.draw(1, 1, paint, height=3.3)
