@@ -56,11 +56,11 @@ def dataset(
     return Dataset("D", train, {}, {"recommendation": split}, "d", facts)
 
 
-def given(data: Dataset, rankings: Mapping[Cell, Mapping[str, Any]], **more: Any) -> AnalysisInput:
+def finished(data: Dataset, rankings: Mapping[Cell, Mapping[str, Any]], **more: Any) -> AnalysisInput:
     """Rankings by cell and variant, rows of items padded with -1; "" is the cell's own."""
 
-    def ranking(of: Cell, task: str, variant: str = "") -> Ranking:
-        items = np.array(rankings[of][variant], dtype=np.int32)
+    def ranking(cell: Cell, task: str, variant: str = "") -> Ranking:
+        items = np.array(rankings[cell][variant], dtype=np.int32)
         return Ranking(items, np.zeros(items.shape, dtype=np.float32))
 
     return AnalysisInput(
@@ -68,7 +68,7 @@ def given(data: Dataset, rankings: Mapping[Cell, Mapping[str, Any]], **more: Any
         list(rankings),
         lambda name: data,
         ranking,
-        variants=lambda of: [variant for variant in rankings[of] if variant],
+        variants=lambda cell: [variant for variant in rankings[cell] if variant],
         **more,
     )
 
@@ -89,13 +89,13 @@ def test_every_analysis_is_found_and_has_a_note_where_there_is_nothing() -> None
     # dataset-statistics has numbers of any data
     offered = [name for name in benchmark_analyses.benchmark_analyses() if name != "dataset-statistics"]
     nothing = AnalysisInput([], [], lambda name: dataset([0]), lambda *of: Ranking(np.empty(0), np.empty(0)))
-    plain = given(dataset([0]), {cell("Pop"): {"": [[0, 1]]}})
+    plain = finished(dataset([0]), {cell("Pop"): {"": [[0, 1]]}})
     for name in offered:
         analysis = resolve(load().offer("analysis", name))
-        for some in (nothing, plain):
-            found = analysis(some)
-            assert (len(found.table), found.figure) == (0, "")
-            assert found.note.rstrip(".)").endswith(
+        for run in (nothing, plain):
+            result = analysis(run)
+            assert (len(result.table), result.figure) == (0, "")
+            assert result.note.rstrip(".)").endswith(
                 ("does it", "recorded identifiers", "on a data set does"),
             )
 
@@ -105,10 +105,10 @@ def test_every_analysis_is_found_and_has_a_note_where_there_is_nothing() -> None
 
 def test_categories_are_two_names_below_the_root_however_they_are_stored() -> None:
     catalog = dataset([0]).train.catalog
-    found = categories(catalog)
-    assert found is not None
-    assert found.names == ("Makeup > Eyes", "Makeup > Nails", "Skin")
-    assert [list(found.by_item[i]) for i in range(5)] == [[1], [1], [0], [2], []]
+    fine = categories(catalog)
+    assert fine is not None
+    assert fine.names == ("Makeup > Eyes", "Makeup > Nails", "Skin")
+    assert [list(fine.by_item[i]) for i in range(5)] == [[1], [1], [0], [2], []]
     coarse = categories(catalog, coarse=True)
     assert coarse is not None
     assert coarse.names == ("Makeup", "Skin")
@@ -123,9 +123,9 @@ def test_categories_are_two_names_below_the_root_however_they_are_stored() -> No
         assert [list(same.by_item[i]) for i in range(5)] == [[0, 1], [1], [], [], []]
     assert categories(dataset([0], None).train.catalog) is None
     genres = pd.DataFrame({"genres": [("Comedy", "Drama")]})
-    found = categories(Catalog(catalog.ids[:1], catalog.texts[:1], genres))
-    assert found is not None
-    assert found.names == ("Comedy", "Drama")
+    fine = categories(Catalog(catalog.ids[:1], catalog.texts[:1], genres))
+    assert fine is not None
+    assert fine.names == ("Comedy", "Drama")
 
 
 def test_entropy_of_halves_is_the_logarithm_of_two() -> None:
@@ -145,8 +145,8 @@ def test_cold_start_counts_unseen_targets_apart_and_pairs_with_semantic_knn() ->
     # Items 3 and 4 do not occur in training; they are the targets of the last two requests.
     data = dataset([0, 1, 3, 4], trained=(0, 1, 2), unseen_share=0.4)
     tiger, knn = cell("TIGER", unseen_share=0.1), cell("KNN", "semantic_knn")
-    found = cold_start(
-        given(
+    result = cold_start(
+        finished(
             data,
             {
                 knn: {"": [[2] * 5, [1, 2, 0, 3, 4], [3, 0, 1, 2, 4], [0, 1, 2, 3, -1]]},
@@ -159,24 +159,24 @@ def test_cold_start_counts_unseen_targets_apart_and_pairs_with_semantic_knn() ->
             },
         )
     )
-    assert column(found, "model") == ["KNN", "TIGER", "TIGER", "TIGER"]
-    assert column(found, "ε") == ["", "0", "0.1", "1"]
-    assert column(found, "R@1") == [0.5, 0.5, 0.5, 0.5]
-    assert column(found, "R@5") == [0.5, 0.5, 0.75, 1.0]
-    assert column(found, "unseen targets R@5") == [0.5, 0.0, 0.5, 1.0]
-    assert column(found, "n unseen") == [2, 2, 2, 2]
-    assert column(found, "minus Semantic_KNN") == [None, 0.0, 0.25, 0.5]
+    assert column(result, "model") == ["KNN", "TIGER", "TIGER", "TIGER"]
+    assert column(result, "ε") == ["", "0", "0.1", "1"]
+    assert column(result, "R@1") == [0.5, 0.5, 0.5, 0.5]
+    assert column(result, "R@5") == [0.5, 0.5, 0.75, 1.0]
+    assert column(result, "unseen targets R@5") == [0.5, 0.0, 0.5, 1.0]
+    assert column(result, "n unseen") == [2, 2, 2, 2]
+    assert column(result, "minus Semantic_KNN") == [None, 0.0, 0.25, 0.5]
     # differences 1, 0, 0, 0: sd 1/2, error 1/4, t(3) 3.1824
-    assert column(found, "± difference")[2] == pytest.approx(3.1824 / 4, abs=1e-4)
-    assert {"TIGER, ε = 0.1", "KNN", "ε", "The same, 2 unseen targets"} <= texts(found.figure)
+    assert column(result, "± difference")[2] == pytest.approx(3.1824 / 4, abs=1e-4)
+    assert {"TIGER, ε = 0.1", "KNN", "ε", "The same, 2 unseen targets"} <= texts(result.figure)
 
 
 def test_seeds_are_averaged_before_anything_else() -> None:
     data = dataset([0, 1], trained=(0,), unseen_share=0.5)
     one = {cell("TIGER", seed=0): {"": [[0, 1], [0, 2]]}, cell("TIGER", seed=1): {"": [[0, 1], [1, 0]]}}
-    found = cold_start(given(data, one))
-    assert column(found, "R@1") == [0.75]
-    assert column(found, "unseen targets R@1") == [0.5]
+    result = cold_start(finished(data, one))
+    assert column(result, "R@1") == [0.75]
+    assert column(result, "unseen targets R@1") == [0.5]
 
 
 # ---------------------------------------------------------------- diversity
@@ -196,20 +196,20 @@ def test_diversity_shows_entropy_recall_and_the_papers_number_by_temperature() -
     }
     asked = []
 
-    def published(of: Cell, task: str, metric: str, row: str = "") -> float | None:
-        asked.append((of, task))
+    def published(cell: Cell, task: str, metric: str, row: str = "") -> float | None:
+        asked.append((cell, task))
         return {("Entropy@10", "T=1.5"): 1.14}.get((metric, row))
 
-    found = diversity(given(dataset([0, 1], kinds), rankings, published=published))
-    assert column(found, "decoding") == ["beam search", "T = 1.5", "T = 2", "T = 3"]
-    assert column(found, "Entropy@10") == pytest.approx([0.0, LN2 / 2, LN2, None])
-    assert column(found, "Entropy@10 in the paper") == [None, 1.14, None, None]
-    assert column(found, "R@10") == [0.5, 0.5, 1.0, 1.0]
-    assert column(found, "items") == [10, 10, 10, 2]
-    assert "Entropy@20" not in found.table
+    result = diversity(finished(dataset([0, 1], kinds), rankings, published=published))
+    assert column(result, "decoding") == ["beam search", "T = 1.5", "T = 2", "T = 3"]
+    assert column(result, "Entropy@10") == pytest.approx([0.0, LN2 / 2, LN2, None])
+    assert column(result, "Entropy@10 in the paper") == [None, 1.14, None, None]
+    assert column(result, "R@10") == [0.5, 0.5, 1.0, 1.0]
+    assert column(result, "items") == [10, 10, 10, 2]
+    assert "Entropy@20" not in result.table
     assert set(asked) == {(tiger, "recommendation")}
-    assert {"K = 10", "K = 10, beam search", "K = 10, the paper", "temperature"} <= texts(found.figure)
-    without = diversity(given(dataset([0, 1], None), rankings))
+    assert {"K = 10", "K = 10, beam search", "K = 10, the paper", "temperature"} <= texts(result.figure)
+    without = diversity(finished(dataset([0, 1], None), rankings))
     assert without.note.endswith("No data set of these models has a column of categories or genres.")
 
 
@@ -221,12 +221,12 @@ def test_examples_are_one_request_of_each_frequent_target_category() -> None:
             "temperature-2": [[0, 1, 3], [0, 1, 3], [1, 3, 4], [1, 3, 4], [1, 3, 4]],
         }
     }
-    found = diversity_examples(given(dataset([0, 2, 0, 1, 3], kinds), rankings))
-    assert column(found, "target category") == ["a", "b"]
-    assert column(found, "beam search") == ["a 2, b 1", "a 2, b 1"]
-    assert column(found, "T = 2")[1] == "b 2, c 1"
-    again = diversity_examples(given(dataset([0, 2, 0, 1, 3], kinds), rankings))
-    pd.testing.assert_frame_equal(found.table, again.table)
+    result = diversity_examples(finished(dataset([0, 2, 0, 1, 3], kinds), rankings))
+    assert column(result, "target category") == ["a", "b"]
+    assert column(result, "beam search") == ["a 2, b 1", "a 2, b 1"]
+    assert column(result, "T = 2")[1] == "b 2, c 1"
+    again = diversity_examples(finished(dataset([0, 2, 0, 1, 3], kinds), rankings))
+    pd.testing.assert_frame_equal(result.table, again.table)
 
 
 # ---------------------------------------------------------------- identifiers
@@ -241,11 +241,11 @@ def test_invalid_ids_are_those_that_the_search_wrote_and_no_item_has() -> None:
             "unconstrained-8": [[0, 1, 2, 3], [0, 1, 2, 3]],
         }
     }
-    found = invalid_ids(given(dataset([0, 1]), rankings))
-    assert column(found, "K") == [2, 4]
-    assert column(found, "invalid share") == [0.0, 0.375]  # 1/4 and 2/4
-    assert found.note.endswith("keeps fewer items per request: TIGER K = 8.")
-    assert {"K", "Identifiers of no item", "D, TIGER"} <= texts(found.figure)
+    result = invalid_ids(finished(dataset([0, 1]), rankings))
+    assert column(result, "K") == [2, 4]
+    assert column(result, "invalid share") == [0.0, 0.375]  # 1/4 and 2/4
+    assert result.note.endswith("keeps fewer items per request: TIGER K = 8.")
+    assert {"K", "Identifiers of no item", "D, TIGER"} <= texts(result.figure)
 
 
 def test_identifiers_shows_what_was_recorded_and_tolerates_what_was_not() -> None:
@@ -267,9 +267,9 @@ def test_identifiers_shows_what_was_recorded_and_tolerates_what_was_not() -> Non
     }
     cells = [cell("TIGER"), cell("TIGER[random]"), cell("Pop")]
     facts = dict(zip(cells, ({"identifiers": whole}, {"identifiers": {"method": "random"}}, {}), strict=True))
-    found = identifiers(given(dataset([0]), {c: {} for c in cells}, facts=facts.__getitem__))
-    assert column(found, "model") == ["TIGER", "TIGER[random]"]
-    assert found.table.iloc[0].drop(["data set", "model"]).to_dict() == {
+    result = identifiers(finished(dataset([0]), {c: {} for c in cells}, facts=facts.__getitem__))
+    assert column(result, "model") == ["TIGER", "TIGER[random]"]
+    assert result.table.iloc[0].drop(["data set", "model"]).to_dict() == {
         "method": "rqvae",
         "sizes": "2 · 2",
         "in use": "2 · 1",
@@ -284,7 +284,7 @@ def test_identifiers_shows_what_was_recorded_and_tolerates_what_was_not() -> Non
         "seconds": 12.5,
         "remark": "it has not learned; codes are unused",
     }
-    assert {"D, TIGER", "D, TIGER[random]", "before", "after", "20"} <= texts(found.figure)
+    assert {"D, TIGER", "D, TIGER[random]", "before", "after", "20"} <= texts(result.figure)
 
 
 def test_codes_that_say_the_category_have_an_nmi_of_one() -> None:
@@ -299,13 +299,15 @@ def test_codes_that_say_the_category_have_an_nmi_of_one() -> None:
 def test_codes_and_categories_are_compared_level_by_level() -> None:
     codes = [[3, 0], [3, 1], [3, 2], [5, 0], [5, 0]]
     kinds = ["B > M > N", "B > M > N", "B > M > E", "B > S", ("B > S",)]
-    found = codes_and_categories(given(dataset([0], kinds), {cell("TIGER"): {}}, facts=lambda of: {"codes": codes}))
-    assert column(found, "categories") == ["2 coarse", "3 fine"] * 2
-    assert column(found, "code: different") == [2, 2, 3, 3]
-    assert column(found, "codes up to it: different") == [2, 2, 4, 4]
-    assert column(found, "code: NMI")[0] == pytest.approx(1.0)
-    assert {"3", "5", "M", "S", "first code"} <= texts(found.figure)
-    wrong = codes_and_categories(given(dataset([0]), {cell("TIGER"): {}}, facts=lambda of: {"codes": codes[:2]}))
+    result = codes_and_categories(
+        finished(dataset([0], kinds), {cell("TIGER"): {}}, facts=lambda cell: {"codes": codes})
+    )
+    assert column(result, "categories") == ["2 coarse", "3 fine"] * 2
+    assert column(result, "code: different") == [2, 2, 3, 3]
+    assert column(result, "codes up to it: different") == [2, 2, 4, 4]
+    assert column(result, "code: NMI")[0] == pytest.approx(1.0)
+    assert {"3", "5", "M", "S", "first code"} <= texts(result.figure)
+    wrong = codes_and_categories(finished(dataset([0]), {cell("TIGER"): {}}, facts=lambda cell: {"codes": codes[:2]}))
     assert len(wrong.table) == 0
 
 
@@ -315,10 +317,10 @@ def test_codes_and_categories_are_compared_level_by_level() -> None:
 def test_a_figure_has_the_same_bytes_each_time_and_whatever_the_users_own_settings() -> None:
     import matplotlib
 
-    some = given(dataset([0]), {cell("50% $x$ <b>"): {"": [[0, 1]], "unconstrained-2": [[0, -1]]}})
-    first = invalid_ids(some).figure
+    run = finished(dataset([0]), {cell("50% $x$ <b>"): {"": [[0, 1]], "unconstrained-2": [[0, -1]]}})
+    first = invalid_ids(run).figure
     with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "mine", "lines.linewidth": 9}):
-        assert invalid_ids(some).figure == first
+        assert invalid_ids(run).figure == first
         assert matplotlib.rcParams["font.size"] == 30
     assert "D, 50% $x$ <b>" in texts(first)
     assert "<dc:date>" not in first

@@ -47,9 +47,9 @@ def dataset(recommendation: Rows, search: Rows, users: Sequence[int]) -> Dataset
     return Dataset("D", train, {}, test | {"search": split("search", search, users)}, "d", {})
 
 
-def given(data: Dataset, rankings: Mapping[Cell, Mapping[Task, Rows]], **more: Any) -> AnalysisInput:
-    def ranking(of: Cell, task: Task, variant: str = "") -> Ranking:
-        items = np.array(rankings[of][task], dtype=np.int32)
+def finished(data: Dataset, rankings: Mapping[Cell, Mapping[Task, Rows]], **more: Any) -> AnalysisInput:
+    def ranking(cell: Cell, task: Task, variant: str = "") -> Ranking:
+        items = np.array(rankings[cell][task], dtype=np.int32)
         return Ranking(items, np.zeros(items.shape, dtype=np.float32))
 
     return AnalysisInput(["D"], list(rankings), lambda name: data, ranking, **more)
@@ -105,8 +105,8 @@ def test_the_covariance_of_two_means_pairs_the_values_of_a_user() -> None:
 
 def test_several_requests_of_a_user_are_one_observation() -> None:
     values, users = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0, 0, 1, 1], dtype=np.int32)
-    found = covariance_of_means(values, values, users, users)
-    assert found == pytest.approx(np.full((2, 2), 1 / 4))  # two users, 1 and 0: variance 1/2 over 2
+    covariance = covariance_of_means(values, values, users, users)
+    assert covariance == pytest.approx(np.full((2, 2), 1 / 4))  # two users, 1 and 0: variance 1/2 over 2
 
 
 def test_the_ellipse_of_a_covariance() -> None:
@@ -126,16 +126,16 @@ def test_the_trade_off_has_a_point_per_joint_model_and_a_line_for_the_others() -
         cell("GenSAR[-NSIP]"): {"recommendation": [FIRST] * 4, "search": [FIRST] * 4},
         cell("SASRec[CE]", ["recommendation"]): {"recommendation": [FIRST, THIRD, NOT, NOT]},
     }
-    found = trade_off(given(data, rankings))
-    assert column(found, "over") == ["all items"] * 3
-    assert column(found, "model") == ["GenSAR", "SASRec[CE]", "BM25"]
-    assert column(found, "recommendation") == [0.5, 0.375, None]
-    assert column(found, "search") == [0.5, None, 1.0]  # 3/4 and 1/4 when the seeds are averaged
+    result = trade_off(finished(data, rankings))
+    assert column(result, "over") == ["all items"] * 3
+    assert column(result, "model") == ["GenSAR", "SASRec[CE]", "BM25"]
+    assert column(result, "recommendation") == [0.5, 0.375, None]
+    assert column(result, "search") == [0.5, None, 1.0]  # 3/4 and 1/4 when the seeds are averaged
     # t(3) is 3.1824; the standard errors are the roots of 1/12 and of a quarter of that
-    assert column(found, "± recommendation")[0] == pytest.approx(3.1824 / math.sqrt(12), abs=1e-4)
-    assert column(found, "± search")[0] == pytest.approx(3.1824 / math.sqrt(48), abs=1e-4)
-    assert column(found, "correlation") == [pytest.approx(1.0), None, None]
-    assert {"GenSAR", "BM25", "SASRec[CE]", "recommendation, nDCG@10", "search, nDCG@10"} <= texts(found.figure)
+    assert column(result, "± recommendation")[0] == pytest.approx(3.1824 / math.sqrt(12), abs=1e-4)
+    assert column(result, "± search")[0] == pytest.approx(3.1824 / math.sqrt(48), abs=1e-4)
+    assert column(result, "correlation") == [pytest.approx(1.0), None, None]
+    assert {"GenSAR", "BM25", "SASRec[CE]", "recommendation, nDCG@10", "search, nDCG@10"} <= texts(result.figure)
 
 
 def test_the_trade_off_over_candidate_lists_stands_beside_that_over_all_items() -> None:
@@ -145,23 +145,23 @@ def test_the_trade_off_over_candidate_lists_stands_beside_that_over_all_items() 
             for task, split in data.test.items()}  # fmt: skip
     asked = []
 
-    def ranking(of: Cell, task: Task, name: str = "") -> Ranking:
+    def ranking(cell: Cell, task: Task, name: str = "") -> Ranking:
         asked.append((task, name))
         items = np.array([FIRST, FIRST] if name else [THIRD, NOT], dtype=np.int32)
         return Ranking(items, np.zeros(items.shape, dtype=np.float32))
 
-    found = trade_off(AnalysisInput(["D"], [cell("GenSAR")], lambda name: replace(data, test=test), ranking))
+    result = trade_off(AnalysisInput(["D"], [cell("GenSAR")], lambda name: replace(data, test=test), ranking))
     assert asked == [("recommendation", ""), ("search", ""), ("recommendation", "uni2"), ("search", "bm25-2")]
-    assert column(found, "over") == ["all items", "uni2 and bm25-2"]
-    assert column(found, "search") == [0.25, 1.0]
-    assert {"D, all items", "D, uni2 and bm25-2"} <= texts(found.figure)
+    assert column(result, "over") == ["all items", "uni2 and bm25-2"]
+    assert column(result, "search") == [0.25, 1.0]
+    assert {"D, all items", "D, uni2 and bm25-2"} <= texts(result.figure)
 
 
 def test_no_trade_off_without_a_model_of_both_tasks() -> None:
     data = dataset([[0]], [[0]], [0])
     alone = {cell("BM25", ["search"]): {"search": [FIRST]}}
-    assert len(trade_off(given(data, alone)).table) == 0
-    one = trade_off(given(data, {cell("GenSAR"): {"recommendation": [FIRST], "search": [NOT]}}))
+    assert len(trade_off(finished(data, alone)).table) == 0
+    one = trade_off(finished(data, {cell("GenSAR"): {"recommendation": [FIRST], "search": [NOT]}}))
     assert column(one, "± search") == [None]  # one request has no interval, and the figure no ellipse
     assert "GenSAR" in texts(one.figure)
 
@@ -177,21 +177,21 @@ def test_variants_are_paired_with_the_model_itself() -> None:
         cell("GenSAR"): {"recommendation": [FIRST] * 4, "search": [THIRD] * 4},
         cell("GenSAR[semantic]"): {"recommendation": [THIRD] * 4, "search": [FIRST] * 4},
     }
-    found = model_variants(given(data, rankings))
-    assert column(found, "model") == ["GenSAR", "GenSAR[-NSIP]", "GenSAR[semantic]"]
-    assert column(found, "recommendation") == [1.0, 0.25, 0.5]
-    assert column(found, "recommendation: difference") == [None, -0.75, -0.5]
+    result = model_variants(finished(data, rankings))
+    assert column(result, "model") == ["GenSAR", "GenSAR[-NSIP]", "GenSAR[semantic]"]
+    assert column(result, "recommendation") == [1.0, 0.25, 0.5]
+    assert column(result, "recommendation: difference") == [None, -0.75, -0.5]
     # differences 0, -1, -1, -1: sd 1/2, error 1/4, t(3) 3.1824
-    assert column(found, "± recommendation") == [None, pytest.approx(3.1824 / 4, abs=1e-4), 0.0]
-    assert column(found, "search: difference") == [None, None, 0.5]
-    assert {"GenSAR[-NSIP]", "GenSAR[semantic]", "D: recommendation", "D: search"} <= texts(found.figure)
-    assert "Pop" not in texts(found.figure)
+    assert column(result, "± recommendation") == [None, pytest.approx(3.1824 / 4, abs=1e-4), 0.0]
+    assert column(result, "search: difference") == [None, None, 0.5]
+    assert {"GenSAR[-NSIP]", "GenSAR[semantic]", "D: recommendation", "D: search"} <= texts(result.figure)
+    assert "Pop" not in texts(result.figure)
 
 
 def test_a_model_without_variants_has_no_table() -> None:
     data = dataset([[0]], [[0]], [0])
     rankings = {cell("SASRec[CE]", ["recommendation"]): {"recommendation": [FIRST]}}
-    assert len(model_variants(given(data, rankings)).table) == 0
+    assert len(model_variants(finished(data, rankings)).table) == 0
 
 
 # ---------------------------------------------------------------- identifiers
@@ -210,13 +210,13 @@ def test_both_identifiers_of_a_joint_model_stand_beside_those_of_one_kind_of_vec
     cells = [cell("GenSAR"), cell("GenSAR[semantic]"), cell("TIGER"), cell("Pop")]
     facts = [recorded(alone=alone), recorded("semantic"), {"identifiers": {"collision_rate_before": 0.5}}, {}]
     by_cell = dict(zip(cells, facts, strict=True))
-    found = identifiers(given(dataset([[0]], [[0]], [0]), {c: {} for c in cells}, facts=by_cell.__getitem__))
-    assert column(found, "model") == ["GenSAR"] * 4 + ["GenSAR[semantic]", "TIGER"]
+    result = identifiers(finished(dataset([[0]], [[0]], [0]), {c: {} for c in cells}, facts=by_cell.__getitem__))
+    assert column(result, "model") == ["GenSAR"] * 4 + ["GenSAR[semantic]", "TIGER"]
     kinds = ["semantic", "collaborative", "only semantic", "only collaborative", "only semantic", ""]
-    assert column(found, "identifier") == kinds
-    assert column(found, "colliding before") == [0.008, 0.004, 0.014, 0.009, 0.008, 0.5]
-    assert "0.18 %" in found.note
-    assert {"D, GenSAR: only semantic", "D, TIGER"} <= texts(found.figure)
+    assert column(result, "identifier") == kinds
+    assert column(result, "colliding before") == [0.008, 0.004, 0.014, 0.009, 0.008, 0.5]
+    assert "0.18 %" in result.note
+    assert {"D, GenSAR: only semantic", "D, TIGER"} <= texts(result.figure)
 
 
 # ---------------------------------------------------------------- codebooks
@@ -224,8 +224,8 @@ def test_both_identifiers_of_a_joint_model_stand_beside_those_of_one_kind_of_vec
 
 def test_a_sweep_has_the_variants_that_differ_in_the_numbers_of_codes_alone() -> None:
     def gensar(name: str, shared: int = 2, specific: int = 2, **more: Any) -> tuple[Cell, dict[str, Any]]:
-        given = {"shared": shared, "specific": specific, "size": 64}
-        return cell(name, identifiers=given, **more), recorded(shared=shared, levels=shared + specific)
+        settings = {"shared": shared, "specific": specific, "size": 64}
+        return cell(name, identifiers=settings, **more), recorded(shared=shared, levels=shared + specific)
 
     cells = dict(
         [
@@ -237,19 +237,19 @@ def test_a_sweep_has_the_variants_that_differ_in_the_numbers_of_codes_alone() ->
         ]
     )
     rows: dict[Task, Rows] = {"recommendation": [FIRST, NOT], "search": [THIRD, THIRD]}
-    found = codebook_sweep(
-        given(dataset([[0]] * 2, [[0]] * 2, [0, 1]), dict.fromkeys(cells, rows), facts=cells.__getitem__)
+    result = codebook_sweep(
+        finished(dataset([[0]] * 2, [[0]] * 2, [0, 1]), dict.fromkeys(cells, rows), facts=cells.__getitem__)
     )
-    assert column(found, "model") == ["GenSAR[L_m=1]", "GenSAR", "GenSAR[L_m=3]", "GenSAR[L_n=3]"]
-    assert list(zip(column(found, "L_m"), column(found, "L_n"), strict=True)) == [(1, 3), (2, 2), (3, 1), (2, 3)]
-    assert column(found, "recommendation") == [0.5] * 4
-    assert column(found, "± search") == [0.0] * 4
-    assert column(found, "colliding: semantic") == pytest.approx([0.008, 0.008, 0.008, 0.01])
-    assert {"L_m (L_m + L_n = 4)", "L_m + L_n (L_m = 2)", "D, GenSAR: search"} <= texts(found.figure)
+    assert column(result, "model") == ["GenSAR[L_m=1]", "GenSAR", "GenSAR[L_m=3]", "GenSAR[L_n=3]"]
+    assert list(zip(column(result, "L_m"), column(result, "L_n"), strict=True)) == [(1, 3), (2, 2), (3, 1), (2, 3)]
+    assert column(result, "recommendation") == [0.5] * 4
+    assert column(result, "± search") == [0.0] * 4
+    assert column(result, "colliding: semantic") == pytest.approx([0.008, 0.008, 0.008, 0.01])
+    assert {"L_m (L_m + L_n = 4)", "L_m + L_n (L_m = 2)", "D, GenSAR: search"} <= texts(result.figure)
 
 
 def test_no_sweep_of_a_model_whose_variants_differ_in_more() -> None:
     cells = {cell("GenSAR"): recorded(), cell("GenSAR[small]", d_model=8): recorded(shared=1)}
     rows: dict[Task, Rows] = {"recommendation": [FIRST], "search": [THIRD]}
     data = dataset([[0]], [[0]], [0])
-    assert len(codebook_sweep(given(data, dict.fromkeys(cells, rows), facts=cells.__getitem__)).table) == 0
+    assert len(codebook_sweep(finished(data, dict.fromkeys(cells, rows), facts=cells.__getitem__)).table) == 0

@@ -33,27 +33,27 @@ def test_distances_equal_scipy() -> None:
 
 def test_statistics_of_a_data_set_that_is_known() -> None:
     # 120 users take 8 steps around 20 items; each item is asked for 8 times, by a query that means it alone
-    found = statistics(checkerboard())
-    assert {k: found[k] for k in ("items (R)", "users", "items (S)", "queries", "relevant per query")} == {
+    numbers = statistics(checkerboard())
+    assert {k: numbers[k] for k in ("items (R)", "users", "items (S)", "queries", "relevant per query")} == {
         "items (R)": 20,
         "users": 120,
         "items (S)": 20,
         "queries": 160,
         "relevant per query": 1,
     }
-    assert found["interactions"] == 120 * 8
-    assert found["density"] == pytest.approx(0.4)
-    assert found["Gini (R)"] == pytest.approx(0)
-    assert found["KLD(S ‖ R)"] == pytest.approx(0)
-    assert found["KS(S, R)"] == pytest.approx(0)
+    assert numbers["interactions"] == 120 * 8
+    assert numbers["density"] == pytest.approx(0.4)
+    assert numbers["Gini (R)"] == pytest.approx(0)
+    assert numbers["KLD(S ‖ R)"] == pytest.approx(0)
+    assert numbers["KS(S, R)"] == pytest.approx(0)
 
 
 def test_a_joint_log_has_the_counts_of_the_log_itself() -> None:
     # every step of the 120 users is an interaction and a search with one click; what is held out counts as well
-    found = statistics(checkerboard(joint=True))
+    numbers = statistics(checkerboard(joint=True))
     names = ("users", "interactions", "searches", "interactions (S)", "items (S)", "queries")
-    assert [found[name] for name in names] == [120, 960, 960, 960, 20, 160]
-    assert "relevant per query" not in found
+    assert [numbers[name] for name in names] == [120, 960, 960, 960, 20, 160]
+    assert "relevant per query" not in numbers
 
 
 def test_one_column_per_data_set() -> None:
