@@ -41,6 +41,21 @@ ui: install  ## MLflow's pages on the results
 bench: install  ## speed against named peers, one thread; all run, then an error that names those below their goals
 	$(BIN)/python tests/benchmarks/run_all.py
 
+DIST := dist
+SBOM := .venv/sbom/bin/cyclonedx-py
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' benchmark/__init__.py)
+wheel: install $(SBOM)  ## the wheel, and a CycloneDX list of the packages that it was built and tested with
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(DIST)
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > $(DIST)/pyproject.toml
+	$(SBOM) environment --pyproject $(DIST)/pyproject.toml --mc-type library --output-reproducible \
+		--output-file $(DIST)/genrec_benchmark-$(VERSION).cdx.json $(BIN)/python
+	rm $(DIST)/pyproject.toml
+
+# In an environment of its own: the list names what the wheel was tested with, not the tool that writes it.
+$(SBOM): constraints.txt
+	$(PYTHON) -m venv --clear .venv/sbom
+	.venv/sbom/bin/pip install --quiet -c constraints.txt cyclonedx-bom
+
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
