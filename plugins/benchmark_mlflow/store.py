@@ -72,6 +72,10 @@ class Store:
             )
         return client, str(found.experiment_id)
 
+    def reader(self) -> sqlite3.Connection | None:
+        """A connection of its own to an SQLite store; None for others."""
+        return sqlite3.connect(self._database, timeout=20) if self._database else None
+
     def __str__(self) -> str:
         return _public(self.uri)
 

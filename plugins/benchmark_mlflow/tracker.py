@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ class Tracker:
             if running:
                 fcntl.flock(self.presence, fcntl.LOCK_SH)
             self._look()
+            self.reader = self.store.reader()
+            self.left = self._version()  # the store as this run has left it; None once another process has written
 
     def cell_finished(self, cell: Cell, result: CellResult) -> None:
         """Log a cell that this run has computed; those that it reuses are looked at together, at the end."""
@@ -58,11 +61,16 @@ class Tracker:
         # A server that is gone is asked once more, at the end, not once per cell.
         self.lost = True
         with self.store.session("has stopped answering", self._later()):
-            self._log(cell, result, self._parent())
+            alone = self.left is not None and self.left == self._version()
+            # Nobody can have logged what was computed while nobody wrote, but for a failure: it may be an earlier one.
+            self._log(cell, result, self._parent(), new=alone and result.status == "finished")
+            self.left = self._version() if alone else None
         self.lost = False
 
     def suite_finished(self, leaderboard: Leaderboard) -> None:
         """Log what is missing: cells of this run and of earlier ones, failures, the files of the report."""
+        if self.reader:
+            self.reader.close()
         with contextlib.closing(self.presence), self.store.session("cannot be used", self._later()):
             parent = self._parent()
             finished = self._finished()
@@ -74,6 +82,10 @@ class Tracker:
         return f"No result is lost: what is missing is logged at the end, or by: benchmark report {self.plan.source}"
 
     # ------------------------------------------------------------ what there is
+
+    def _version(self) -> int | None:
+        """What is another number when anybody has written to the store; None where that cannot be told."""
+        return int(self.reader.execute("PRAGMA data_version").fetchone()[0]) if self.reader else None
 
     def _look(self) -> None:
         """What earlier runs of this very plan have logged."""
@@ -186,13 +198,14 @@ class Tracker:
 
     # ------------------------------------------------------------ the children
 
-    def _log(self, cell: Cell, result: CellResult, parent: str) -> None:
-        """Make the store hold this computation once, whole, and, if it has finished, under this parent."""
+    def _log(self, cell: Cell, result: CellResult, parent: str, new: bool = False) -> None:
+        """Make the store hold this computation once, whole, and, if it has finished, under this parent. One that is
+        `new` is not looked for beyond this plan."""
         tags = entries.tags(cell, result)
         computation = tags["benchmark.computation"]
         if computation in self.logged:
             return
-        run = self._known(computation)
+        run = self.children.get(computation) if new else self._known(computation)
         failed = result.status == "failed"
         if run is not None and failed and not result.reused and run.data.tags.get("mlflow.parentRunId") != parent:
             run = None  # the same failure in an earlier run is that run's, and stays there
@@ -260,8 +273,12 @@ class Tracker:
 
     def _tags(self, own: Mapping[str, Any]) -> dict[str, str]:
         """Every run says where it comes from, because the filters of MLflow's pages do not look at a run's parent."""
+        return entries.texts(self._origin | dict(own), LONGEST_TAG)
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
         plan = self.plan
-        tags = {
+        tags: dict[str, Any] = {
             "mlflow.source.name": f"benchmark run {plan.source.name}",
             "mlflow.source.type": "LOCAL",
             "benchmark.plan": self.key,
@@ -276,7 +293,7 @@ class Tracker:
             environment = json.loads((plan.results / "environment.json").read_text(encoding="utf-8"))
             tags["mlflow.source.git.commit"] = environment["git_commit"]
             tags["benchmark.git_dirty"] = environment["git_dirty"]
-        return entries.texts(tags | dict(own), LONGEST_TAG)
+        return tags
 
 
 def _plan_key(plan: Plan) -> str:

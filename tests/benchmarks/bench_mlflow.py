@@ -2,13 +2,15 @@
 
     python tests/benchmarks/bench_mlflow.py [--quick]
 
-Both log the same cells, in turn, in one process, into one store; the median time of a cell counts. Ours also looks for
-the cell first and states its data set. Exit code 1 where it is less than `GOAL` times as fast, or the numbers differ.
+Both log the same cells, in turn, in one process, each into a store of its own, since a run that is alone in its store
+need not look for a cell before it logs it; the median time of a cell counts. Ours also states the cell's data set. Exit
+code 1 where it is less than `GOAL` times as fast, or the numbers differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -83,7 +85,9 @@ def main() -> int:
         benchmark_mlflow.benchmark_suite_started(plan)
         from mlflow import MlflowClient
 
-        client = MlflowClient(tracking_uri=f"sqlite:///{folder.parent.resolve() / 'mlflow.db'}")
+        store = folder.parent.resolve() / "mlflow.db"
+        shutil.copy(store, store.with_name("other.db"))
+        mine, client = (MlflowClient(f"sqlite:///{store.with_name(name)}") for name in ("mlflow.db", "other.db"))
         experiment = client.get_experiment_by_name("bench").experiment_id
         ours, theirs, same = [], [], True
         for cell, result in cells:
@@ -93,8 +97,9 @@ def main() -> int:
             started = time.perf_counter()
             one_by_one(client, experiment, cell, result)
             theirs.append(time.perf_counter() - started)
-            found = client.search_runs([experiment], f"tags.`benchmark.fingerprint` = '{cell.fingerprint}'")
-            same &= len(found) == 2 and found[0].data.metrics == found[1].data.metrics
+            where = f"tags.`benchmark.fingerprint` = '{cell.fingerprint}'"
+            (one,), (other,) = (at.search_runs([experiment], where) for at in (mine, client))
+            same &= one.data.metrics == other.data.metrics
     ratio = median(theirs) / median(ours)
     print(f"a call per value  {1000 * median(theirs):8.1f} ms per cell")
     print(f"one batch         {1000 * median(ours):8.1f} ms per cell")

@@ -377,6 +377,35 @@ def test_a_metric_that_the_suite_gains_is_added_to_the_runs_that_are_there(home:
     assert "leaderboard.json" in files_of(plan, parents[0].info.run_id)
 
 
+def test_a_cell_that_another_run_has_logged_in_the_meantime_is_not_logged_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is alone in the store does not even look for the cells that it has computed."""
+    looks: list[str] = []
+    search = Tracker._search
+
+    def counted(tracker: Tracker, where: str) -> list[Any]:
+        looks.append(where)
+        return search(tracker, where)
+
+    monkeypatch.setattr(Tracker, "_search", counted)
+    first, second = (
+        Tracker(plan_in(home), running=True),
+        Tracker(plan_in(home, metrics=[*METRICS, "RR@10"]), running=True),
+    )
+    results = {c: result(first.plan, c) for c in CELLS}
+    first.cell_finished(CELLS[0], results[CELLS[0]])
+    first.cell_finished(CELLS[1], results[CELLS[1]])
+    assert [where for where in looks if "computation" in where] == []
+    second.cell_finished(CELLS[0], results[CELLS[0]])
+    first.cell_finished(CELLS[2], results[CELLS[2]])
+    second.cell_finished(CELLS[2], results[CELLS[2]])
+    assert len([where for where in looks if "computation" in where]) == 3
+    assert len(runs_of(first.plan)[1]) == 3
+    for tracker in (first, second):
+        tracker.suite_finished(board())
+
+
 def test_an_interrupted_run_is_continued(home: Path) -> None:
     plan = plan_in(home)
     results = {c: result(plan, c) for c in CELLS}
