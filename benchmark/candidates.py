@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import fingerprint, plugins
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.errors import BenchmarkError, error_text, unknown
+from benchmark.frozen import frozen
 from benchmark.hashing import splitmix, tie_break
+from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
 from benchmark.suite import DRAWN, Sampler, Spare
 from benchmark.testing import check_ranking
@@ -277,13 +279,21 @@ def _found(
     import threadpoolctl
 
     n = len(dataset.train.catalog)
-    model: Model = plugins.build(registry.offer("model", sampler.model), sampler.params)
-    with tempfile.TemporaryDirectory() as folder, threadpoolctl.threadpool_limits(threads), _named(sampler, dataset):
+    model: Model = plugins.build(registry.offer("model", sampler.model), absolute_paths(sampler.params))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        threadpoolctl.threadpool_limits(threads),
+        _named(sampler, dataset),
+        contextlib.chdir(folder),  # what the model leaves there is removed
+    ):
         context = Context(seed=sampler.seed, device="cpu", workdir=Path(folder), threads=threads)
-        model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in model.tasks}, context)
+        valid = {task: split for task, split in dataset.valid.items() if task in model.tasks}
+        with plugins.contained():
+            model.fit(frozen(dataset.train), frozen(valid), context)
         for rows in _batches(len(split.requests)):
             requests = replace(split.requests.take(rows), exclude=_forbidden(split, rows, n, spared))
-            ranking = model.rank(requests.take(np.arange(len(rows))), sampler.n)
+            with plugins.contained():
+                ranking = model.rank(frozen(requests.take(np.arange(len(rows)))), sampler.n)
             check_ranking(ranking, requests, sampler.n, n, f"the candidates of '{sampler.model}'")
             filled = ranking.items != PAD
             yield rows, Ragged.from_lengths(filled.sum(axis=1), ranking.items[filled])
@@ -297,7 +307,7 @@ def _named(sampler: Sampler, dataset: Dataset) -> Iterator[None]:
     except Exception as error:
         raise BenchmarkError(
             f"data set '{dataset.name}': the candidates {sampler.list_name} cannot be made, the model "
-            f"'{sampler.model}' failed: {type(error).__name__}: {error}"
+            f"'{sampler.model}' failed: {error_text(error)}"
         ) from error
 
 

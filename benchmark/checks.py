@@ -49,7 +49,7 @@ def print_check(plan: Plan) -> None:
                 sizes = [resolvable(n, level) if tested else None for _, level in levels.values()]
                 rows.append([name, task, slice_name, n, *sizes])
     headers = ["data set", "task", "slice", "requests", *(f"{name} ({size})" for name, (size, _) in levels.items())]
-    sys.stdout.write(tabulate(rows, headers, floatfmt=".3f", missingval="not tested") + "\n")
+    sys.stdout.write(visible(tabulate(rows, headers, floatfmt=".3f", missingval="not tested") + "\n"))
     sys.stdout.write(
         "Smallest difference of a 0/1 metric found with 80 % power in each family of tests, at the level that decides "
         f"there,\nif two models differ on {DISCORDANT:.0%} of the requests and the fits of a model not at all.\n\n"
@@ -201,7 +201,8 @@ def print_data(suite: Suite, registry: Registry) -> int:
     for choice in suite.datasets:
         offer = registry.offer("dataset", choice.use)
         params = plugins.check_params(offer, choice.params)
-        sys.stdout.write(f"{choice.name} ({choice.use} {', '.join(f'{k}={v}' for k, v in params.items() if v)})\n")
+        stated = ", ".join(f"{k}={v}" for k, v in params.items() if v)
+        sys.stdout.write(visible(f"{choice.name} ({choice.use} {stated})\n"))
         try:
             plugins.check_requirements(offer)
             log = plugins.build(offer, params)

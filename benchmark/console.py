@@ -56,11 +56,10 @@ class Console:
         if cell not in self._bars:
             self._bars[cell] = self._progress.add_task("", total=total, values="")
         bar = self._bars[cell]
-        self._progress.update(bar, description=visible(f"{phase:4} {cell.name}"), completed=step, total=total)
+        self._progress.update(bar, description=f"{_line(phase):4} {_line(cell.name)}", completed=step, total=total)
         if values:
-            self._progress.update(
-                bar, values=visible("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
-            )
+            said = (f"{_line(name)} {value:.4g}" for name, value in values.items())
+            self._progress.update(bar, values="  ".join(said))
 
     def finished(self, cell: Cell, result: CellResult) -> None:
         if result.reused:
@@ -82,6 +81,11 @@ class Console:
         self._terminal.print(visible(text), markup=False, soft_wrap=True)
 
 
+def _line(text: str) -> str:
+    """The text as a part of one line."""
+    return " ".join(visible(text).split())
+
+
 def print_cells(plan: Plan, jobs: int) -> None:
     """The cells of a run with what is known about their time, longest first within the total."""
     from tabulate import tabulate
@@ -96,7 +100,7 @@ def print_cells(plan: Plan, jobs: int) -> None:
         if not done:
             left += seconds or 0
             unknown += seconds is None
-    sys.stdout.write(tabulate(rows, ["cell", "tasks", "state", "about seconds"], missingval="?") + "\n")
+    sys.stdout.write(visible(tabulate(rows, ["cell", "tasks", "state", "about seconds"], missingval="?") + "\n"))
     text = f"{sum(r[2] == 'to compute' for r in rows)} of {len(rows)} cells to compute"
     text += f", about {left / 60 / jobs:.1f} minutes with {jobs} at a time" if left else ""
     text += f" ({unknown} without an estimate)" if unknown else ""

@@ -22,6 +22,14 @@ class ContractError(BenchmarkError):
     """A plugin broke the contract it signed: a wrong shape, an unknown item, a score that is not a number."""
 
 
+def error_text(error: BaseException) -> str:
+    """What a plugin raised, with its type, and the remedy where it wrote into what it was given."""
+    text = f"{type(error).__name__}: {str(error).strip()}"
+    if isinstance(error, ValueError) and "read-only" in text:
+        return f"{text} (what a plugin is given is read-only: copy it before you change it)"
+    return text
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> BenchmarkError:
     """The error for a name that does not exist, with the closest one that does."""
     known = sorted(known)

@@ -6,11 +6,13 @@ import dataclasses
 import difflib
 import inspect
 import json
+import os
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -83,6 +85,24 @@ def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """The same parameters in JSON types, sets in sorted order: what is stored, compared and hashed."""
     plain = {name: json.loads(json.dumps(value, default=_plain)) for name, value in values.items()}
     return dict(sorted(plain.items()))
+
+
+def names_path(value: str) -> bool:
+    """Whether a parameter points to files: a path is what holds a slash, and a file's name also what has an ending
+    (`codes.tsv`). A word such as `search` must not change its meaning with the folder one stands in."""
+    path = Path(os.path.expanduser(value))
+    return "/" in value or bool(path.suffix and path.is_file())
+
+
+def absolute_paths(value: Any) -> Any:
+    """Parameters with the paths among them made absolute: a model works in another directory than the command."""
+    if isinstance(value, Mapping):
+        return {name: absolute_paths(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [absolute_paths(part) for part in value]
+    if isinstance(value, str) and names_path(value) and Path(value).exists():
+        return str(Path(value).absolute())
+    return value
 
 
 def _takes_any(target: Callable[..., Any]) -> bool:

@@ -22,6 +22,7 @@ from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
 from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
+from benchmark.parameters import names_path
 from benchmark.plugins import BoundMetric, Kind, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, candidate_list, matches, results_name
@@ -425,13 +426,6 @@ def _needed(choice: Choice, registry: Registry, model: str, params: Mapping[str,
 def _matches(patterns: Sequence[str], dataset: str, model: str, seed: int) -> bool:
     names = (f"{dataset}/{model}/seed-{seed}", f"{dataset}/{model}", model, dataset)
     return not patterns or any(matches(name, patterns) for name in names)
-
-
-def names_path(value: str) -> bool:
-    """Whether a parameter points to files: a path is what holds a slash, and a file's name also what has an ending
-    (`codes.tsv`). A word such as `search` must not change its meaning with the folder one stands in."""
-    path = Path(os.path.expanduser(value))
-    return "/" in value or bool(path.suffix and path.is_file())
 
 
 def _files(params: Mapping[str, Any]) -> list[tuple[str, int, int]]:

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import pluggy
 
 from benchmark import hookspecs
-from benchmark.errors import BenchmarkError, ContractError, unknown
+from benchmark.errors import BenchmarkError, ContractError, error_text, unknown
+from benchmark.frozen import frozen
 from benchmark.hookspecs import NAME
 from benchmark.parameters import as_json, resolve_params
 from benchmark.text import visible
@@ -105,9 +106,9 @@ class BoundMetric:
     def __call__(self, ranking: Ranking, relevant: Ragged, popularity: Longs) -> Floats | float:
         """One value per request, or one number about all lists. `popularity` (N,) are training counts of the task."""
         k = ranking.items.shape[1] if self.k is None else self.k
-        if self.wants_popularity:
-            return self.function(ranking, relevant, k, popularity=popularity)
-        return self.function(ranking, relevant, k)
+        more = {"popularity": popularity} if self.wants_popularity else {}
+        with contained():
+            return self.function(ranking, relevant, k, **more)
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,31 @@ class Registry:
         failed: list[tuple[Plugin, Exception]] = []
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
-                implementation.function(*(arguments[name] for name in implementation.argnames))
+                with contained():
+                    implementation.function(*(arguments[name] for name in implementation.argnames))
             except Exception as error:
                 if hook == "benchmark_suite_started" and isinstance(error, BenchmarkError):
                     raise
                 failed.append((plugins[implementation.plugin_name], error))
         return failed
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """For a call of a plugin: its working directory and its umask are not those of whoever comes after it.
+
+    The environment stays as the plugin leaves it, because a library that it loads may have set itself up there; what
+    counts of it for numbers is set anew for the cells.
+    """
+    folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))  # found again even if it is renamed or removed
+    mask = os.umask(0o022)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.fchdir(folder)
+        os.close(folder)
+        os.umask(mask)
 
 
 def load(strict: bool = True) -> Registry:
@@ -227,7 +247,7 @@ def resolve(offer: Offer) -> Any:
         return offer.target
     module, _, attribute = offer.target.partition(":")
     try:
-        with _said_when_slow(f"{offer} of {offer.plugin}"):
+        with contained(), _said_when_slow(f"{offer} of {offer.plugin}"):
             imported = importlib.import_module(module)
         return functools.reduce(getattr, attribute.split("."), imported)
     except ModuleNotFoundError as error:
@@ -254,31 +274,35 @@ def check_params(offer: Offer, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(offer: Offer, params: Mapping[str, Any]) -> Any:
-    """The data set's Log, or a model that is not fitted yet.
+    """The data set's Log, read-only and the harness's own, or a model that is not fitted yet.
 
     Raises BenchmarkError for wrong parameters, ContractError for a plugin that gives back something else.
     """
     target = resolve(offer)
     values = resolve_params(target, params, str(offer), _GIVEN[offer.kind])
     try:
-        built = target(**values)
+        with contained():
+            built = target(**values)
     except BenchmarkError as error:
         if f"'{offer.name}'" in str(error):
             raise
         raise type(error)(f"{offer}: {error}") from error
     except Exception as error:
-        what = f"{type(error).__name__}: {error}"
+        what = error_text(error)
         raise ContractError(f"{offer} of {offer.plugin} failed, which is a fault in it: {what}") from error
     if offer.kind == "dataset" and not isinstance(built, Log):
         raise ContractError(
             f"{offer} of {offer.plugin} returned {type(built).__name__}; a data set is a benchmark.Log."
         )
-    if offer.kind == "model" and not isinstance(built, Model):
+    if offer.kind == "dataset":
+        return frozen(built, copy=True)  # the plugin may still hold its arrays, and use them for its next data set
+    if not isinstance(built, Model):
         absent = [name for name in ("tasks", "fit", "rank") if not hasattr(built, name)]
         raise ContractError(f"{offer} of {offer.plugin} lacks {', '.join(absent)}: see benchmark.Model.")
     return built
 
 
+@contained()
 def _load_one(
     manager: pluggy.PluginManager, plugin: Plugin, point: importlib.metadata.EntryPoint, disabled: set[str]
 ) -> tuple[Plugin, list[Offer]]:

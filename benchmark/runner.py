@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from benchmark import plugins, results
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, error_text
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.plausibility import ceiling, implausible
 from benchmark.evaluation.published import Published
@@ -73,7 +73,7 @@ def run_suite(
     """
     scored = Scored(_prepare(plan))
     plan = scored.plan
-    registry.notify("benchmark_suite_started", suite=plan.suite, plan=plan)
+    registry.notify("benchmark_suite_started", suite=plan.suite, plan=scored.shown)
     if fresh:
         for cell in plan.selected:
             results.forget_cell(results.cell_folder(plan.results, cell))
@@ -98,9 +98,8 @@ def run_suite(
         watcher.finished(cell, result)
         for variant, why in result.facts.get("variants_failed", {}).items():
             watcher.warned(f"{cell.name}: the variant '{variant}' is missing ({why})")
-        _warn(
-            watcher, registry.notify("benchmark_cell_finished", suite=plan.suite, plan=plan, cell=cell, result=result)
-        )
+        told = {"suite": plan.suite, "plan": scored.shown, "cell": frozen(cell), "result": frozen(result)}
+        _warn(watcher, registry.notify("benchmark_cell_finished", **told))
 
     for cell in plan.selected:
         if cell not in waiting:
@@ -154,7 +153,7 @@ def report(
     write_report(plan.results, leaderboard, analyses)
     _warn(
         watcher,
-        registry.notify("benchmark_suite_finished", suite=suite, plan=plan, leaderboard=leaderboard),
+        registry.notify("benchmark_suite_finished", suite=suite, plan=scored.shown, leaderboard=frozen(leaderboard)),
     )
     return leaderboard, analyses
 
@@ -244,6 +243,8 @@ class Scored:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = replace(plan, result=self.result)
+        self.shown: Plan = frozen(self.plan)
+        """What observers are given."""
         self._done: dict[Cell, list[Evaluated]] = {}
         self._popular: dict[tuple[str, Task], float | None] = {}
 
@@ -393,8 +394,8 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
         return results.cell_folder(plan.results, cell)
 
     given = AnalysisInput(
-        datasets=list(plan.datasets),
-        cells=finished,
+        datasets=tuple(plan.datasets),
+        cells=frozen(tuple(finished)),
         dataset=lambda name: frozen(plan.datasets[name]),
         ranking=lambda cell, task, variant="": results.load_ranking(folder(cell), task, variant),
         variants=lambda cell: _left(folder(cell), cell, "variants"),
@@ -403,10 +404,12 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
     )
     for name in plan.suite.analyses:
         try:
-            made = plugins.resolve(registry.offer("analysis", name))(given)
+            analysis = plugins.resolve(registry.offer("analysis", name))
+            with plugins.contained():
+                made = analysis(given)
             check_analysis(made)
         except Exception as error:
-            watcher.warned(f"analysis '{name}' failed: {type(error).__name__}: {error}")
+            watcher.warned(f"analysis '{name}' failed: {error_text(error)}")
         else:
             yield made
 
@@ -431,7 +434,7 @@ def _left(folder: Path, cell: Cell, what: str) -> Any:
 
 def _warn(watcher: Watcher, failed: Sequence[tuple[Any, Exception]]) -> None:
     for plugin, error in failed:
-        watcher.warned(f"{plugin} failed: {error if isinstance(error, BenchmarkError) else repr(error)}")
+        watcher.warned(f"{plugin} failed: {error if isinstance(error, BenchmarkError) else error_text(error)}")
 
 
 def environment(source: Path) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import ContractError, NotFittedError
+from benchmark.errors import ContractError, NotFittedError, error_text
+from benchmark.frozen import frozen
 from benchmark.parameters import resolve_params
 from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.text import visible
 from benchmark.types import (
     PAD,
     TASKS,
@@ -131,13 +133,13 @@ def check_model(
     """Hold a model against the whole contract on the checkerboard; gives back its Success@1 of each task.
 
     `model` is a class, a function that makes one, or a model that is not fitted. A class is built with its defaults as
-    the harness does, so that one outside the bounds of its type is found. `min_success` is what Success@1 must
-    reach, for all tasks or for each: 0 for a model that does not learn. The model is fitted three times, the last two
-    on half the data, and a `deterministic` one again with another seed; with `joint`, for a model that reads the users'
-    searches, once more on a joint log, where the least of both is given back. `order=False` is for a model that reads
-    which items a history holds, not in which order (EASE, nearest neighbours, matrix factorisation): it is asked for
-    the item that goes with those of the history, instead of the one that comes next. Raises ContractError with the
-    first thing that is wrong.
+    the harness does, so that one outside the bounds of its type is found. As in a run, the arrays that the model is
+    given are read-only. `min_success` is what Success@1 must reach, for all tasks or for each: 0 for a model that does
+    not learn. The model is fitted three times, the last two on half the data, and a `deterministic` one again with
+    another seed; with `joint`, for a model that reads the users' searches, once more on a joint log, where the least of
+    both is given back. `order=False` is for a model that reads which items a history holds, not in which order (EASE,
+    nearest neighbours, matrix factorisation): it is asked for the item that goes with those of the history, instead of
+    the one that comes next. Raises ContractError with the first thing that is wrong.
     """
     make = _maker(model)
     first = make()
@@ -306,6 +308,8 @@ def variants(model: Model) -> tuple[str, ...]:
         and len(set(names)) == len(names),
         f"variants is {names!r}; it must be a list of different names",
     )
+    for name in names:
+        _require(visible(name) == " ".join(name.split()), f"variants: {name!r} has characters that nobody sees")
     _require(not names or hasattr(model, "rank_variant"), "a model with variants needs rank_variant")
     return tuple(names)
 
@@ -340,12 +344,17 @@ def _tasks_of(model: Model) -> tuple[Task, ...]:
 
 
 def _fit(model: Model, data: Dataset, device: str, seed: int) -> None:
-    before = copy.deepcopy((data.train, data.valid))
+    before, train, valid = copy.deepcopy((data.train, data.valid)), frozen(data.train), frozen(data.valid)
     with tempfile.TemporaryDirectory() as folder:
         context = Context(seed=seed, device=device, workdir=Path(folder))
-        model.fit(data.train, data.valid, context)
+        try:
+            model.fit(train, valid, context)
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise ContractError(f"fit raised {error_text(error)}") from error
     _check_json(context.facts, "what the model recorded")
-    _require(_same((data.train, data.valid), before), "fit changed the training or validation data it was given")
+    _require(_same((train, valid), before), "fit changed the training or validation data it was given")
 
 
 def _check_not_fitted(model: Model, requests: Requests) -> None:
@@ -361,12 +370,12 @@ def _check_not_fitted(model: Model, requests: Requests) -> None:
 def _rank(
     model: Model | Callable[[Requests, int], Ranking], requests: Requests, k: int, n_items: int, case: str
 ) -> Ranking:
-    before = copy.deepcopy(requests)
+    before, requests = copy.deepcopy(requests), frozen(requests)
     free = not isinstance(model, Model)  # a variant
     try:
         ranking = model.rank(requests, k) if isinstance(model, Model) else model(requests, k)
     except Exception as error:
-        raise ContractError(f"{requests.task}, {case}: rank raised {type(error).__name__}: {error}") from error
+        raise ContractError(f"{requests.task}, {case}: rank raised {error_text(error)}") from error
     check_ranking(ranking, before.unlimited() if free else before, k, n_items, f"{before.task}, {case}")
     _require(_same(requests, before), f"{requests.task}, {case}: rank changed the requests it was given")
     return ranking
@@ -503,7 +512,12 @@ def _check_equal(a: Ranking, b: Ranking, message: str) -> None:
 def _measure(metric: Callable[..., Floats | float], ranking: Ranking, relevant: Ragged, k: int) -> Floats:
     popularity: Longs = np.array([5, 4, 3, 2, 1, 0], dtype=np.int64)
     more: dict[str, Any] = {"popularity": popularity} if "popularity" in inspect.signature(metric).parameters else {}
-    values = np.asarray(metric(ranking, relevant, k, **more))
+    try:
+        values = np.asarray(metric(*frozen([ranking, relevant]), k, **frozen(more)))
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise ContractError(f"the metric raised {error_text(error)}") from error
     _require(
         values.dtype == np.float64 and values.shape in ((), (len(relevant),)),
         f"the metric gave {values.dtype} of shape {values.shape}; it must give float64, "

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 _ASCII_WORD = re.compile(r"\w+(?:[-']\w+)*", re.ASCII)
 _UNSPACED = (
@@ -37,6 +38,13 @@ _HIDDEN = re.compile(
 def visible(text: str) -> str:
     """The text with its control characters, and others that nobody sees, written out: `\\x1b` for an escape."""
     return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
+def csv_cell(value: Any) -> Any:
+    """The value as a spreadsheet shows it, never as a formula that it runs (OWASP, CSV Injection)."""
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else visible(value)
 
 
 def words(text: str) -> list[str]:

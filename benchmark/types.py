@@ -539,6 +539,7 @@ class Context:
 @runtime_checkable
 class Model(Protocol):
     """A model plugin. The constructor only stores its typed keyword arguments; `fit` sets attributes that end in `_`.
+    The arrays that a model is given are read-only: it copies what it wants to change.
 
     `tasks` is a class attribute, or an attribute of the instance where a parameter decides it. A class may also state
     `requires`, the names of the modules it imports when it works (checked before anything trains), and

@@ -39,6 +39,7 @@ FAULTS = {
     "exit": "exit code 7",
     "quit": "SystemExit",
     "seen": "second time",
+    "write": "ValueError: assignment destination is read-only (what a plugin is given is read-only: copy it before",
 }
 
 

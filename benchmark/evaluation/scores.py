@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import ContractError
+from benchmark.errors import ContractError, error_text
 from benchmark.evaluation.slices import restrict
 from benchmark.frozen import frozen
 from benchmark.suite import SliceName
@@ -47,7 +47,7 @@ def score(
         try:
             result = np.array(metric(*frozen([lists, answers, popularity])), dtype=np.float64)
         except Exception as error:
-            raise ContractError(f"metric '{name}' failed: {type(error).__name__}: {error}") from error
+            raise ContractError(f"metric '{name}' failed: {error_text(error)}") from error
         if result.shape not in ((), rows.shape):
             raise ContractError(
                 f"metric '{name}' returned an array of shape {result.shape} for {len(rows)} requests; "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmark import fingerprint, plugins, results
 from benchmark.errors import BenchmarkError
+from benchmark.frozen import frozen
 from benchmark.plugins import Registry
 from benchmark.types import Context, Dataset
 
@@ -84,8 +85,10 @@ def item_embeddings(
 def _train(dataset: Dataset, model: Any, context: Context, name: str) -> NDArray[np.float32]:
     Path(context.workdir).mkdir(parents=True, exist_ok=True)
     inner = replace(context, facts={}, curve=[])  # its facts and its curve are not those of the cell
-    model.fit(dataset.train, {task: split for task, split in dataset.valid.items() if task in model.tasks}, inner)
-    vectors = np.asarray(model.item_embeddings(), dtype=np.float32)
+    valid = {task: split for task, split in dataset.valid.items() if task in model.tasks}
+    with plugins.contained():
+        model.fit(frozen(dataset.train), frozen(valid), inner)
+        vectors = np.asarray(model.item_embeddings(), dtype=np.float32)
     n = len(dataset.train.catalog)
     if vectors.ndim != 2 or len(vectors) != n or not np.isfinite(vectors).all():
         raise BenchmarkError(

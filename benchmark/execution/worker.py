@@ -24,13 +24,15 @@ from typing import Any
 import numpy as np
 
 from benchmark import plugins, reproducible, results
-from benchmark.errors import BenchmarkError, ContractError
+from benchmark.errors import BenchmarkError, ContractError, error_text
 from benchmark.execution.embeddings import Embeddings
 from benchmark.execution.machine import machine
-from benchmark.plan import names_path
+from benchmark.frozen import frozen
+from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
 from benchmark.suite import NEW
 from benchmark.testing import check_ranking, variants
+from benchmark.text import csv_cell
 from benchmark.types import PAD, Context, Model, Ranking, Requests, Split
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -73,7 +75,7 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
         workdir = scratch / "work"
         workdir.mkdir(parents=True, exist_ok=True)
         registry = plugins.load()
-        params = _absolute(spec.cell.model_params)
+        params = absolute_paths(spec.cell.model_params)
         _listeners.append(progress or (lambda phase, step, total, values: None))
         try:
             with results.shared_folder(spec.dataset) as shared, contextlib.chdir(workdir):
@@ -95,7 +97,9 @@ def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry,
     embeddings = Embeddings(dataset, registry, context)
     context.embed = embeddings
     started = time.perf_counter()
-    model.fit(dataset.train, {t: s for t, s in dataset.valid.items() if t in cell.tasks}, context)
+    valid = {task: split for task, split in dataset.valid.items() if task in cell.tasks}
+    with plugins.contained():
+        model.fit(frozen(dataset.train), frozen(valid), context)
     fit_seconds = time.perf_counter() - started - embeddings.waited
     _check_left(context)  # what would be refused at the end is refused before anything is ranked
     rank_seconds, answered = 0.0, 0
@@ -183,17 +187,6 @@ def _fitted(step: int, total: int, values: Mapping[str, float]) -> None:
     _listeners[-1]("fit", step, total, values)
 
 
-def _absolute(value: Any) -> Any:
-    """Parameters with the paths among them made absolute: the cell has another working directory than the command."""
-    if isinstance(value, Mapping):
-        return {name: _absolute(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_absolute(part) for part in value]
-    if isinstance(value, str) and names_path(value) and Path(value).exists():
-        return str(Path(value).absolute())
-    return value
-
-
 def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) else None
 
@@ -216,14 +209,16 @@ def _rank(
 ) -> Ranking:
     """Rank in batches; each is checked, so that a broken model ends here and names the request.
 
-    The model is given copies, which it may change, and may use its own arrays again for the next batch. The ranking of
-    a `variant` may hold items that are excluded or no candidates.
+    The model is given copies, and may use its own arrays again for the next batch. The ranking of a `variant` may hold
+    items that are excluded or no candidates.
     """
     shape = len(requests), depth
     out = Ranking(np.full(shape, PAD, dtype=np.int32), np.full(shape, -np.inf, dtype=np.float32))
     for start in range(0, len(requests), BATCH):
         rows = np.arange(start, min(start + BATCH, len(requests)))
-        part, batch = rank(requests.take(rows), depth), requests.take(rows)
+        with plugins.contained():
+            part = rank(frozen(requests.take(rows)), depth)
+        batch = requests.take(rows)
         if variant:
             check_ranking(part, batch.unlimited(), depth, n_items, f"the variant '{variant}'")
         else:
@@ -245,11 +240,11 @@ def _widened(ranking: Ranking, depth: int) -> Ranking:
 
 
 def _curve(points: list[dict[str, float]]) -> str:
-    names = sorted({name for point in points for name in point} - {"step"})
+    names = ["step", *sorted({name for point in points for name in point} - {"step"})]
     out = io.StringIO()
-    writer = csv.DictWriter(out, ["step", *names], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(points)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(csv_cell, names))
+    writer.writerows([csv_cell(point.get(name, "")) for name in names] for point in points)
     return out.getvalue()
 
 
@@ -267,9 +262,8 @@ def describe(error: BaseException) -> str:
     """One line that says what ended a cell."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory: {error}. Lower the batch size or the model's size."
-    first = str(error).strip().splitlines()
-    text = first[0] if first else ""
-    return text if isinstance(error, BenchmarkError) and text else f"{type(error).__name__}: {text}"
+    text = str(error).strip() if isinstance(error, BenchmarkError) else ""
+    return (text or error_text(error)).splitlines()[0]
 
 
 def run_and_record(folder: Path, progress: Progress | None = None) -> str:

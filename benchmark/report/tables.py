@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.evaluation.leaderboard import Leaderboard
-from benchmark.text import visible
+from benchmark.text import csv_cell
 
 
 def leaderboard_csv(leaderboard: Leaderboard) -> str:
@@ -32,15 +32,8 @@ def _csv(fields: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({field: _cell(row[field]) for field in fields} for row in rows)
+    writer.writerows({field: csv_cell(row[field]) for field in fields} for row in rows)
     return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """The value as a spreadsheet shows it, never as a formula that it runs (OWASP, CSV Injection)."""
-    if not isinstance(value, str):
-        return value
-    return f"'{visible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else visible(value)
 
 
 ROW_FIELDS = (

@@ -211,7 +211,7 @@ class Gen:
         if "search" in self.tasks and len(train.searches.values):
             queries = vocabulary.queries(train.queries, self.max_query_tokens)
             row = torch.as_tensor(train.searches.rows)  # a query with k relevant items is k pairs
-            targets = torch.as_tensor(train.searches.values, dtype=torch.int64)[:, None] + vocabulary.first_item
+            targets = torch.from_numpy(train.searches.values.astype(np.int64))[:, None] + vocabulary.first_item
             found.append(Pairs(Sequences(queries.tokens, queries.start[row], queries.length[row]), targets))
         if not found:
             raise BenchmarkError(

@@ -114,7 +114,7 @@ class Vocabulary:
         """As `histories`, for training examples; their items are stored once, however many prefixes share them."""
         start = np.maximum(prefixes.start, prefixes.end - limit)
         return Sequences(
-            torch.as_tensor(prefixes.values, dtype=torch.int64) + self.first_item,
+            torch.from_numpy(prefixes.values.astype(np.int64)) + self.first_item,
             torch.as_tensor(start),
             torch.as_tensor(prefixes.end - start),
         )

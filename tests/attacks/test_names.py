@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchmark import BenchmarkError
+from benchmark import BenchmarkError, plugins
+from benchmark.console import Console, print_cells
+from benchmark.plan import make_plan
 from benchmark.report import html, latex, markdown, tables
 from benchmark.results import replacing, safe_name
 from benchmark.suite import load_suite
+from benchmark.testing import variants
 from benchmark.text import visible
+from benchmark.types import Cell
 
 SUITE = 'name: s\ndatasets: [{use: movielens, name: "%s"}]\nmodels: [{use: popular}]\nmetrics: [R@10]\n'
 
@@ -45,6 +51,35 @@ def test_a_name_of_any_script_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(SUITE % "फ़िल्में 👩‍👩‍👧 می‌خواهم", encoding="utf-8")
     assert load_suite(str(path))[0].datasets[0].name == "फ़िल्में 👩‍👩‍👧 می‌خواهم"
+
+
+def test_what_a_model_calls_its_values_and_phases_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    cell = Cell("Board", "M\u202e", 1, (), "f" * 64, "d", "checkerboard", {}, "m", {}, {})
+    console = Console()
+    console.progressed(cell, "fi\nt", 1, 2, {"lo\x1b[2Jss\nfinished": 0.5})
+    (task,) = console._progress.tasks
+    assert task.description == "fi t Board/M\\u202e/seed-1"
+    assert task.fields["values"] == "lo\\x1b[2Jss finished 0.5"
+    console.warned("the variant 'a\x1b[2J' is missing")
+    assert "the variant 'a\\x1b[2J' is missing" in capsys.readouterr().err
+
+
+def test_a_table_of_cells_shows_what_hides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "faulty"))
+    path = tmp_path / "s.yaml"
+    path.write_text("{name: s, datasets: [{use: checkerboard}], models: [{use: popular}], metrics: [R@5]}")
+    plan = make_plan(*load_suite(str(path)), plugins.load(), tmp_path / "out")
+    print_cells(replace(plan, selected=(replace(plan.cells[0], model="Pop\x1b[2J\u202e"),)), 1)
+    assert "Pop\\x1b[2J\\u202e" in capsys.readouterr().out.partition("seed-0")[0]
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nfinished", "\u202ea", " a"])
+def test_a_variant_whose_name_hides_something_is_refused(name: str) -> None:
+    model = SimpleNamespace(variants=(name,), rank_variant=None)
+    with pytest.raises(BenchmarkError, match="has characters that nobody sees"):
+        variants(model)  # type: ignore[arg-type]
 
 
 def test_a_profile_is_no_path(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +11,29 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from benchmark import PAD, Context, ContractError, Ragged, Ranking, Requests, results, top_k
+from benchmark import (
+    PAD,
+    Context,
+    ContractError,
+    Log,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+    plugins,
+    results,
+    top_k,
+)
 from benchmark.evaluation.scores import score
-from benchmark.execution import worker
+from benchmark.execution import embeddings, worker
 from benchmark.frozen import frozen
-from benchmark.testing import check_ranking, checkerboard
+from benchmark.plan import make_plan
+from benchmark.plugins import Offer, Plugin
+from benchmark.runner import Scored
+from benchmark.suite import load_suite
+from benchmark.testing import check_ranking, checkerboard, checkerboard_log
 from benchmark.types import Cell, Floats, Longs
 
 SCORES = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
@@ -25,7 +44,7 @@ SCORES = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
 class Cheat:
     """Ranks what it must not, and changes what a check could look at; or only uses its arrays again."""
 
-    way: Literal["exclude", "candidates", "subclass", "buffer"]
+    way: Literal["exclude", "candidates", "subclass", "buffer", "write"]
     buffer: Ranking = field(default_factory=lambda: top_k(np.zeros((2, 5)), two_requests(), 3))
 
     def rank(self, requests: Requests, k: int) -> Ranking:
@@ -35,6 +54,8 @@ class Cheat:
             object.__setattr__(requests, self.way, getattr(free, self.way))
             return top_k(scores, free, k)
         ranking = top_k(scores, requests, k)
+        if self.way == "write":
+            requests.histories.values[:] = 0
         if self.way == "subclass":
             ranking.items[:, 1] = ranking.items[:, 0]
             return Ranking(ranking.items.view(Agreeing), ranking.scores)
@@ -98,6 +119,62 @@ def test_a_model_may_use_its_arrays_again_for_the_next_batch(requests: Requests)
     requests = replace(requests, exclude=Ragged.from_rows([[0], [0], [1], [1]]))
     kept = ranked(Cheat("buffer"), requests)
     np.testing.assert_array_equal(kept.items, [[1, 2, 3], [1, 2, 3], [0, 2, 3], [0, 2, 3]])
+
+
+def test_a_model_cannot_write_into_its_requests(requests: Requests) -> None:
+    with pytest.raises(ValueError, match="assignment destination is read-only"):
+        ranked(Cheat("write"), requests)
+
+
+def test_a_model_cannot_write_into_what_another_one_learns_from(tmp_path: Path) -> None:
+    class Writer(Cheat):
+        tasks = frozenset({"recommendation"})
+
+        def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+            valid["recommendation"].relevant.values[:] = 0
+
+    context = Context(seed=0, device="cpu", workdir=tmp_path)
+    with pytest.raises(ValueError, match="assignment destination is read-only"):
+        embeddings._train(checkerboard(), Writer("write"), context, "writer")
+
+
+def test_a_data_set_reader_may_use_its_arrays_again_for_the_next_data_set() -> None:
+    kept = checkerboard_log()
+
+    def reader(last: int) -> Log:
+        kept.item[-1] = last
+        kept.catalog.texts[0] = kept.catalog.attributes.loc[0, "initial"] = f"text {last}"
+        object.__setattr__(kept, "facts", {"rows": [last]})
+        return kept
+
+    offer = Offer("dataset", "reader", reader, Plugin("word", "module", "package", "1.0"))
+    first, second = (plugins.build(offer, {"last": last}) for last in (3, 4))
+    kept.facts["rows"].append(5)
+    for log, last in ((first, 3), (second, 4)):
+        assert (log.item[-1], log.catalog.texts[0], log.facts) == (last, f"text {last}", {"rows": [last]})
+        assert log.catalog.attributes.loc[0, "initial"] == f"text {last}"
+        with pytest.raises(ValueError, match="read-only"):
+            log.item[-1] = 5
+
+
+def test_what_an_observer_does_to_the_plan_the_report_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "faulty"))
+    (tmp_path / "s.yaml").write_text(
+        "{name: s, datasets: [{use: checkerboard, name: Board}], models: [{use: faulty, name: F}], metrics: [R@5]}"
+    )
+    suite, source = load_suite(str(tmp_path / "s.yaml"))
+    scored = Scored(make_plan(suite, source, plugins.load(), tmp_path / "out"))
+    plan, shown = scored.plan, scored.shown
+    assert shown.cells == plan.cells
+    with pytest.raises(ValueError, match="read-only"):
+        shown.datasets["Board"].test["recommendation"].relevant.values[:] = 0
+    shown.datasets["Board"].facts.clear()
+    shown.datasets.clear()
+    shown.cells[0].model_params.clear()
+    assert plan.datasets["Board"].facts["licence"] == "none needed"
+    assert plan.cells[0].model_params["fault"] == "none"
 
 
 def test_a_metric_that_writes_into_its_arguments_fails_and_changes_no_other() -> None:
@@ -181,6 +258,11 @@ def test_a_learning_curve_that_no_report_could_show_fails_its_cell() -> None:
     context.curve[:] = [{"step": 1, "loss": 0.5}] * 50_000
     with pytest.raises(ContractError, match="the points of the learning curve take 1,200,000 bytes"):
         worker._check_left(context)
+
+
+def test_a_learning_curve_holds_nothing_that_a_spreadsheet_runs_or_a_terminal_obeys() -> None:
+    points: list[dict[str, Any]] = [{"step": 1, "=1+1": -0.5, "a\x1b[2J": 1.0}, {"step": "@SUM(A1)", "=1+1": 2.0}]
+    assert worker._curve(points) == "step,'=1+1,a\\x1b[2J\n1,-0.5,1.0\n'@SUM(A1),2.0,\n"
 
 
 def test_numbers_that_older_versions_let_a_model_record_are_not_stated(tmp_path: Path) -> None:

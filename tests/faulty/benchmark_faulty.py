@@ -105,7 +105,7 @@ def drawing(given: AnalysisInput) -> Analysis:
 class Faulty:
     """Ranks items by a seeded random score after `seconds` of training; `fault` says how it fails."""
 
-    fault: Literal["none", "raise", "nan", "memory", "killed", "exit", "quit", "seen", "variant"] = "none"
+    fault: Literal["none", "raise", "nan", "memory", "killed", "exit", "quit", "seen", "variant", "write"] = "none"
     seconds: float = 0.0
     once: str = ""
     """A file that is made at the first failure; where it lies, the model works."""
@@ -131,6 +131,8 @@ class Faulty:
             Path(self.once).touch()
         if self.fault == "raise":
             raise ValueError("the model is broken")
+        if self.fault == "write":
+            train.histories.values[0] = 1
         if self.fault == "nan":
             self.scores_[0] = np.nan
         if self.fault == "memory":
