@@ -326,11 +326,10 @@ def check_analysis(made: Any) -> None:
 
 
 def _maker(model: Model | Callable[[], Model]) -> Callable[[], Model]:
-    if not inspect.isclass(model) and isinstance(model, Model):
-        return lambda: copy.deepcopy(model)
-    name = getattr(model, "__name__", type(model).__name__)
-    make: Callable[..., Model] = model  # type: ignore[assignment]
-    return lambda: make(**resolve_params(make, {}, f"model '{name}'"))
+    if inspect.isclass(model):
+        make: Callable[..., Model] = model  # type: ignore[assignment]
+        return lambda: make(**resolve_params(make, {}, f"model '{model.__name__}'"))
+    return (lambda: copy.deepcopy(model)) if isinstance(model, Model) else model
 
 
 def _tasks_of(model: Model) -> tuple[Task, ...]:

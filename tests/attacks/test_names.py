@@ -15,7 +15,7 @@ from benchmark.report import html, latex, markdown, tables
 from benchmark.results import replacing, safe_name
 from benchmark.suite import load_suite
 from benchmark.testing import variants
-from benchmark.text import visible
+from benchmark.text import csv_cell, visible
 from benchmark.types import Cell
 
 SUITE = 'name: s\ndatasets: [{use: movielens, name: "%s"}]\nmodels: [{use: popular}]\nmetrics: [R@10]\n'
@@ -71,8 +71,9 @@ def test_a_table_of_cells_shows_what_hides(
     path = tmp_path / "s.yaml"
     path.write_text("{name: s, datasets: [{use: checkerboard}], models: [{use: popular}], metrics: [R@5]}")
     plan = make_plan(*load_suite(str(path)), plugins.load(), tmp_path / "out")
-    print_cells(replace(plan, selected=(replace(plan.cells[0], model="Pop\x1b[2J\u202e"),)), 1)
-    assert "Pop\\x1b[2J\\u202e" in capsys.readouterr().out.partition("seed-0")[0]
+    cells = (replace(plan.cells[0], dataset="Board\x1b[2J\u202e"),)
+    print_cells(replace(plan, cells=cells, selected=cells), 1)
+    assert "Board\\x1b[2J\\u202e/popular/seed-0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J", "a\nfinished", "\u202ea", " a"])
@@ -93,14 +94,14 @@ def test_hidden_characters_are_made_visible_in_every_format() -> None:
     text = "red\x1b[31m\u202egnp\x00"
     assert visible(text) == "red\\x1b[31m\\u202egnp\\x00"
     assert visible("two\nlines\tand a \ud800") == "two\nlines\tand a \\ud800"
-    for written in (html.escape(text), markdown._plain(text), latex.escape(text), tables._cell(text)):
+    for written in (html.escape(text), markdown._plain(text), latex.escape(text), csv_cell(text)):
         assert not {"\x1b", "\u202e", "\x00"} & set(written)
     assert latex.escape("\x1b") == r"\textbackslash{}x1b"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_a_spreadsheet_runs_no_cell(start: str) -> None:
-    assert tables._cell(f"{start}cmd|' /C calc'!A0").startswith("'")
+    assert csv_cell(f"{start}cmd|' /C calc'!A0").startswith("'")
 
 
 def test_numbers_of_a_table_stay_numbers() -> None:
