@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
@@ -38,9 +39,8 @@ def serve(results: Path, tracking: str, port: int) -> int:
             signal.signal(number, lambda number, _: asked.append(number))
     home = f"http://127.0.0.1:{port}"
     sys.stderr.write(f"MLflow on {home} (Ctrl-C ends it)\n")
-    # Without this parameter MLflow opens its pages for chat applications, which have no runs table.
-    for experiment, name in experiments:
-        sys.stderr.write(f"  {name}: {home}/#/experiments/{experiment}?workflowType=machine_learning\n")
+    for experiment, name, parent in experiments:
+        sys.stderr.write(f"  {name}: {home}/#/experiments/{experiment}/runs?{_charts(parent)}\n")
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
          "--backend-store-uri", tracking or f"sqlite:///{store}",
@@ -79,12 +79,29 @@ def _check_port(port: int) -> None:
             ) from error
 
 
-def _experiments(store: Path) -> list[tuple[int, str]]:
-    """Number and name of every experiment of a local store that has runs."""
-    query = "SELECT DISTINCT e.experiment_id, e.name FROM experiments e JOIN runs USING (experiment_id) ORDER BY 2"
+def _charts(parent: str) -> str:
+    """The part of an address that opens the charts of a run's cells, all of them at once."""
+    shown = {
+        "workflowType": "machine_learning",  # without it the pages are those for chat applications
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
+        "orderByKey": "tags.`mlflow.runName`",  # sorted by time, MLflow folds children away under their parent
+        "orderByAsc": "true",
+        "compareRunsMode": "CHART",
+    }
+    return urllib.parse.urlencode(shown, quote_via=urllib.parse.quote)
+
+
+def _experiments(store: Path) -> list[tuple[int, str, str]]:
+    """Number and name of every experiment of a local store that has cells, and its newest run that holds some."""
+    query = """
+        SELECT e.experiment_id, e.name, p.run_uuid, max(p.start_time)
+        FROM experiments e JOIN runs p USING (experiment_id)
+        JOIN tags t ON t.key = 'mlflow.parentRunId' AND t.value = p.run_uuid
+        WHERE p.lifecycle_stage = 'active' GROUP BY e.experiment_id ORDER BY e.name
+    """  # SQLite takes the other columns from the row of the maximum
     try:
         with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
-            return connection.execute(query).fetchall()
+            return [row[:3] for row in connection.execute(query)]
     except sqlite3.Error as error:
         raise BenchmarkError(
             f"MLflow store {store} cannot be read ({error}). Run a suite again: benchmark run SUITE"

@@ -732,14 +732,15 @@ def test_the_pages_end_with_their_command_and_a_busy_port_is_refused(home: Path)
 def test_ctrl_c_ends_the_pages_without_a_word_about_runs(home: Path) -> None:
     plan = plan_in(home)
     run(plan, {c: result(plan, c) for c in CELLS})
-    pages = ui(home, free_port())
+    port = free_port()
+    pages = ui(home, port)
     assert pages.stderr is not None
     _, address = pages.stderr.readline(), pages.stderr.readline()
     pages.send_signal(signal.SIGINT)
     _, said = pages.communicate(timeout=60)
     assert (pages.returncode, said) == (130, "")
     number = client_of(plan).get_experiment_by_name("tiny").experiment_id
-    assert f"/#/experiments/{number}?workflowType=machine_learning" in address
+    assert f"  tiny: http://127.0.0.1:{port}/#/experiments/{number}/runs?workflowType=machine_learning" in address
 
 
 # ---------------------------------------------------------------- a browser
@@ -765,6 +766,31 @@ def compared(driver: Any, metric: str, runs: int) -> list[str]:
                 return row[-runs:]
             time.sleep(0.05)  # until the page has drawn the rows that it was scrolled to
     raise AssertionError(f"{metric} is not on the page")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_address_of_a_suite_opens_the_charts_of_all_its_models(home: Path, browser: Any) -> None:
+    plan = plan_in(home)
+    for seconds in (2.5, 3.5):  # of two runs the latest is shown
+        run(plan, {c: result(plan, c, seconds) for c in CELLS})
+    port = free_port()
+    pages = ui(home, port)
+    try:
+        assert pages.stderr is not None
+        _, address = pages.stderr.readline(), pages.stderr.readline()
+        give_up = time.monotonic() + 90
+        while not listens(port) and time.monotonic() < give_up:
+            time.sleep(0.1)
+        browser.get(address.partition(": ")[2].strip())
+        browser.find_element("xpath", "//*[text()='fit_seconds']")  # the title of a chart
+        browser.find_element("xpath", "//*[name()='text' and contains(., '3.50')]")  # a bar of it
+        page = browser.find_element("css selector", "body").text
+        assert {model for model in RECALL if f"ML/{model}/seed-0" in page} == RECALL.keys()
+        assert "3 matching runs" in page
+    finally:
+        pages.send_signal(signal.SIGTERM)
+        pages.communicate(timeout=60)
 
 
 @pytest.mark.browser
