@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmark.errors import ContractError
-from benchmark.hashing import tie_break
-from benchmark.types import PAD, Ranking, Requests, gather
+from benchmark.types import Ranking, Requests, gather
 
 
 def top_k(scores: ArrayLike, requests: Requests, k: int) -> Ranking:
@@ -51,13 +50,4 @@ def top_k(scores: ArrayLike, requests: Requests, k: int) -> Ranking:
     row, item = np.repeat(row, members), np.repeat(item, members) + groups * gather(np.zeros_like(members), members)
     value = scores[row, item]
     kept = (value >= border[row]) & (value > -np.inf)
-    row, item, value = row[kept], item[kept], value[kept]
-    order = np.lexsort((tie_break(requests.keys[row], item), -value, row))
-    row, item, value = row[order], item[order], value[order]
-    first = np.searchsorted(row, np.arange(len(scores)))
-    position = np.arange(len(row)) - first[row]
-    kept = position < width
-    out = Ranking(np.full((len(scores), k), PAD, dtype=np.int32), np.full((len(scores), k), -np.inf, dtype=np.float32))
-    out.items[row[kept], position[kept]] = item[kept]
-    out.scores[row[kept], position[kept]] = value[kept]
-    return out
+    return Ranking.best(requests, row[kept], item[kept], value[kept], k)

@@ -7,7 +7,7 @@ K the depth of a ranking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmark.errors import BenchmarkError
-from benchmark.hashing import stable_hash
+from benchmark.errors import BenchmarkError, ContractError
+from benchmark.hashing import stable_hash, tie_break
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +94,13 @@ class Ragged:
     def rows(self) -> Longs:
         """The row number of every value, aligned with `values`."""
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+
+    def has(self, rows: ArrayLike, values: ArrayLike) -> NDArray[np.bool_]:
+        """Whether each of these pairs of a row number and a value stands in the rows."""
+        rows, values = np.asarray(rows, dtype=np.int64), np.asarray(values, dtype=np.int64)
+        n = 1 + max(int(values.max(initial=0)), int(self.values.max(initial=0)))
+        pairs: NDArray[np.bool_] = np.isin(rows * n + values, self.rows * n + self.values)
+        return pairs
 
     def take(self, rows: ArrayLike) -> Ragged:
         """The rows of these numbers, in this order."""
@@ -411,6 +418,11 @@ class Requests:
             None if self.events is None else self.events.take(rows),
         )
 
+    def batches(self, size: int) -> Iterator[Requests]:
+        """The requests in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
     def unlimited(self) -> Requests:
         """The same requests, with nothing excluded and every item a candidate."""
         return replace(self, exclude=Ragged.empty(len(self)), candidates=None)
@@ -479,6 +491,48 @@ class Ranking:
 
     items: Ints
     scores: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, n: int, k: int) -> Ranking:
+        """`n` rankings of `k` places, none of them taken: to be filled in."""
+        return cls(np.full((n, k), PAD, dtype=np.int32), np.full((n, k), -np.inf, dtype=np.float32))
+
+    @classmethod
+    def concat(cls, parts: Iterable[Ranking], k: int) -> Ranking:
+        """The rankings of several groups of requests, all `k` places deep, one after the other."""
+        parts = [cls.empty(0, k), *parts]
+        return cls(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
+
+    @classmethod
+    def best(cls, requests: Requests, rows: ArrayLike, items: ArrayLike, scores: ArrayLike, k: int) -> Ranking:
+        """The best `k` items of every request, from the items found for it: `rows` (F,) their requests' row numbers,
+        `items` (F,), `scores` (F,), in any order, each item at most once per request.
+
+        Honours `exclude` and `candidates`; an item scored -inf is never returned; equal scores are ordered by a hash of
+        (request, item). Raises ContractError on NaN.
+        """
+        rows, items, scores = np.asarray(rows, dtype=np.int64), np.asarray(items, dtype=np.int64), np.asarray(scores)
+        if not np.issubdtype(scores.dtype, np.floating):
+            scores = scores.astype(np.float64)
+        if np.isnan(scores).any():
+            raise ContractError("the scores hold NaN")
+        allowed = scores > -np.inf
+        if requests.candidates is not None:
+            allowed &= requests.candidates.has(rows, items)
+        if len(requests.exclude.values):
+            allowed &= ~requests.exclude.has(rows, items)
+        if not allowed.all():
+            rows, items, scores = rows[allowed], items[allowed], scores[allowed]
+        order = np.lexsort((-scores, rows))
+        rows, items, scores = rows[order], items[order], scores[order]
+        level = np.cumsum(np.append(0, (np.diff(rows) != 0) | (np.diff(scores) != 0)))[: len(rows)]
+        tied = np.flatnonzero(np.bincount(level)[level] > 1)
+        items[tied] = items[tied[np.lexsort((tie_break(requests.keys[rows[tied]], items[tied]), level[tied]))]]
+        place = np.arange(len(rows)) - np.searchsorted(rows, np.arange(len(requests)))[rows]
+        ranking, kept = cls.empty(len(requests), k), place < k
+        ranking.items[rows[kept], place[kept]] = items[kept]
+        ranking.scores[rows[kept], place[kept]] = scores[kept]
+        return ranking
 
     def __len__(self) -> int:
         return len(self.items)

@@ -100,15 +100,11 @@ class BiEncoder:
         if not hasattr(self, "vectors_"):
             raise NotFittedError("bi_encoder was asked to rank before it was fitted; call fit first.")
         if not len(requests):
-            return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
+            return Ranking.empty(0, k)
         queries = self.encoder_.encode_query(requests.queries.tolist(), prompt=self.query_prompt_, **self._how)
         rows = max(1, SCORES_PER_BLOCK // len(self.text_of_))
-        parts = [
-            top_k(self._scores(queries[start : start + rows]), requests.take(np.arange(start, stop)), k)
-            for start in range(0, len(requests), rows)
-            for stop in [min(start + rows, len(requests))]
-        ]
-        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+        parts = zip(queries.split(rows), requests.batches(rows), strict=True)
+        return Ranking.concat((top_k(self._scores(query), block, k) for query, block in parts), k)
 
     def _scores(self, queries: torch.Tensor) -> NDArray[np.float32]:
         """(R, N) cosines."""

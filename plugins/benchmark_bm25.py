@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import (
-    PAD,
     BenchmarkError,
     Context,
     NotFittedError,
@@ -29,7 +28,6 @@ from benchmark import (
     Task,
     Train,
     hookimpl,
-    tie_break,
     words,
 )
 
@@ -119,8 +117,7 @@ class BM25:
             row, item, score = lists.rows, item[lists.values], score[lists.values]
         else:
             row, item, score = self._of_candidates(requests.candidates, number, query, item, score)
-        keep = ~self._is_in(requests.exclude, row, item)
-        return _best(requests, k, row[keep], item[keep], score[keep])
+        return Ranking.best(requests, row, item, score, k)
 
     def _of_candidates(
         self,
@@ -177,28 +174,6 @@ class BM25:
         item = pa.array(found["docno"]).cast(pa.int64()).to_numpy()
         order = np.lexsort((-score, place))
         return place[order], item[order], score[order]
-
-    def _is_in(self, rows: Ragged, row: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.isin(row * self.n_items_ + item, rows.rows * self.n_items_ + rows.values)
-
-
-def _best(
-    requests: Requests, k: int, row: NDArray[np.int64], item: NDArray[np.int64], score: NDArray[np.float32]
-) -> Ranking:
-    """The first `k` items of every request, whose results come best first; a hash of (request, item) orders ties."""
-    order = np.argsort(row, kind="stable")
-    row, item, score = row[order], item[order], score[order]
-    level = np.cumsum(np.append(0, (np.diff(row) != 0) | (np.diff(score) != 0)))[: len(row)]
-    tied = np.flatnonzero(np.bincount(level)[level] > 1)
-    item[tied] = item[tied[np.lexsort((tie_break(requests.keys[row[tied]], item[tied]), level[tied]))]]
-    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(requests)))[row]
-    out = Ranking(
-        np.full((len(requests), k), PAD, dtype=np.int32), np.full((len(requests), k), -np.inf, dtype=np.float32)
-    )
-    kept = rank < k
-    out.items[row[kept], rank[kept]] = item[kept]
-    out.scores[row[kept], rank[kept]] = score[kept]
-    return out
 
 
 def _pisa(documents: Iterable[Document], folder: Path, k1: float, b: float, threads: int) -> Search:

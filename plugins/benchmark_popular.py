@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import (
-    PAD,
     BenchmarkError,
     Context,
     NotFittedError,
@@ -20,11 +19,9 @@ from benchmark import (
     Task,
     Train,
     hookimpl,
-    tie_break,
-    top_k,
 )
 
-CELLS_PER_BLOCK = 1 << 20
+PAIRS_PER_BLOCK = 1 << 20
 """How many (request, item) pairs are looked at together: what bounds the memory of `rank`."""
 
 
@@ -71,21 +68,10 @@ class Popular:
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "counts_"):
             raise NotFittedError("popular was asked to rank before it was fitted; call fit first.")
-        parts = list(self._blocks(requests, k))
-        if not parts:
-            return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
-        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
-
-    def _blocks(self, requests: Requests, k: int) -> Iterator[Ranking]:
         most_excluded = int(requests.exclude.lengths.max(initial=0))
-        contenders = _leading(self.counts_, len(self.counts_) if requests.candidates else k + most_excluded)
-        rows = max(1, CELLS_PER_BLOCK // max(1, len(contenders)))
-        for start in range(0, len(requests), rows):
-            block = requests.take(np.arange(start, min(start + rows, len(requests))))
-            if block.candidates is not None:
-                yield top_k(np.broadcast_to(self.counts_.astype(np.float64), (len(block), len(self.counts_))), block, k)
-            else:
-                yield _rank_shared(self.counts_, contenders, block, k)
+        leading = _leading(self.counts_, len(self.counts_) if requests.candidates else k + most_excluded)
+        blocks = requests.batches(max(1, PAIRS_PER_BLOCK // max(1, len(leading))))
+        return Ranking.concat((_best(self.counts_, leading, block, k) for block in blocks), k)
 
 
 def _leading(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -96,19 +82,10 @@ def _leading(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return order[: np.searchsorted(-counts[order], -counts[order[n - 1]], side="right")]
 
 
-def _rank_shared(counts: NDArray[np.int64], contenders: NDArray[np.int64], requests: Requests, k: int) -> Ranking:
-    """What `top_k` gives for the counts repeated for every request, when only `contenders` (C,) can reach the top."""
-    column = np.full(len(counts), PAD, dtype=np.int64)
-    column[contenders] = np.arange(len(contenders))
-    score = np.broadcast_to(counts[contenders].astype(np.float32), (len(requests), len(contenders))).copy()
-    excluded = column[requests.exclude.values]
-    score[requests.exclude.rows[excluded != PAD], excluded[excluded != PAD]] = -np.inf
-    words = tie_break(requests.keys[:, None], contenders[None, :])  # (R, C)
-    order = np.lexsort((words, -score), axis=-1)[:, :k]
-    best = np.take_along_axis(score, order, axis=1)
-    out = Ranking(
-        np.full((len(requests), k), PAD, dtype=np.int32), np.full((len(requests), k), -np.inf, dtype=np.float32)
-    )
-    out.items[:, : best.shape[1]] = np.where(best > -np.inf, contenders[order], PAD)
-    out.scores[:, : best.shape[1]] = best
-    return out
+def _best(counts: NDArray[np.int64], leading: NDArray[np.int64], requests: Requests, k: int) -> Ranking:
+    """What `top_k` gives for the counts repeated for every request, when only `leading` (C,) can reach the top."""
+    if requests.candidates is not None:
+        lists = requests.candidates
+        return Ranking.best(requests, lists.rows, lists.values, counts[lists.values], k)
+    rows, items = np.repeat(np.arange(len(requests)), len(leading)), np.tile(leading, len(requests))
+    return Ranking.best(requests, rows, items, counts[items], k)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark import Catalog, ContractError, Ragged, Ranking, Requests, Train, tie_break, top_k
+from benchmark import PAD, Catalog, ContractError, Ragged, Ranking, Requests, Train, tie_break, top_k
 from benchmark.hashing import splitmix, stable_hash
 from benchmark.types import gather
 
@@ -230,3 +230,49 @@ def test_taking_rows_of_requests() -> None:
     assert part.candidates is not None
     assert lists(part.candidates) == [[6], [4]]
     assert part.keys.tolist() == [requests.keys[2], requests.keys[0]]
+
+
+def test_the_best_items_come_from_pairs_in_any_order() -> None:
+    found = Ranking.best(make_requests(3), [2, 0, 0, 2, 0], [5, 1, 2, 4, 3], [0.5, 1, 3, 2, -np.inf], 3)
+    assert found.items.tolist() == [[2, 1, PAD], [PAD] * 3, [4, 5, PAD]]
+    assert found.scores.tolist() == [[3, 1, -np.inf], [-np.inf] * 3, [2, 0.5, -np.inf]]
+    assert found.items.dtype == np.int32
+    assert found.scores.dtype == np.float32
+
+
+def test_the_best_items_are_allowed_ones() -> None:
+    exclude, candidates = [[1], [2]], [[0, 1, 2], [0, 1, 2]]
+    rows, items, scores = [0, 0, 0, 1, 1, 1], [1, 2, 3, 1, 2, 3], [3, 2, 1, 3, 2, 1]
+    assert Ranking.best(make_requests(2, exclude), rows, items, scores, 2).items.tolist() == [[2, 3], [1, 3]]
+    both = Ranking.best(make_requests(2, exclude, candidates), rows, items, scores, 2)
+    assert both.items.tolist() == [[2, PAD], [1, PAD]]
+
+
+def test_the_best_of_all_items_are_those_of_top_k() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 4, (20, 30)).astype(np.float32)
+    requests = make_requests(20, [rng.choice(30, 5, replace=False) for _ in range(20)])
+    order = rng.permutation(scores.size)
+    rows, items = np.divmod(order, 30)
+    found, whole = Ranking.best(requests, rows, items, scores[rows, items], 10), top_k(scores.copy(), requests, 10)
+    np.testing.assert_array_equal(found.items, whole.items)
+    np.testing.assert_array_equal(found.scores, whole.scores)
+
+
+def test_the_best_items_cannot_be_told_from_nan() -> None:
+    with pytest.raises(ContractError, match="NaN"):
+        Ranking.best(make_requests(1), [0, 0], [1, 2], [1, np.nan], 1)
+
+
+def test_rankings_of_batches_join_to_one() -> None:
+    requests = make_requests(5)
+    parts = [Ranking.best(b, np.arange(len(b)), [len(b)] * len(b), np.ones(len(b)), 2) for b in requests.batches(2)]
+    assert Ranking.concat(parts, 2).items.tolist() == [[2, PAD], [2, PAD], [2, PAD], [2, PAD], [1, PAD]]
+    assert Ranking.concat([], 2).items.shape == (0, 2)
+    assert [batch.ids.tolist() for batch in requests.batches(2)] == [["r0", "r1"], ["r2", "r3"], ["r4"]]
+
+
+def test_pairs_are_looked_up_in_rows() -> None:
+    rows = Ragged.from_rows([[3, 1], [], [2]])
+    assert rows.has([0, 0, 1, 2, 2], [1, 2, 1, 2, 9]).tolist() == [True, False, False, True, False]
+    assert Ragged.empty(2).has([0, 1], [0, 5]).tolist() == [False, False]

@@ -33,7 +33,7 @@ from benchmark.plugins import Registry
 from benchmark.suite import NEW
 from benchmark.testing import check_ranking, variants
 from benchmark.text import csv_cell
-from benchmark.types import PAD, Context, Model, Ranking, Requests, Split
+from benchmark.types import Context, Model, Ranking, Requests, Split
 
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
 """(phase, step, total, values): phase is "fit" or "rank"."""
@@ -212,8 +212,7 @@ def _rank(
     The model is given copies, and may use its own arrays again for the next batch. The ranking of a `variant` may hold
     items that are excluded or no candidates.
     """
-    shape = len(requests), depth
-    out = Ranking(np.full(shape, PAD, dtype=np.int32), np.full(shape, -np.inf, dtype=np.float32))
+    out = Ranking.empty(len(requests), depth)
     for start in range(0, len(requests), BATCH):
         rows = np.arange(start, min(start + BATCH, len(requests)))
         with plugins.contained():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import PAD, ContractError, Ranking, Requests, tie_break
+from benchmark import PAD, ContractError, Ranking, Requests
 
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
@@ -46,13 +46,7 @@ def exact(scores: Tensor, requests: Requests, k: int) -> Ranking:
     found = torch.nonzero((scores >= border) & (scores > -torch.inf))
     value = scores[found[:, 0], found[:, 1]].cpu().numpy()
     row, item = found.cpu().numpy().T
-    order = np.lexsort((tie_break(requests.keys[row], item), -value, row))
-    position = np.arange(len(row)) - np.searchsorted(row, row)  # nonzero gives rows in order
-    kept = position < k
-    out = Ranking(np.full((len(scores), k), PAD, dtype=np.int32), np.full((len(scores), k), -np.inf, dtype=np.float32))
-    out.items[row[kept], position[kept]] = item[order][kept]
-    out.scores[row[kept], position[kept]] = value[order][kept]
-    return out
+    return Ranking.best(requests, row, item, value, k)
 
 
 def diverse_beam(scores: Tensor, requests: Requests, k: int, beams: int, groups: int, penalty: float) -> Ranking:
@@ -71,7 +65,7 @@ def diverse_beam(scores: Tensor, requests: Requests, k: int, beams: int, groups:
         chosen.scatter_add_(1, order[:, : beams // groups], torch.ones_like(value))
     found = (chosen > 0).numpy()
     items, likelihood = np.where(found, best.items, PAD), np.where(found, best.scores, -np.inf)
-    out = Ranking(np.full((len(items), k), PAD, dtype=np.int32), np.full((len(items), k), -np.inf, dtype=np.float32))
+    out = Ranking.empty(len(items), k)
     width = min(k, beams)
     out.items[:, :width], out.scores[:, :width] = items[:, :width], likelihood[:, :width]
     return out

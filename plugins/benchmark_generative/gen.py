@@ -160,9 +160,7 @@ class Gen:
 
         network, first = self.network_, self.vocabulary_.first_item
         inputs = self._inputs(requests).to(network.device)
-        out = Ranking(
-            np.full((len(requests), k), PAD, dtype=np.int32), np.full((len(requests), k), -np.inf, dtype=np.float32)
-        )
+        out = Ranking.empty(len(requests), k)
         network.eval()
         order = inputs.length.argsort(stable=True)  # requests of similar length pad each other little
         size = 512 if network.device.type == "cuda" else 32

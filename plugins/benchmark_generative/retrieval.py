@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import PAD, Ragged, Ranking, Requests, Split, tie_break
+from benchmark import PAD, Ragged, Ranking, Requests, Split
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +37,7 @@ def answer(
     import torch
 
     inputs = inputs.to(network.device)
-    items = np.full((len(requests), k), PAD, dtype=np.int32)
-    scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
+    ranking = Ranking.empty(len(requests), k)
     network.eval()
     order = inputs.length.argsort(stable=True)  # requests of similar length pad each other little
     size = REQUESTS_AT_ONCE[network.device.type]
@@ -48,9 +47,9 @@ def answer(
             rows = chosen.cpu().numpy()
             found, score = ask(requests.take(rows), k, *inputs.batch(chosen, *ends))
             width = min(k, found.shape[1])
-            items[rows, :width] = found[:, :width]
-            scores[rows, :width] = score[:, :width]
-    return Ranking(items, scores)
+            ranking.items[rows, :width] = found[:, :width]
+            ranking.scores[rows, :width] = score[:, :width]
+    return ranking
 
 
 def best_candidates(
@@ -70,14 +69,8 @@ def best_candidates(
     key = np.setdiff1d(requests.candidates.rows * n + requests.candidates.values, exclude.rows * n + exclude.values)
     asked = Ragged.from_pairs(key // n, (key % n).astype(np.int32), len(requests))
     score = score_candidates(network, tokens, mask, sequences, asked).cpu().numpy()
-    order = np.lexsort((tie_break(requests.keys[asked.rows], asked.values), -score, asked.rows))
-    rank = np.arange(len(order)) - asked.offsets[asked.rows]
-    best = order[rank < k]
-    items = np.full((len(requests), k), PAD, dtype=np.int32)
-    scores = np.full((len(requests), k), -np.inf, dtype=np.float32)
-    items[asked.rows[best], rank[rank < k]] = asked.values[best]
-    scores[asked.rows[best], rank[rank < k]] = score[best]
-    return items, scores
+    best = Ranking.best(requests, asked.rows, asked.values, score, k)
+    return best.items, best.scores
 
 
 def sampled(split: Split | None, requests: int) -> Split | None:

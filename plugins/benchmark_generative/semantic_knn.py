@@ -56,15 +56,8 @@ class SemanticKnn:
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "vectors_"):
             raise NotFittedError("semantic_knn was asked to rank before it was fitted; call fit first.")
-        rows = max(1, SCORES_PER_BLOCK // len(self.vector_of_))
-        parts = [
-            top_k(self._scores(block), block, k)
-            for start in range(0, len(requests), rows)
-            for block in [requests.take(np.arange(start, min(start + rows, len(requests))))]
-        ]
-        if not parts:
-            return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
-        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+        blocks = requests.batches(max(1, SCORES_PER_BLOCK // len(self.vector_of_)))
+        return Ranking.concat((top_k(self._scores(block), block, k) for block in blocks), k)
 
     def _scores(self, requests: Requests) -> NDArray[np.float32]:
         """(R, N) cosines; -inf where there is no history."""

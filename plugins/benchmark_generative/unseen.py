@@ -38,7 +38,7 @@ class UnseenItems:
         """
         unseen, after = self._beside(retrieved, requests)
         n, seen_left = len(retrieved), (retrieved.items != PAD).sum(axis=1)
-        out = Ranking(np.full((n, k), PAD, dtype=np.int32), np.full((n, k), -np.inf, dtype=np.float32))
+        out = Ranking.empty(n, k)
         taken, added = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         rows, score, alive = np.arange(n), np.full(n, np.inf, dtype=np.float32), np.ones(n, dtype=bool)
         for position in range(k):  # each step for all requests at once

@@ -120,7 +120,7 @@ class Joint(ABC):
 
         n = self.network_.item.num_embeddings
         if not len(requests):
-            return top_k(np.zeros((0, n), dtype=np.float32), requests, k)
+            return Ranking.empty(0, k)
         examples = data.asked(requests, self.vocabulary_, **self.history_).to(self.device_)
         size = max(1, min(ASKED_AT_ONCE, SCORED_AT_ONCE // n))
         parts = []
@@ -130,7 +130,7 @@ class Joint(ABC):
                 batch = examples.batch(torch.from_numpy(rows).to(self.device_))
                 scores = self.network_.score(self.network_.state(batch), requests.task).float().cpu().numpy()
                 parts.append(top_k(scores, requests.take(rows), k))
-        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+        return Ranking.concat(parts, k)
 
     def item_embeddings(self) -> NDArray[np.float32]:
         """(N, dim) the items' learned vectors. Raises NotFittedError."""

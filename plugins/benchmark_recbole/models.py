@@ -86,14 +86,8 @@ class Recommender(ABC):
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "module_"):
             raise NotFittedError(f"{type(self).__name__} must be fitted before it can rank.")
-        if not len(requests):
-            return top_k(np.zeros((0, self.n_items_), dtype=np.float32), requests, k)
-        size = max(1, SCORED_AT_ONCE // self.n_items_)
-        parts = []
-        for begin in range(0, len(requests), size):
-            batch = requests.take(np.arange(begin, min(begin + size, len(requests))))
-            parts.append(top_k(self.score(batch.histories, batch.users), batch, k))
-        return Ranking(np.concatenate([p.items for p in parts]), np.concatenate([p.scores for p in parts]))
+        batches = requests.batches(max(1, SCORED_AT_ONCE // self.n_items_))
+        return Ranking.concat((top_k(self.score(batch.histories, batch.users), batch, k) for batch in batches), k)
 
     def score(self, histories: Ragged, users: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
         """(R, N) scores of all items for each history; `users` (R,) are rows of `Train.users`, -1 where unknown."""
