@@ -123,7 +123,7 @@ def test_ties_are_ordered_per_request_not_by_number() -> None:
 def test_it_is_what_top_k_gives_for_the_counts_of_every_item(
     k: int, excluding: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmark_popular.CELLS_PER_BLOCK", 200)
+    monkeypatch.setattr("benchmark_popular.PAIRS_PER_BLOCK", 200)
     rng = np.random.default_rng(1)
     train = make_train([rng.choice(40, 5, replace=False).tolist() for _ in range(12)], [], 40)
     exclude = Ragged.from_rows([rng.choice(40, n % 9, replace=False) for n in range(25)]) if excluding else None
