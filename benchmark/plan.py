@@ -23,7 +23,7 @@ from benchmark.evaluation.claims import check_claims
 from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
 from benchmark.parameters import names_path
-from benchmark.plugins import BoundMetric, Kind, Registry
+from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, candidate_list, matches, results_name
 from benchmark.types import TASKS, Cell, CellResult, Dataset, Model, Ragged, Ranking, Split, Task
@@ -61,6 +61,43 @@ class Plan:
         return {cell: stated[cell.model] for cell in self.cells}
 
 
+@dataclass(frozen=True)
+class CheckedModel:
+    """A model of the suite, as its plugin and its parameters make it: what is known before any data is read."""
+
+    choice: Choice
+    offer: Offer
+    params: Mapping[str, Any]
+    tasks: frozenset[Task]
+    needs: Sequence[Mapping[str, Any]]
+    """The models whose item embeddings it asks for: name, parameters and code."""
+    needs_training: bool
+    declared: Mapping[str, Any]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a suite means with these plugins."""
+
+    metrics: Mapping[str, BoundMetric]
+    models: tuple[CheckedModel, ...]
+    dataset_params: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data sets of a suite, read and split; see `Plan`. `missing` are optional ones whose files are not here."""
+
+    datasets: Mapping[str, Dataset]
+    unlisted: Mapping[str, Callable[[], Dataset]]
+    missing: Mapping[str, BenchmarkError]
+
+
+Key = tuple[str, str, int]
+"""Data set, model, seed: what a cell is called."""
+
+
 def make_plan(
     suite: Suite,
     source: Path,
@@ -76,127 +113,180 @@ def make_plan(
 
     Raises BenchmarkError, one line per mistake, before anything has trained.
     """
-    mistakes: list[str] = []
-    for data in suite.datasets:
-        for task, of in suite.protocol_of(data).candidates.items():
-            for sampler in of:
-                try:
-                    check_sampler(sampler, task, registry)
-                except BenchmarkError as error:
-                    mistakes.append(str(error))
-    if not mistakes:  # a metric over the list of a misspelt sampler would look misspelt itself
-        try:
-            metrics = check_scoring(suite, source, registry)
-        except BenchmarkError as error:
-            mistakes.append(str(error))
-    params = {}
-    kinds: tuple[tuple[Kind, Sequence[Named]], ...] = (("dataset", suite.datasets), ("model", suite.models))
-    for kind, choices in kinds:
-        for choice in choices:
-            try:
-                params[kind, choice.name] = plugins.check_params(registry.offer(kind, choice.use), choice.params)
-            except BenchmarkError as error:
-                mistakes.append(str(error))
-    if mistakes:
-        raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
-    tasks, needs, untrained, declared = {}, {}, set(), {}
-    for choice in suite.models:
-        model = plugins.build(registry.offer("model", choice.use), params["model", choice.name])  # checks values, too
-        tasks[choice.name] = frozenset(model.tasks)
-        untrained |= set() if getattr(model, "needs_training", True) else {choice.name}
-        declared[choice.name] = declarations(model)
-        needs[choice.name] = [_needed(choice, registry, *need) for need in getattr(model, "needs", ())]
-    chosen_device = pick_device(device)
+    checked = check(suite, source, registry)
+    device = pick_device(device)
     if suite.reproducible:
         reproducible.check_cpu()
-    seeds = {m.name: suite.seeds_of(m.name, declared[m.name]["deterministic"]) for m in suite.models}
-    wanted = {
-        (d.name, m.name, seed)
-        for d in suite.datasets
-        for m in suite.models
-        if d.wants(m.name)
-        for seed in seeds[m.name]
+    picked = _pick(suite, checked, only)
+    requires = _requirements(checked, registry, {model for _, model, _ in picked})
+    data = read(suite, source, registry, checked, {dataset for dataset, _, _ in picked}, limit)
+    if any(dataset.facts.get("reduced") for dataset in data.datasets.values()):
+        suite = suite.model_copy(update={"reduced": True})
+    every = make_cells(suite, checked, data.datasets, device)
+    marks = [f"partial: --limit {limit}"] if limit is not None else []
+    marks += ["reduced scale"] if suite.reduced else []
+    marks += [f"without {name}: its files are not here" for name in data.missing]
+    marks += [f"{name}: {d.facts['remark']}" for name, d in data.datasets.items() if d.facts.get("remark")]
+    return Plan(
+        suite=suite,
+        source=source,
+        results=results / results_name(suite, source, limit),
+        datasets=data.datasets,
+        cells=every,
+        selected=tuple(cell for cell in every if (cell.dataset, cell.model, cell.seed) in picked),
+        metrics=checked.metrics,
+        device=device,
+        tracking=tracking,
+        marks=tuple(marks),
+        requires=requires,
+        unlisted=data.unlisted,
+    )
+
+
+def check(suite: Suite, source: Path, registry: Registry) -> Checked:
+    """What can be checked without data: names, parameters, metrics, lists, claims. Raises BenchmarkError, one line per
+    mistake."""
+    mistakes: list[str] = []
+
+    def attempt(action: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return action(*arguments)
+        except BenchmarkError as error:
+            mistakes.append(str(error))
+
+    for data in suite.datasets:
+        for task, samplers in suite.protocol_of(data).candidates.items():
+            for sampler in samplers:
+                attempt(check_sampler, sampler, task, registry)
+    # A metric over the list of a misspelt sampler would look misspelt itself.
+    metrics = {} if mistakes else attempt(check_scoring, suite, source, registry)
+    datasets = {data.name: attempt(_params, registry, "dataset", data) for data in suite.datasets}
+    params = {choice.name: attempt(_params, registry, "model", choice) for choice in suite.models}
+    if mistakes:
+        raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
+    models = tuple(_checked_model(suite, choice, params[choice.name], registry) for choice in suite.models)
+    return Checked(metrics, models, datasets)
+
+
+def _params(registry: Registry, kind: Kind, named: Named) -> dict[str, Any]:
+    return plugins.check_params(registry.offer(kind, named.use), named.params)
+
+
+def _checked_model(suite: Suite, choice: Choice, params: Mapping[str, Any], registry: Registry) -> CheckedModel:
+    offer = registry.offer("model", choice.use)
+    model = plugins.build(offer, params)  # which checks values, too
+    declared = declarations(model)
+    return CheckedModel(
+        choice,
+        offer,
+        params,
+        frozenset(model.tasks),
+        [_needed(choice, registry, *need) for need in getattr(model, "needs", ())],
+        getattr(model, "needs_training", True),
+        declared,
+        suite.seeds_of(choice.name, declared["deterministic"]),
+    )
+
+
+def _pick(suite: Suite, checked: Checked, only: Sequence[str]) -> set[Key]:
+    """The cells that `--only` asks for. Raises BenchmarkError for a pattern that fits none."""
+    keys = {
+        (data.name, model.choice.name, seed)
+        for data in suite.datasets
+        for model in checked.models
+        if data.wants(model.choice.name)
+        for seed in model.seeds
     }
     for pattern in only:
-        if not any(_matches([pattern], *key) for key in wanted):
+        if not any(_matches([pattern], *key) for key in keys):
             raise BenchmarkError(
                 f"--only '{pattern}' matches no cell. Cells are called DATASET/MODEL/seed-N; see --dry-run."
             )
-    picked = {key for key in wanted if _matches(only, *key)}
+    return {key for key in keys if _matches(only, *key)}
+
+
+def _requirements(checked: Checked, registry: Registry, names: Collection[str]) -> tuple[str, ...]:
+    """The modules that the models of these names import when they work. Raises BenchmarkError, with the pip command,
+    where one is not installed."""
     requires: set[str] = set()
-    for choice in suite.models:
-        if any(model == choice.name for _, model, _ in picked):
-            for name in (choice.use, *(need["model"] for need in needs[choice.name])):
-                offer = registry.offer("model", name)
+    for model in checked.models:
+        if model.choice.name in names:
+            for offer in (model.offer, *(registry.offer("model", need["model"]) for need in model.needs)):
                 plugins.check_requirements(offer)
                 requires.update(getattr(plugins.resolve(offer), "requires", ()))
+    return tuple(sorted(requires))
+
+
+def read(
+    suite: Suite, source: Path, registry: Registry, checked: Checked, asked: Collection[str], limit: int | None
+) -> Data:
+    """Read and split the data sets. Raises BenchmarkError where the files of one are missing that is not optional, of
+    all that are `asked` for, or where the suite asks for what the data does not have."""
+    published = None if suite.reduced else published_values(suite, source)
     datasets: dict[str, Dataset] = {}
     unlisted: dict[str, Callable[[], Dataset]] = {}
     missing: dict[str, BenchmarkError] = {}
-    for data in suite.datasets:
-        offer = registry.offer("dataset", data.use)
+    for choice in suite.datasets:
+        offer = registry.offer("dataset", choice.use)
         plugins.check_requirements(offer)
         try:
-            log = plugins.build(offer, params["dataset", data.name])
+            log = plugins.build(offer, checked.dataset_params[choice.name])
         except MissingDataError as error:
-            if not data.optional:
+            if not choice.optional:
                 raise
-            missing[data.name] = error
+            missing[choice.name] = error
             continue
-        dataset = split_log(data.name, log, protocol_settings(suite, data))
+        dataset = split_log(choice.name, log, protocol_settings(suite, choice))
         if limit is not None:
             dataset = limit_requests(dataset, limit)
-        dataset = replace(dataset, digest=digest_of(suite, data, dataset, registry))
+        dataset = replace(dataset, digest=digest_of(suite, choice, dataset, registry))
         if not asks_for_new(suite):
             dataset = replace(dataset, test={t: replace(split, seen=None) for t, split in dataset.test.items()})
         if not suite.reduced:  # which already says so
-            dataset = _sized(dataset, data.published_as or data.name, published_values(suite, source))
-        if samplers := samplers_of(suite, data, dataset):
+            dataset = _sized(dataset, choice.published_as or choice.name, published)
+        if samplers := samplers_of(suite, choice, dataset):
             known = known_items(log, dataset)
-            unlisted[data.name] = partial(with_candidates, dataset, known, samplers, registry, suite.threads)
-        datasets[data.name] = dataset
-    asked = {dataset for dataset, _, _ in picked}
-    if not datasets or (asked and asked <= missing.keys()):  # a run of nothing would look like one that went well
+            unlisted[choice.name] = partial(with_candidates, dataset, known, samplers, registry, suite.threads)
+        datasets[choice.name] = dataset
+    if not datasets or (asked and set(asked) <= missing.keys()):  # a run of nothing would look like one that went well
         needed = [str(error) for name, error in missing.items() if name in asked or not asked]
         raise BenchmarkError("\n".join(dict.fromkeys(needed)))
     if not missing:  # which may be what the depth is for
         _check_depth(suite, datasets)
-    _check_trainable(suite, datasets, untrained)
-    timed = any(split.later is not None for dataset in datasets.values() for split in dataset.test.values())
-    if "other-day" in suite.slices and datasets and not timed:
-        raise BenchmarkError(
-            f"slice other-day: {' and '.join(datasets)} cannot say whether a request is later than its history: it "
-            "has no times, or its queries have no users. Take the slice out of `slices`."
-        )
-    if any(dataset.facts.get("reduced") for dataset in datasets.values()):
-        suite = suite.model_copy(update={"reduced": True})
-    versions = {choice.name: fingerprint.versions(registry.offer("model", choice.use)) for choice in suite.models}
-    files = {choice.name: _files(params["model", choice.name]) for choice in suite.models}
+    _check_trainable(suite, datasets, [model.choice.name for model in checked.models if not model.needs_training])
+    _check_times(suite, datasets)
+    return Data(datasets, unlisted, missing)
+
+
+def make_cells(suite: Suite, checked: Checked, datasets: Mapping[str, Dataset], device: str) -> tuple[Cell, ...]:
+    """Every cell of the suite, with the fingerprint of all that its numbers depend on. Raises BenchmarkError for a
+    model that does none of a data set's tasks."""
+    versions = {model.choice.use: fingerprint.versions(model.offer) for model in checked.models}
+    files = {model.choice.name: _files(model.params) for model in checked.models}
     cells = []
     for data in suite.datasets:
-        if data.name not in datasets:
-            continue
-        dataset = datasets[data.name]
-        for choice in suite.models:
-            if not data.wants(choice.name):
+        dataset = datasets.get(data.name)
+        for model in checked.models:
+            choice = model.choice
+            if dataset is None or not data.wants(choice.name):
                 continue
-            answers = tuple(task for task in dataset.tasks if task in tasks[choice.name])
+            answers = tuple(task for task in dataset.tasks if task in model.tasks)
             if not answers:
                 raise BenchmarkError(
-                    f"model '{choice.name}' does {' and '.join(sorted(tasks[choice.name]))}, but data set "
-                    f"'{data.name}' has only {' and '.join(dataset.tasks)}. Take one of them out of the suite."
+                    f"model '{choice.name}' does {' and '.join(sorted(model.tasks))}, but data set '{data.name}' has "
+                    f"only {' and '.join(dataset.tasks)}. Take one of them out of the suite."
                 )
             identity = {
                 "data": dataset.digest,
                 "model": choice.use,
-                "params": params["model", choice.name],
+                "params": model.params,
                 "tasks": answers,
-                "versions": versions[choice.name],
+                "versions": versions[choice.use],
                 "files": files[choice.name],
-                **({"needs": needs[choice.name]} if needs[choice.name] else {}),
+                **({"needs": model.needs} if model.needs else {}),
                 "depth": suite.depth,
                 "threads": suite.threads,
-                "device": chosen_device.partition(":")[0],
+                "device": device.partition(":")[0],
                 **({"environment": dict(reproducible.ENVIRONMENT)} if suite.reproducible else {}),
             }
             cells += [
@@ -208,32 +298,15 @@ def make_plan(
                     fingerprint=_fingerprint({**identity, "seed": seed}),
                     digest=dataset.digest,
                     dataset_use=data.use,
-                    dataset_params=params["dataset", data.name],
+                    dataset_params=checked.dataset_params[data.name],
                     model_use=choice.use,
-                    model_params=params["model", choice.name],
-                    versions=versions[choice.name],
-                    **declared[choice.name],
+                    model_params=model.params,
+                    versions=versions[choice.use],
+                    **model.declared,
                 )
-                for seed in seeds[choice.name]
+                for seed in model.seeds
             ]
-    marks = [f"partial: --limit {limit}"] if limit is not None else []
-    marks += ["reduced scale"] if suite.reduced else []
-    marks += [f"without {name}: its files are not here" for name in missing]
-    marks += [f"{name}: {d.facts['remark']}" for name, d in datasets.items() if d.facts.get("remark")]
-    return Plan(
-        suite=suite,
-        source=source,
-        results=results / results_name(suite, source, limit),
-        datasets=datasets,
-        cells=tuple(cells),
-        selected=tuple(c for c in cells if (c.dataset, c.model, c.seed) in picked),
-        metrics=metrics,
-        device=chosen_device,
-        tracking=tracking,
-        marks=tuple(marks),
-        requires=tuple(sorted(requires)),
-        unlisted=unlisted,
-    )
+    return tuple(cells)
 
 
 def _sized(dataset: Dataset, name: str, published: Published | None) -> Dataset:
@@ -274,6 +347,16 @@ def _check_trainable(suite: Suite, datasets: Mapping[str, Dataset], untrained: C
             )
     if mistakes:
         raise BenchmarkError("\n".join(mistakes))
+
+
+def _check_times(suite: Suite, datasets: Mapping[str, Dataset]) -> None:
+    """Raises BenchmarkError for the slice `other-day` where no data set has times."""
+    timed = any(split.later is not None for dataset in datasets.values() for split in dataset.test.values())
+    if "other-day" in suite.slices and datasets and not timed:
+        raise BenchmarkError(
+            f"slice other-day: {' and '.join(datasets)} cannot say whether a request is later than its history: it "
+            "has no times, or its queries have no users. Take the slice out of `slices`."
+        )
 
 
 def declarations(model: Model) -> dict[str, Any]:
