@@ -91,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     report = commands.add_parser("report", parents=[suite, store], help="everything after training again, from disk")
     report.set_defaults(command=_report)
+    for command in (run, check, report):
+        command.add_argument("--verify", action="store_true",
+                             help="verify the sha256 of large files too, not only their size and time")  # fmt: skip
     commands.add_parser("list", help="data sets, models, metrics, analyses, plugins").set_defaults(command=_list)
     suites = commands.add_parser("suites", help="shipped suites; with a name, print that one")
     suites.add_argument("name", nargs="?", metavar="NAME")
@@ -108,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(options: argparse.Namespace) -> tuple[Plan, Registry]:
+    from dataclasses import replace
     from pathlib import Path
 
     from benchmark import plugins
@@ -117,7 +121,7 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, Registry]:
     suite, source = _suite(options)
     plan = make_plan(suite, source, registry, Path(options.results), only=options.only, device=options.device,
                      limit=options.limit, tracking=options.tracking)  # fmt: skip
-    return plan, registry
+    return replace(plan, verify=options.verify), registry
 
 
 def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
@@ -166,7 +170,7 @@ def _report(options: argparse.Namespace) -> int:
     registry = plugins.load()
     suite, source = _suite(options)
     home = Path(options.results) / results_name(suite, source)
-    plan = stored_plan(suite, source, registry, home, options.tracking)
+    plan = stored_plan(suite, source, registry, home, options.tracking, verify=options.verify)
     changed = unlike_the_run(suite, home)
     with Console() as console:
         if changed:

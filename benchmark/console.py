@@ -90,11 +90,18 @@ def print_cells(plan: Plan, jobs: int) -> None:
     """The cells of a run with what is known about their time, longest first within the total."""
     from tabulate import tabulate
 
-    from benchmark.results import cell_folder, read_cell
+    from benchmark.results import DamagedError, cell_folder, dataset_damage, dataset_folder, read_cell
 
-    rows, left, unknown = [], 0.0, 0
+    rows, left, unknown, remarks = [], 0.0, 0, list(plan.marks)
+    for name, dataset in plan.datasets.items():
+        if damage := dataset_damage(dataset_folder(plan.results, name, dataset.digest), verify=plan.verify):
+            remarks.append(f"data set {name}: {damage}; it will be written anew")
     for cell in plan.selected:
-        done = read_cell(cell_folder(plan.results, cell), cell) is not None
+        try:
+            done = read_cell(cell_folder(plan.results, cell), cell, verify=plan.verify) is not None
+        except DamagedError as error:
+            done = False
+            remarks.append(f"{cell.name}: {error}; it will be computed again")
         seconds = plan.seconds[cell]
         rows.append([cell.name, ", ".join(cell.tasks), "finished" if done else "to compute", seconds])
         if not done:
@@ -105,7 +112,7 @@ def print_cells(plan: Plan, jobs: int) -> None:
     text += f", about {left / 60 / jobs:.1f} minutes with {jobs} at a time" if left else ""
     text += f" ({unknown} without an estimate)" if unknown else ""
     text += older_cells(plan, [cell for cell, row in zip(plan.selected, rows, strict=True) if row[2] == "to compute"])
-    sys.stdout.write(visible(f"\n{text}.\n" + "".join(f"! {mark}\n" for mark in plan.marks)))
+    sys.stdout.write(visible(f"\n{text}.\n" + "".join(f"! {mark}\n" for mark in remarks)))
 
 
 def older_cells(plan: Plan, waiting: Sequence[Cell]) -> str:

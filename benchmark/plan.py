@@ -53,6 +53,8 @@ class Plan:
     """What makes the data sets whose candidate lists are not made yet. The runner calls it where none are frozen."""
     result: Callable[[Cell], CellResult | None] = lambda cell: None
     """How a cell ended, from disk; None where it has not finished. Set by the runner."""
+    verify: bool = False
+    """Hash all files of the results, the large ones too, which are otherwise known by size and time."""
 
     @cached_property
     def seconds(self) -> Mapping[Cell, float | None]:

@@ -1,13 +1,15 @@
 """The only module that knows paths under results/: what is written, where, and how it is read again.
 
 A file is written beside its place, flushed to the disk and renamed, so that a crash leaves nothing that looks finished;
-a cell is finished when `cell.json`, written last, is there and names the cell's fingerprint.
+a cell is finished when `cell.json`, written last, is there and names the cell's fingerprint. `cell.json` and
+`dataset.json` list the other files of their folders with their sha256, which are verified before they are read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import math
@@ -16,16 +18,20 @@ import re
 import shutil
 import tempfile
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmark.errors import BenchmarkError, ContractError
+from benchmark.suite import Suite
+from benchmark.suite_file import parse_yaml
 from benchmark.types import (
+    TASKS,
     Catalog,
     Cell,
     Dataset,
@@ -42,7 +48,6 @@ from benchmark.types import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pydantic import BaseModel
 
 
 # ---------------------------------------------------------------- paths
@@ -141,6 +146,11 @@ def _stated(digits: str) -> float | None:
     return (int(digits) if digits.lstrip("-").isdigit() else value) if math.isfinite(value) else None
 
 
+def _parse(text: str) -> Any:
+    """A JSON text in which numbers that are not finite are None: not stated."""
+    return json.loads(text, parse_int=_stated, parse_float=_stated, parse_constant=lambda name: None)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
@@ -168,15 +178,18 @@ def _read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise BenchmarkError(f"{path} cannot be read ({error}). Remove its folder and run again.") from error
+        raise DamagedError(f"{path.name} cannot be read ({error})") from error
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, waiting for another process that has it. A dead holder's lock is free."""
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder's lock, waiting for another process that has it. A dead holder's lock is free.
+
+    Raises BlockingIOError where another process has it and this one is not to `wait`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
@@ -188,77 +201,234 @@ def sweep_temporary(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+# ---------------------------------------------------------------- checksums
+
+LARGE = 16 * 2**20
+"""Bytes; a larger file is believed where its size and time are those noted, and hashed otherwise."""
+
+
+class DamagedError(BenchmarkError):
+    """A file of the results is missing, or not what was written."""
+
+
+class _File(BaseModel):
+    """What is noted of a file: `modified` is its time in nanoseconds."""
+
+    model_config = ConfigDict(strict=True)
+    sha256: str
+    bytes: int
+    modified: int
+
+
+def checksums(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """What `check_files` wants to know of the files of a folder."""
+    files = {}
+    for name in sorted(names):
+        state = (folder / name).stat()
+        files[name] = {"sha256": _sha256(folder / name), "bytes": state.st_size, "modified": state.st_mtime_ns}
+    return files
+
+
+def check_files(folder: Path, files: Mapping[str, Any], source: str, *, verify: bool = False) -> None:
+    """Raises DamagedError for a file that is missing or not what the folder's file `source` says of it.
+
+    A large one is hashed only where its time is another one, as in a copied folder, or with `verify`.
+    """
+    for name, noted in files.items():
+        path = folder / name
+        try:
+            state = path.stat()
+            if state.st_size != noted["bytes"]:
+                raise DamagedError(f"{name} is damaged: its size is not what {source} says")
+            if state.st_size > LARGE and not verify and state.st_mtime_ns == noted["modified"]:
+                continue
+            if _sha256(path) != noted["sha256"]:
+                raise DamagedError(f"{name} is damaged: its sha256 is not what {source} says")
+        except FileNotFoundError:
+            raise DamagedError(f"{name} is missing") from None
+        except OSError as error:
+            raise DamagedError(f"{name} cannot be read ({error.strerror})") from error
+
+
+def _sha256(path: Path) -> str:
+    state = path.stat()
+    return _hashed(path, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@functools.cache
+def _hashed(path: Path, *state: int) -> str:
+    """The sha256 of a file, taken once by a process while its size and times stay the same."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with the sha256 of all that it says."""
+    plain = _parse(json.dumps(value, default=_plain))
+    write_json(path, {**plain, "sha256": _seal(plain)})
+
+
+def _seal(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _read_sealed(path: Path, shape: type[BaseModel]) -> dict[str, Any]:
+    """What `_write_sealed` wrote, or an older version without a sha256. Raises DamagedError where it is missing or was
+    changed, or has another shape."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = _parse(text)
+        if isinstance(value, dict) and "sha256" in value and value.pop("sha256") != _seal(value):
+            raise DamagedError(f"{path.name} is damaged: its sha256 is not what it says")
+        shape.model_validate(value)
+    except FileNotFoundError:
+        raise DamagedError(f"{path.name} is missing") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DamagedError(f"{path.name} is damaged: {place + ': ' * bool(place)}{first['msg']}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path.name} is damaged: {error}") from None
+    return dict(value)
+
+
 # ---------------------------------------------------------------- data sets
 
-LAYOUT = 2
-"""Of a data set's folder: since 2 the relevant items of the test are apart, in `answers/`, which no cell reads."""
+LAYOUT = 3
+"""Of a data set's folder: since 2 the relevant items of the test are apart, in `answers/`, which no cell reads; since 3
+`dataset.json` lists all files."""
 
 
-def save_dataset(folder: Path, dataset: Dataset) -> None:
+class _Head(BaseModel):
+    """What `dataset.json` says. An older version wrote no sums, before that no lists, and before that no layout: the
+    answers then stand among the requests."""
+
+    model_config = ConfigDict(strict=True)
+    layout: int = 1
+    name: str
+    digest: str
+    facts: dict[str, Any]
+    max_history: int | None
+    max_prefixes_per_user: int | None
+    valid: list[Task]
+    test: list[Task]
+    candidates: dict[Task, list[str]] = {}
+    files: dict[str, _File] = {}
+
+
+def save_dataset(folder: Path, dataset: Dataset, *, verify: bool = False) -> str:
     """Write a data set once; `dataset.json`, written last, says that it is whole. A folder of an older layout is
-    written anew."""
+    written anew, and so is one that is damaged: the reason is returned, empty for none."""
     with locked(folder):
-        if has_dataset(folder) and _read_head(folder)["layout"] == LAYOUT:
-            return
+        damage = dataset_damage(folder, verify=verify)
+        if has_dataset(folder) and not damage and _read_head(folder)["layout"] == LAYOUT:
+            return ""
         sweep_temporary(folder)
-        train = dataset.train
-        _write_table(folder / "items.parquet", {"id": train.catalog.ids, "text": train.catalog.texts})
-        with replacing(folder / "attributes.parquet") as temporary:
-            train.catalog.attributes.to_parquet(temporary)
-        _write_table(
-            folder / "train-histories.parquet",
-            {"user": train.users, "items": _lists(train.histories), "times": _lists(train.histories, train.times)},
-        )
-        _write_table(
-            folder / "train-searches.parquet",
-            {"query": train.queries, "items": _lists(train.searches), "grades": _grades(train.searches)},
-        )
-        if train.events is not None:
-            _write_events(folder / "train-events.parquet", train.events)
-        for part, splits in (("valid", dataset.valid), ("test", dataset.test)):
-            for task, split in splits.items():
-                r = split.requests
-                _write_table(
-                    folder / f"{part}-{task}.parquet",
-                    {
-                        "request": r.ids,
-                        "user": r.users,
-                        "history": _lists(r.histories),
-                        "query": r.queries,
-                        "exclude": _lists(r.exclude),
-                        **({} if r.candidates is None else {"candidates": _lists(r.candidates)}),
-                        **({} if split.seen is None or part == "valid" else {"seen": _lists(split.seen)}),
-                        **(_answers(split) if part == "valid" else {}),
-                    },
-                )
-                if r.events is not None:
-                    _write_events(folder / f"{part}-{task}-events.parquet", r.events)
-        for task, split in dataset.test.items():
-            _write_table(_answers_path(folder, task), {"request": split.requests.ids, **_answers(split)})
-            for name, rows in split.candidates.items():
-                path = _candidates_path(folder, task, name)
-                _write_table(path, {"request": split.requests.ids, "items": _lists(rows)})
-        write_json(
-            folder / "dataset.json",
-            {
-                "layout": LAYOUT,
-                "name": dataset.name,
-                "digest": dataset.digest,
-                "facts": dict(dataset.facts),
-                "max_history": train.max_history,
-                "max_prefixes_per_user": train.max_prefixes_per_user,
-                "valid": list(dataset.valid),
-                "test": list(dataset.test),
-                "candidates": {task: list(split.candidates) for task, split in dataset.test.items()},
-            },
-        )
+        if damage:
+            (folder / "dataset.json").unlink()
+        _write_dataset(folder, dataset)
+        return damage
 
 
-def load_dataset(folder: Path, *, answers: bool = True) -> Dataset:
+def dataset_damage(folder: Path, *, verify: bool = False) -> str:
+    """What is wrong with the files of a data set; empty where nothing is, or none was written here."""
+    if not has_dataset(folder):
+        return ""
+    try:
+        head = _read_head(folder)
+        check_files(folder, head["files"], "dataset.json", verify=verify)
+        if not head["files"]:  # of an older version
+            load_dataset(folder)
+    except DamagedError as error:
+        return str(error)
+    return ""
+
+
+def _write_dataset(folder: Path, dataset: Dataset) -> None:
+    train, names = dataset.train, list[str]()
+
+    def write(name: str, columns: Mapping[str, Any]) -> None:
+        _write_table(folder / name, columns)
+        names.append(name)
+
+    def write_events(name: str, events: Events | None) -> None:
+        if events is not None:
+            for part, columns in _events(events).items():
+                write(f"{name}-{part}.parquet", columns)
+
+    write("items.parquet", {"id": train.catalog.ids, "text": train.catalog.texts})
+    with replacing(folder / "attributes.parquet") as temporary:
+        train.catalog.attributes.to_parquet(temporary)
+    names.append("attributes.parquet")
+    write(
+        "train-histories.parquet",
+        {"user": train.users, "items": _lists(train.histories), "times": _lists(train.histories, train.times)},
+    )
+    write(
+        "train-searches.parquet",
+        {"query": train.queries, "items": _lists(train.searches), "grades": _grades(train.searches)},
+    )
+    write_events("train", train.events)
+    for part, splits in (("valid", dataset.valid), ("test", dataset.test)):
+        for task, split in splits.items():
+            r = split.requests
+            write(
+                f"{part}-{task}.parquet",
+                {
+                    "request": r.ids,
+                    "user": r.users,
+                    "history": _lists(r.histories),
+                    "query": r.queries,
+                    "exclude": _lists(r.exclude),
+                    **({} if r.candidates is None else {"candidates": _lists(r.candidates)}),
+                    **({} if split.seen is None or part == "valid" else {"seen": _lists(split.seen)}),
+                    **(_answers(split) if part == "valid" else {}),
+                },
+            )
+            write_events(f"{part}-{task}", r.events)
+    for task, split in dataset.test.items():
+        write(_answers_name(task), {"request": split.requests.ids, **_answers(split)})
+        for name, rows in split.candidates.items():
+            write(_candidates_name(task, name), {"request": split.requests.ids, "items": _lists(rows)})
+    _write_sealed(
+        folder / "dataset.json",
+        {
+            "layout": LAYOUT,
+            "name": dataset.name,
+            "digest": dataset.digest,
+            "facts": dict(dataset.facts),
+            "max_history": train.max_history,
+            "max_prefixes_per_user": train.max_prefixes_per_user,
+            "valid": list(dataset.valid),
+            "test": list(dataset.test),
+            "candidates": {task: list(split.candidates) for task, split in dataset.test.items()},
+            "files": checksums(folder, names),
+        },
+    )
+
+
+def load_dataset(folder: Path, *, answers: bool = True, verify: bool = False) -> Dataset:
     """The data set that `save_dataset` wrote; without `answers` no item is relevant to a test request, which is how a
-    cell gets it. Raises BenchmarkError where it is missing or broken."""
-    head = _read_head(folder)
+    cell gets it. Raises DamagedError where a file is missing or not what was written."""
+    import pyarrow as pa
+
+    try:
+        head = _read_head(folder)
+        read = {name: noted for name, noted in head["files"].items() if answers or not name.startswith("answers/")}
+        check_files(folder, read, "dataset.json", verify=verify)
+        return _load_dataset(folder, head, answers)
+    except (DamagedError, OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
+        raise DamagedError(
+            f"the data set in {folder} cannot be used: {error}. `benchmark run` writes it anew where its raw data is."
+        ) from error
+
+
+def _load_dataset(folder: Path, head: Mapping[str, Any], answers: bool) -> Dataset:
     import pandas as pd
+
+    def events(name: str) -> Events | None:
+        written = f"{name}.parquet" in head["files"] if head["layout"] > 2 else (folder / f"{name}.parquet").is_file()
+        return _read_events(folder / f"{name}.parquet") if written else None
 
     items = _read_table(folder / "items.parquet")
     histories = _read_table(folder / "train-histories.parquet")
@@ -272,25 +442,24 @@ def load_dataset(folder: Path, *, answers: bool = True) -> Dataset:
         searches=_ragged(searches["items"], searches["grades"]),
         max_history=head["max_history"],
         max_prefixes_per_user=head["max_prefixes_per_user"],
-        events=_read_events(folder / "train-events.parquet"),
+        events=events("train-events"),
     )
+    splits: dict[str, dict[Task, Split]] = {"valid": {}, "test": {}}
+    for part in splits:
+        for task in head[part]:
+            apart = folder / _answers_name(task) if part == "test" and head["layout"] > 1 else None
+            path = folder / f"{part}-{task}.parquet"
+            told = events(f"{part}-{task}-events")
+            splits[part][task] = _read_split(path, task, told, apart, answers or part == "valid")
     data = Dataset(
         name=head["name"],
         train=train,
-        valid={task: _read_split(folder / f"valid-{task}.parquet", task) for task in head["valid"]},
-        test={
-            task: _read_split(
-                folder / f"test-{task}.parquet",
-                task,
-                _answers_path(folder, task) if head["layout"] > 1 else None,
-                answers,
-            )
-            for task in head["test"]
-        },
+        valid=splits["valid"],
+        test=splits["test"],
         digest=head["digest"],
         facts=head["facts"],
     )
-    return with_frozen_candidates(folder, data)
+    return _with_candidates(folder, head, data)
 
 
 def has_dataset(folder: Path) -> bool:
@@ -298,25 +467,29 @@ def has_dataset(folder: Path) -> bool:
     return (folder / "dataset.json").is_file()
 
 
-def with_frozen_candidates(folder: Path, dataset: Dataset) -> Dataset:
-    """The data set with the candidate lists, and what is said of them, of the same one that `save_dataset` wrote."""
+def with_frozen_candidates(folder: Path, dataset: Dataset, *, verify: bool = False) -> Dataset:
+    """The data set with the candidate lists, and what is said of them, of the same one that `save_dataset` wrote.
+    Raises DamagedError where they are not there, or not what was written."""
     head = _read_head(folder)
+    lists = {_candidates_name(task, name) for task, names in head["candidates"].items() for name in names}
+    check_files(folder, {n: v for n, v in head["files"].items() if n in lists}, "dataset.json", verify=verify)
+    return _with_candidates(folder, head, dataset)
+
+
+def _with_candidates(folder: Path, head: Mapping[str, Any], dataset: Dataset) -> Dataset:
+    def read(task: Task, name: str) -> Ragged:
+        return _ragged(_read_table(folder / _candidates_name(task, name))["items"])
+
+    lists = head["candidates"]
     test = {
-        task: replace(
-            split, candidates={name: _read_candidates(folder, task, name) for name in head["candidates"][task]}
-        )
+        task: replace(split, candidates={name: read(task, name) for name in lists.get(task, ())})
         for task, split in dataset.test.items()
     }
     return replace(dataset, test=test, facts=head["facts"])
 
 
 def _read_head(folder: Path) -> dict[str, Any]:
-    try:
-        head: dict[str, Any] = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"{folder} holds no whole data set ({error}). Run the suite again.") from error
-    # An older version wrote no lists, and before that no layout: the answers then stand among the requests.
-    return {"candidates": dict.fromkeys(head["test"], ()), "layout": 1, **head}
+    return {"layout": 1, "candidates": {}, "files": {}, **_read_sealed(folder / "dataset.json", _Head)}
 
 
 def _answers(split: Split) -> dict[str, Any]:
@@ -324,19 +497,15 @@ def _answers(split: Split) -> dict[str, Any]:
     return {"relevant": _lists(split.relevant), "grades": _grades(split.relevant), **later}
 
 
-def _answers_path(folder: Path, task: Task) -> Path:
-    return folder / "answers" / f"{task}.parquet"
+def _answers_name(task: Task) -> str:
+    return f"answers/{task}.parquet"
 
 
-def _candidates_path(folder: Path, task: Task, name: str) -> Path:
-    return folder / f"candidates-{task}-{safe_name(name, 200)}.parquet"
+def _candidates_name(task: Task, name: str) -> str:
+    return f"candidates-{task}-{safe_name(name, 200)}.parquet"
 
 
-def _read_candidates(folder: Path, task: Task, name: str) -> Ragged:
-    return _ragged(_read_table(_candidates_path(folder, task, name))["items"])
-
-
-def _read_split(path: Path, task: Task, apart: Path | None = None, answers: bool = True) -> Split:
+def _read_split(path: Path, task: Task, events: Events | None, apart: Path | None, answers: bool) -> Split:
     """The requests at `path`, with what is relevant from there, or from the file where it stands `apart`; without
     `answers` nothing is."""
     table = _read_table(path)
@@ -348,7 +517,7 @@ def _read_split(path: Path, task: Task, apart: Path | None = None, answers: bool
         queries=_strings(table["query"]),
         exclude=_ragged(table["exclude"]),
         candidates=_ragged(table["candidates"]) if "candidates" in table.column_names else None,
-        events=_read_events(path.with_name(f"{path.stem}-events.parquet")),
+        events=events,
     )
     seen = _ragged(table["seen"]) if "seen" in table.column_names else None
     if not answers:
@@ -358,24 +527,21 @@ def _read_split(path: Path, task: Task, apart: Path | None = None, answers: bool
     return Split(requests, _ragged(told["relevant"], told["grades"]), seen=seen, later=later)
 
 
-def _write_events(path: Path, events: Events) -> None:
-    """A row of lists per history, and beside it the texts of the queries by their number. `end` is counted from the
-    row's first event."""
+def _events(events: Events) -> dict[str, dict[str, Any]]:
+    """Two tables by the endings of their names: a row of lists per history, and the texts of the queries by their
+    number. `end` is counted from the row's first event."""
     rows = Ragged(events.offsets, events.value)
-    _write_table(
-        path,
-        {
+    return {
+        "events": {
             "kind": _lists(rows, events.kind),
             "value": _lists(rows),
             "end": _lists(rows, events.end - events.offsets[:-1][events.rows]),
         },
-    )
-    _write_table(path.with_name(f"{path.stem}-queries.parquet"), {"query": events.queries})
+        "events-queries": {"query": events.queries},
+    }
 
 
-def _read_events(path: Path) -> Events | None:
-    if not path.is_file():  # no joint log
-        return None
+def _read_events(path: Path) -> Events:
     table = _read_table(path)
     value = _ragged(table["value"])
     return Events(
@@ -468,7 +634,7 @@ def read_spec(folder: Path) -> Spec:
     try:
         raw = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
         cell = cell_from_json(raw["cell"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchmarkError(
             f"{folder} is not the folder of a cell: spec.json is missing or broken ({error})."
         ) from error
@@ -488,7 +654,13 @@ def cell_from_json(raw: Mapping[str, Any]) -> Cell:
         raise KeyError(min(missing))
     values: dict[str, Any] = {field.name: raw[field.name] for field in fields(Cell) if field.name in raw}
     tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Cell(**{**values, **tuples})
+    cell = Cell(**{**values, **tuples})
+    texts = (cell.dataset, cell.model, cell.fingerprint, cell.digest, cell.dataset_use, cell.model_use)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(cell.seed, int):
+        raise ValueError("a name is not a text, or a seed is not a number")
+    if not set(cell.tasks) <= set(TASKS):
+        raise ValueError(f"tasks are {' and '.join(TASKS)}, not {cell.tasks}")
+    return cell
 
 
 def log_path(folder: Path) -> Path:
@@ -506,13 +678,45 @@ def save_scores(folder: Path, task: Task, requests: Strings, scores: Scores) -> 
     _write_table(path, {"request": requests[scores.rows], **{name: of[scores.rows] for name, of in columns.items()}})
 
 
+OUTCOME = ("ranking-*.parquet", "facts.json", "curve.csv")
+"""The files that a cell leaves for good. The log grows with every attempt, and reports write the scores anew."""
+
+
+class _Machine(BaseModel):
+    processor: str
+    instructions: list[str]
+
+
+class _Finished(BaseModel):
+    """What `cell.json` says beside what the cell is. An older version listed no files."""
+
+    model_config = ConfigDict(strict=True)
+    fingerprint: str
+    facts: dict[str, Any]
+    costs: dict[str, float | bool | None]
+    curve: list[dict[str, Any]]
+    candidates: dict[Task, list[str]] = {}
+    variants: list[str] = []
+    machine: _Machine | None = None
+    files: dict[str, _File] = {}
+
+
+def begin_cell(folder: Path) -> None:
+    """Remove what earlier attempts left, and leave a log: a cell that has one and has not ended was interrupted."""
+    for name in ("cell.json", "failure.json", *OUTCOME):
+        for path in folder.glob(name):
+            path.unlink()
+    log_path(folder).touch()
+
+
 def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:
     """Say that the cell is finished. Every other file is on the disk already; read back as a last check."""
     for task in cell.tasks:
         for name in _ranking_names(content, task):
             load_ranking(folder, task, name)
     forget_failure(folder)
-    write_json(folder / "cell.json", {**asdict(cell), **content})
+    files = checksums(folder, (path.name for name in OUTCOME for path in folder.glob(name)))
+    _write_sealed(folder / "cell.json", {**asdict(cell), **content, "files": files})
 
 
 def _ranking_names(content: Mapping[str, Any], task: Task) -> Sequence[str]:
@@ -524,23 +728,65 @@ def fail_cell(folder: Path, error: str) -> None:
     write_json(folder / "failure.json", {"error": error})
 
 
-def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """What `finish_cell` wrote, or None where this very cell has not finished. Numbers that are not finite, which older
-    versions let a model record, are None: not stated."""
+def read_cell(folder: Path, cell: Cell, *, verify: bool = False) -> dict[str, Any] | None:
+    """What `finish_cell` wrote, or None where the cell has not finished. Numbers that are not finite, which older
+    versions let a model record, are None: not stated.
+
+    Raises DamagedError where one of the cell's files is missing or not what was written.
+    """
+    path = folder / "cell.json"
+    if not path.is_file():
+        return None
+    content = _read_sealed(path, _Finished)
+    if content["fingerprint"] != cell.fingerprint:
+        raise DamagedError("cell.json is damaged: it is about another cell")
+    files = content.get("files", {})
+    rankings = [_ranking_path(folder, task, name) for task in cell.tasks for name in _ranking_names(content, task)]
+    if missing := [ranking.name for ranking in rankings if not ranking.is_file()]:
+        raise DamagedError(f"{missing[0]} is missing")
+    check_files(folder, files, "cell.json", verify=verify)
+    if not files:  # of an older version
+        _check_tables(rankings)
+    return content
+
+
+def _check_tables(paths: Sequence[Path]) -> None:
+    """Raises DamagedError for a table that is cut off."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        try:
+            pq.read_metadata(path)
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedError(f"{path.name} cannot be read ({error})") from error
+
+
+def is_finished(folder: Path, cell: Cell, *, verify: bool = False) -> bool:
+    """Whether a cell has finished and all its files are what was written."""
     try:
-        content = json.loads(
-            (folder / "cell.json").read_text(encoding="utf-8"),
-            parse_int=_stated,
-            parse_float=_stated,
-            parse_constant=lambda name: None,
-        )
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict) or content.get("fingerprint") != cell.fingerprint:
-        return None
-    names = [(task, name) for task in cell.tasks for name in _ranking_names(content, task)]
-    whole = all(_ranking_path(folder, task, name).is_file() for task, name in names)
-    return content if whole else None
+        return read_cell(folder, cell, verify=verify) is not None
+    except DamagedError:
+        return False
+
+
+def reopen_cell(folder: Path, cell: Cell, *, verify: bool = False) -> None:
+    """Take back that a damaged cell has finished, unless another process is computing it again by now."""
+    with contextlib.suppress(BlockingIOError), locked(folder, wait=False):
+        if not is_finished(folder, cell, verify=verify):
+            (folder / "cell.json").unlink(missing_ok=True)
+
+
+def was_interrupted(folder: Path) -> bool:
+    """Whether a cell was begun and no process is at work on it, yet nothing says how it ended."""
+    left = [path for name in (log_path(folder).name, *OUTCOME) for path in folder.glob(name)]
+    if not left or not (folder / "spec.json").is_file():
+        return False
+    try:
+        with locked(folder, wait=False):
+            return not (folder / "cell.json").is_file() and not read_failure(folder)
+    except BlockingIOError:
+        return False
 
 
 def computed_otherwise(results: Path, cell: Cell) -> bool:
@@ -574,21 +820,28 @@ def shared_folder(dataset: Path) -> Iterator[Path]:
     try:
         yield shared
     finally:
-        _copy_missing(shared, kept)
+        _copy_missing(shared, kept, changed=True)
 
 
-def _copy_missing(source: Path, target: Path) -> None:
-    """Copy every file that is not there yet, but for what is being written (hidden files, the folders `work`)."""
+def _copy_missing(source: Path, target: Path, *, changed: bool = False) -> None:
+    """Copy every file that is not there yet, or has `changed` by its size or time, but for what is being written
+    (hidden files, the folders `work`)."""
     if not source.is_dir():
         return
     with locked(target):
         for folder, folders, names in os.walk(source):
             folders[:] = [name for name in folders if name != "work"]
             for name in names:
-                path = target / Path(folder).relative_to(source) / name
-                if not name.startswith(".") and not path.exists():
-                    with replacing(path) as temporary:
-                        shutil.copyfile(Path(folder, name), temporary)
+                file, path = Path(folder, name), target / Path(folder).relative_to(source) / name
+                if name.startswith(".") or (path.exists() and not (changed and _differ(file, path))):
+                    continue
+                with replacing(path) as temporary:
+                    shutil.copy2(file, temporary)
+
+
+def _differ(a: Path, b: Path) -> bool:
+    one, other = a.stat(), b.stat()
+    return (one.st_size, one.st_mtime_ns) != (other.st_size, other.st_mtime_ns)
 
 
 def forget_shared(dataset: Path) -> None:
@@ -614,7 +867,7 @@ def forget_cell(folder: Path) -> None:
 
 def write_run(
     results: Path,
-    suite: BaseModel,
+    suite: Suite,
     cells: Sequence[Cell],
     marks: Sequence[str],
     device: str,
@@ -632,22 +885,44 @@ def write_run(
 
 
 def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, str]:
-    """The cells, marks, device and tracking of the last run in this folder. Raises BenchmarkError without one."""
-    try:
-        raw = json.loads((results / "plan.json").read_text(encoding="utf-8"))
+    """The cells, marks, device and tracking of the last run in this folder. Raises BenchmarkError without one, or where
+    what it left about itself is damaged."""
+    with _about_the_run(results / "environment.json") as text:
+        if not isinstance(json.loads(text), dict):
+            raise ValueError("it is not a mapping")
+    with _about_the_run(results / "plan.json") as text:
+        raw = json.loads(text)
         cells = tuple(cell_from_json(cell) for cell in raw["cells"])
+        texts = [raw["device"], raw["tracking"], *raw["marks"]]
+        if not isinstance(raw["marks"], list) or not all(isinstance(one, str) for one in texts):
+            raise ValueError("device, tracking and marks are texts")
         return cells, tuple(raw["marks"]), raw["device"], raw["tracking"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchmarkError(f"there is no run in {results}. Start with: benchmark run SUITE") from error
 
 
-def read_suite(results: Path) -> dict[str, Any]:
-    """The suite of the last run in this folder, as it was resolved. Raises BenchmarkError where there was none."""
+def read_suite(results: Path) -> Suite:
+    """The suite of the last run in this folder, as it was resolved. Raises BenchmarkError where there was none, or it
+    is damaged."""
+    with _about_the_run(results / "suite.yaml") as text:
+        return Suite.model_validate(parse_yaml(text, "suite.yaml")[0])
+
+
+@contextlib.contextmanager
+def _about_the_run(path: Path) -> Iterator[str]:
+    """The text of a file that `write_run` wrote. Raises BenchmarkError where it is missing or cannot be understood."""
+    if not path.is_file() and not (path.parent / "plan.json").is_file():
+        raise BenchmarkError(f"there is no run in {path.parent}. Start with: benchmark run SUITE")
     try:
-        suite = yaml.safe_load((results / "suite.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise BenchmarkError(f"there is no run in {results}. Start with: benchmark run SUITE") from error
-    return dict(suite)
+        yield path.read_text(encoding="utf-8")
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, BenchmarkError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        else:
+            reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
+        raise BenchmarkError(
+            f"{path} is missing or damaged ({reason}). `benchmark run` with the same suite writes it anew; what is "
+            "finished is kept."
+        ) from error
 
 
 def write_reports(results: Path, files: Mapping[str, str]) -> None:

@@ -8,8 +8,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib import metadata
 from itertools import product
@@ -71,14 +71,14 @@ def run_suite(
     Raises BenchmarkError where the results folder cannot be written or an observer refuses the run. A cell that fails
     ends alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
     """
-    scored = Scored(_prepare(plan))
+    scored = Scored(_prepare(plan, watcher.warned))
     plan = scored.plan
     registry.notify("benchmark_suite_started", suite=plan.suite, plan=scored.shown)
     if fresh:
         for cell in plan.selected:
             results.forget_cell(results.cell_folder(plan.results, cell))
             results.forget_shared(results.dataset_folder(plan.results, cell.dataset, cell.digest))
-    waiting = [cell for cell in plan.selected if not _finished(plan, cell)]
+    waiting = [cell for cell in plan.selected if not _finished(plan, cell, watcher)]
     # The longest first: with several jobs no long cell is then left running alone at the end.
     waiting.sort(key=lambda cell: -(plan.seconds[cell] or 0))
     watcher.planned(plan, waiting)
@@ -121,13 +121,14 @@ def report(
     for cell in plan.cells:
         folder = results.cell_folder(plan.results, cell)
         result = scored.result(cell)
-        error = results.read_failure(folder) if result is None else result.error
+        error = _ended(folder) if result is None else result.error
         if error:
             log = os.path.relpath(results.log_path(folder), plan.results)
             failures.append(Failure(cell.dataset, cell.model, cell.seed, error, log))
         elif result is not None:
             finished.append(cell)
-            costs.append(Cost(cell.dataset, cell.model, cell.seed, **result.costs))
+            stated = {name: value for name, value in result.costs.items() if name in COSTS}
+            costs.append(Cost(cell.dataset, cell.model, cell.seed, **stated))
             said = result.facts.get("remarks")  # of an older version it may be anything
             remarks[cell] = (
                 *(remark for remark in (said if isinstance(said, list) else ()) if isinstance(remark, str)),
@@ -158,6 +159,16 @@ def report(
     return leaderboard, analyses
 
 
+COSTS = {field.name for field in fields(Cost)} - {"dataset", "model", "seed"}
+
+
+def _ended(folder: Path) -> str:
+    """Why a cell that has not finished is one that failed; empty where it was not begun, or is running."""
+    if results.was_interrupted(folder):
+        return "unfinished: interrupted, or its cell.json is lost; run again"
+    return results.read_failure(folder)
+
+
 def _processors(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
     """A remark where cells ran on processors of several kinds: equal seeds need not give equal numbers there."""
     contents = (results.read_cell(results.cell_folder(plan.results, cell), cell) for cell in cells)
@@ -182,14 +193,17 @@ SCORING = (
 """What a report takes from the suite of now; all else of it made the rankings, and is the run's."""
 
 
-def stored_plan(suite: Suite, source: Path, registry: Registry, home: Path, tracking: str = "") -> Plan:
+def stored_plan(
+    suite: Suite, source: Path, registry: Registry, home: Path, tracking: str = "", *, verify: bool = False
+) -> Plan:
     """The plan of the last run in this folder, its data sets read from there: the raw data is not needed.
 
     Metrics, slices, comparisons and claims are the given suite's, everything that trained or ranked is the run's.
-    Raises BenchmarkError where there was no run, or the suite compares models that the run did not have.
+    Raises BenchmarkError where there was no run, where the suite compares models that the run did not have, and where
+    what the run left of itself or of a data set is damaged.
     """
     cells, marks, device, used = results.read_run(home)
-    ran = Suite.model_validate(results.read_suite(home))
+    ran = results.read_suite(home)
     merged = ran.model_copy(update={name: getattr(suite, name) for name in SCORING})
     new = {candidate_list(metric) for metric in suite.metrics} & (list_names(suite) - list_names(ran))
     if new:
@@ -203,20 +217,24 @@ def stored_plan(suite: Suite, source: Path, registry: Registry, home: Path, trac
         suite=merged,
         source=source,
         results=home,
-        datasets={n: results.load_dataset(results.dataset_folder(home, n, d)) for n, d in digests.items()},
+        datasets={
+            name: results.load_dataset(results.dataset_folder(home, name, digest), verify=verify)
+            for name, digest in digests.items()
+        },
         cells=cells,
         selected=cells,
         metrics=check_scoring(merged, source, registry),
         device=device,
         tracking=tracking or used,
         marks=marks,
+        verify=verify,
     )
 
 
 def unlike_the_run(suite: Suite, home: Path) -> list[str]:
     """The settings of the suite that are not those of the run in this folder and that a report cannot take over, such
     as `models.Gen_R.params.epochs: 8 -> 3`. Raises BenchmarkError where there was no run."""
-    ran = Suite.model_validate(results.read_suite(home)).model_dump(mode="json", exclude=set(SCORING))
+    ran = results.read_suite(home).model_dump(mode="json", exclude=set(SCORING))
     return list(_differences("", ran, suite.model_dump(mode="json", exclude=set(SCORING))))
 
 
@@ -317,7 +335,10 @@ class Scored:
     def result(self, cell: Cell, reused: bool = True) -> CellResult | None:
         """How a finished cell ended, None where it has not. One that cannot be scored has failed, alone."""
         folder = results.cell_folder(self.plan.results, cell)
-        content = results.read_cell(folder, cell)
+        try:
+            content = results.read_cell(folder, cell, verify=self.plan.verify)
+        except results.DamagedError as error:
+            return CellResult("failed", folder, error=f"{error}; run again", reused=reused)
         if content is None:
             return None
         try:
@@ -333,20 +354,30 @@ class Scored:
         return CellResult("finished", folder, content["facts"], content["costs"], curve, means, reused=reused)
 
 
-def _finished(plan: Plan, cell: Cell) -> bool:
-    return results.read_cell(results.cell_folder(plan.results, cell), cell) is not None
+def _finished(plan: Plan, cell: Cell, watcher: Watcher) -> bool:
+    """Whether there is nothing to compute; a damaged cell is taken for one that has not finished."""
+    folder = results.cell_folder(plan.results, cell)
+    try:
+        return results.read_cell(folder, cell, verify=plan.verify) is not None
+    except results.DamagedError as error:
+        watcher.warned(f"{cell.name}: {error}; it is computed again")
+        results.reopen_cell(folder, cell, verify=plan.verify)
+        return False
 
 
-def _prepare(plan: Plan) -> Plan:
+def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
     """Write what the workers read, and what says where the numbers come from; the plan has all candidate lists then."""
     folders = {name: results.dataset_folder(plan.results, name, data.digest) for name, data in plan.datasets.items()}
     datasets = dict(plan.datasets)
     for name, make in plan.unlisted.items():
-        frozen = results.has_dataset(folders[name])
-        datasets[name] = results.with_frozen_candidates(folders[name], datasets[name]) if frozen else make()
+        try:
+            datasets[name] = results.with_frozen_candidates(folders[name], datasets[name], verify=plan.verify)
+        except results.DamagedError:  # or not there yet
+            datasets[name] = make()
     try:
         for name, dataset in datasets.items():
-            results.save_dataset(folders[name], dataset)
+            if damage := results.save_dataset(folders[name], dataset, verify=plan.verify):
+                warn(f"data set {name}: {damage}; it is written anew in {folders[name]}")
         origin = environment(plan.source)
         results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.tracking, origin)
     except OSError as error:

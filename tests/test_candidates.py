@@ -441,7 +441,7 @@ def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, mon
     plan = make_plan(suite, source, plugins.load(), tmp_path / "out")
     assert plan.datasets["Board"].test["search"].candidates == {}
     monkeypatch.setattr(candidates, "draw", None)
-    ready = _prepare(plan)
+    ready = _prepare(plan, pytest.fail)
     assert ready.unlisted == {}
     assert list(ready.datasets["Board"].test["recommendation"].candidates) == ["uni4", "uni99"]
     with pytest.raises(TypeError):

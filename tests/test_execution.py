@@ -320,6 +320,7 @@ def test_a_report_says_that_cells_ran_on_several_kinds_of_processor(command: Com
     (path,) = (tmp_path / "out" / "faults" / "cells" / "Board" / "Good").glob("*/cell.json")
     content = json.loads(path.read_text())
     content["machine"] = {"processor": "Old CPU", "instructions": ["avx2"]}
+    del content["sha256"]  # as an older version wrote it: what is changed is not noticed
     path.write_text(json.dumps(content))
     command("report", "s.yaml", *options)
     assert "several kinds of processor" in page.read_text()

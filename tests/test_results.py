@@ -74,11 +74,12 @@ def test_a_cell_is_finished_only_when_all_of_it_is_there(tmp_path: Path) -> None
     ranking = Ranking(np.array([[3]], dtype=np.int32), np.array([[0.5]], dtype=np.float32))
     results.save_ranking(tmp_path, "recommendation", requests, ranking)
     assert results.read_cell(tmp_path, cell()) is None
-    results.finish_cell(tmp_path, cell(), {"facts": {}})
+    results.finish_cell(tmp_path, cell(), {"facts": {}, "costs": {}, "curve": []})
     assert results.read_cell(tmp_path, cell()) is not None
-    assert results.read_cell(tmp_path, cell(fingerprint="e" * 64)) is None
+    with pytest.raises(results.DamagedError, match="about another cell"):
+        results.read_cell(tmp_path, cell(fingerprint="e" * 64))
     (tmp_path / "cell.json").write_text('{"finger')
-    assert results.read_cell(tmp_path, cell()) is None
+    assert not results.is_finished(tmp_path, cell())
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -50,8 +50,9 @@ def item_embeddings(
     """(N, d) float32, what `model` trained on the data set knows of each item: see `Context.item_embeddings`. Beside it
     the seconds that its training took.
 
-    Two cells that ask at the same time train it once, and a training that was interrupted is taken up. Raises
-    BenchmarkError where the model has no `item_embeddings`, or gives something else than a finite vector per item.
+    Two cells that ask at the same time train it once, a training that was interrupted is taken up, and vectors that are
+    not what was written are made again. Raises BenchmarkError where the model has no `item_embeddings`, or gives
+    something else than a finite vector per item.
     """
     assert context.shared is not None
     offer = registry.offer("model", model)
@@ -68,18 +69,38 @@ def item_embeddings(
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = context.shared / f"embeddings-{digest[:16]}"
     with results.locked(folder):
-        path, clock = folder / "vectors.npy", folder / "seconds.json"
-        reused, started = path.is_file() and clock.is_file(), time.perf_counter()
-        if not reused:
+        kept, started = _read(folder), time.perf_counter()
+        if reused := kept is not None:
+            vectors, seconds = kept
+        else:
             vectors = _train(dataset, plugins.build(offer, params), replace(context, workdir=folder / "work"), model)
-            results.write_json(clock, time.perf_counter() - started)
-            with results.replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, vectors)
+            seconds = time.perf_counter() - started
+            _write(folder, vectors, seconds)
             results.remove_folder(folder / "work")
-        vectors, seconds = np.load(path), float(json.loads(clock.read_text(encoding="utf-8")))
     fact = {"model": model, "dimension": vectors.shape[1], "reused": reused, "seconds": seconds}
     context.record("item_embeddings", fact)
     return np.asarray(vectors, dtype=np.float32), seconds
+
+
+VECTORS, SECONDS = "vectors.npy", "seconds.json"
+
+
+def _write(folder: Path, vectors: NDArray[np.float32], seconds: float) -> None:
+    with results.replacing(folder / VECTORS) as temporary, temporary.open("wb") as file:
+        np.save(file, vectors)
+    results.write_json(folder / SECONDS, {"seconds": seconds, "files": results.checksums(folder, [VECTORS])})
+
+
+def _read(folder: Path) -> tuple[NDArray[np.float32], float] | None:
+    """The vectors, and the seconds that they took; None where they are not there, or not what was written."""
+    try:
+        noted = json.loads((folder / SECONDS).read_text(encoding="utf-8"))
+        if isinstance(noted, dict):
+            results.check_files(folder, noted["files"], SECONDS, verify=True)
+            noted = noted["seconds"]  # all that an older version noted
+        return np.load(folder / VECTORS), float(noted)
+    except (OSError, EOFError, LookupError, TypeError, ValueError, BenchmarkError):
+        return None
 
 
 def _train(dataset: Dataset, model: Any, context: Context, name: str) -> NDArray[np.float32]:

@@ -65,10 +65,10 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
     folder = folder.resolve()
     spec = results.read_spec(folder)
     with results.locked(folder), threadpoolctl.threadpool_limits(spec.threads):
-        if results.read_cell(folder, spec.cell) is not None:
+        if results.is_finished(folder, spec.cell):
             return
         results.sweep_temporary(folder)
-        results.forget_failure(folder)
+        results.begin_cell(folder)
         if spec.reproducible:
             reproducible.hold(os.environ)
         scratch = results.scratch_folder(folder)
