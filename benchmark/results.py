@@ -803,7 +803,7 @@ def read_failure(folder: Path) -> str:
     """The error of a cell that failed, empty where it did not."""
     try:
         return str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["error"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
 
 

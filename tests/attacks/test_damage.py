@@ -173,6 +173,7 @@ def test_any_part_of_cell_json_that_is_changed_is_noticed(place: Place) -> None:
 
 def test_a_cell_that_lost_its_cell_json_is_named(place: Place) -> None:
     (place.good / "cell.json").unlink()
+    (place.good / "failure.json").write_text("[]")  # a broken one says nothing
     code, printed = place.report()
     assert code == 1
     assert place.failures() == {"Good": "unfinished: interrupted, or its cell.json is lost; run again"}
