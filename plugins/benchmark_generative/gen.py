@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from benchmark import PAD, TASKS, BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train
+from benchmark_torch.randomness import seeded
+from benchmark_torch.validation import validate
 
 if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
@@ -113,14 +115,12 @@ class Gen:
 
         from benchmark_generative import training
 
-        torch.set_num_threads(context.threads)
         cuda = torch.device(context.device).type == "cuda"
-        with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
-            torch.manual_seed(context.seed)
+        with seeded(context):
             self.network_, self.vocabulary_ = self._build(train, context.seed)
             self.network_.to(context.device)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
-            splits = {t: valid[t] for t in TASKS if t in self.tasks and t in valid and len(valid[t].requests)}
+            splits = {t: valid[t] for t in TASKS if t in self.tasks and t in valid}
             progress = training.train(
                 self.network_,
                 self._pairs(train),
@@ -229,21 +229,5 @@ class Gen:
 
     def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
         """The mean R@30 of the tasks, and each task's own where there are two."""
-        found = {task: self._recall(split) for task, split in splits.items()}
-        if not found:
-            return {}
-        name = f"R@{self._depth}"
-        each = {f"{name}.{task}": value for task, value in found.items()} if len(found) > 1 else {}
-        return {name: float(np.mean(list(found.values()))), **each}
-
-    @property
-    def _depth(self) -> int:
-        return min(VALIDATION_DEPTH, max(1, self.vocabulary_.items // 10))
-
-    def _recall(self, split: Split) -> float:
-        items, relevant = self.rank(split.requests, self._depth).items, split.relevant
-        n = np.int64(self.vocabulary_.items)
-        row = np.repeat(np.arange(len(items)), items.shape[1])[items.ravel() != PAD]
-        hit = np.isin(row * n + items.ravel()[items.ravel() != PAD], relevant.rows * n + relevant.values)
-        hits = np.bincount(row[hit], minlength=len(items))
-        return float(np.mean(hits / np.maximum(relevant.lengths, 1)))
+        depth = min(VALIDATION_DEPTH, max(1, self.vocabulary_.items // 10))
+        return validate(self.rank, splits, f"R@{depth}")

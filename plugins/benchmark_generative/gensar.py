@@ -32,6 +32,8 @@ from benchmark import (
     Train,
 )
 from benchmark_generative import retrieval
+from benchmark_torch.randomness import seeded
+from benchmark_torch.validation import validate
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from benchmark_generative.training import Pairs
     from benchmark_generative.trie import Trie
 
-VALIDATION_DEPTH = 10
+VALIDATION = "nDCG@10"
 LOSS_EXAMPLES = 512
 """How many training examples of each task the losses among the facts are the mean of."""
 SHARES = {"nrip": 1.0, "nsqp": 1.0, "nsip": 1.0, "adhoc": 0.0, "desc2id": 1.0, "id2desc": 1.0}
@@ -250,8 +252,7 @@ class GenSar:
             pseudo = pseudo_queries(train, self.doc2query, self.pseudo_queries, self.doc2query_epochs, context)
             context.record("pseudo_queries", len(pseudo[0]))
         cuda = torch.device(context.device).type == "cuda"
-        with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
-            torch.manual_seed(context.seed)
+        with seeded(context):
             self._build(train, pseudo, context)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
             pairs = self._pairs(train, pseudo)
@@ -464,15 +465,7 @@ class GenSar:
 
     def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
         """The mean nDCG@10 of the tasks, and each task's own where there are two."""
-        name, items = f"nDCG@{VALIDATION_DEPTH}", self.writer_.vocabulary.items
-        found = {
-            task: retrieval.ndcg(self.rank(split.requests, VALIDATION_DEPTH).items, split.relevant, items)
-            for task, split in splits.items()
-        }
-        if not found:
-            return {}
-        each = {f"{name}.{task}": value for task, value in found.items()} if len(found) > 1 else {}
-        return {name: float(np.mean(list(found.values()))), **each}
+        return validate(self.rank, splits, VALIDATION)
 
     def _loss(self, pairs: Pairs, seed: int) -> float:
         """Mean negative log-likelihood of a token (equation 12), over some training examples of a task."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import PAD, Ragged, Ranking, Requests, Split
+from benchmark import Ragged, Ranking, Requests, Split
 
 if TYPE_CHECKING:
     import torch
@@ -79,13 +79,3 @@ def sampled(split: Split | None, requests: int) -> Split | None:
         return None
     rows = np.sort(np.argsort(split.requests.keys, kind="stable")[:requests])
     return Split(split.requests.take(rows), split.relevant.take(rows))
-
-
-def ndcg(items: NDArray[np.int32], relevant: Ragged, n_items: int) -> float:
-    """The mean nDCG of rankings (R, K) at their depth K, with binary relevance."""
-    discount = 1 / np.log2(np.arange(2, items.shape[1] + 2))
-    hit = np.isin(
-        np.arange(len(items))[:, None] * np.int64(n_items) + items, relevant.rows * n_items + relevant.values
-    ) & (items != PAD)
-    ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, items.shape[1])]
-    return float(((hit @ discount)[ideal > 0] / ideal[ideal > 0]).mean())

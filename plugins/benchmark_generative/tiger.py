@@ -30,6 +30,8 @@ from benchmark import (
     Train,
 )
 from benchmark_generative import retrieval
+from benchmark_torch.randomness import seeded
+from benchmark_torch.validation import validate
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from benchmark_generative.trie import Trie
     from benchmark_generative.unseen import UnseenItems
 
-VALIDATION_DEPTH = 10
+VALIDATION = "nDCG@10"
 
 
 @dataclass
@@ -188,8 +190,7 @@ class Tiger:
         self.seed_ = context.seed
         self._index(train, context)
         cuda = torch.device(context.device).type == "cuda"
-        with torch.random.fork_rng(devices=[torch.device(context.device)] if cuda else []):
-            torch.manual_seed(context.seed)
+        with seeded(context):
             self.network_ = self._network().to(context.device)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
             split = retrieval.sampled(valid.get("recommendation"), self.validation_requests)
@@ -205,7 +206,7 @@ class Tiger:
                 ],
                 PADDING,
                 END,
-                lambda: {} if split is None else {f"nDCG@{VALIDATION_DEPTH}": self._ndcg(split)},
+                lambda: {} if split is None else validate(self.rank, {"recommendation": split}, VALIDATION),
                 training.Settings(
                     epochs=epochs,
                     batch_size=self.batch_size,
@@ -301,10 +302,6 @@ class Tiger:
             self.vocabulary_.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
             d_kv=self.d_kv, table_init=self.table_init, layer_init=self.layer_init,
         )  # fmt: skip
-
-    def _ndcg(self, split: Split) -> float:
-        items = self.rank(split.requests, VALIDATION_DEPTH).items
-        return retrieval.ndcg(items, split.relevant, len(self.identifiers_))
 
     def _likeliest(self, requests: Requests, k: int, share: float | None) -> Ranking:
         found = self._retrieved(requests, k, self._candidates if requests.candidates is not None else self._search)

@@ -8,7 +8,6 @@ several GPUs and the format of checkpoints are accelerate's. Axis letters: P pai
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -28,6 +27,8 @@ from torch.nn import Module
 
 from benchmark import BenchmarkError, Context, ContractError
 from benchmark_generative.tokens import Sequences, concat
+from benchmark_torch.randomness import seed_of
+from benchmark_torch.training import fit_key
 
 IGNORED = -100
 """Stands behind a target's last token: nothing is to be written there."""
@@ -128,7 +129,12 @@ def train(
         concat([source.inputs for source in sources]).to(accelerator.device),
         _stacked([source.targets for source in sources]).to(accelerator.device),
     )
-    store = _Checkpoints(context.workdir / "training", accelerator, _signature(model, pairs, settings, context.seed))
+    inputs = pairs.inputs
+    key = fit_key(
+        *(settings, context.seed, model, *model.state_dict().values()),
+        *(inputs.tokens, inputs.start, inputs.length, pairs.targets),
+    )
+    store = _Checkpoints(context.workdir / "training", accelerator, key)
     progress = store.load()
     for step, values in progress.curve:
         context.progress(step, progress.steps, **values)
@@ -229,7 +235,7 @@ def _epoch(
 ) -> float:
     """Train one epoch and return its mean loss."""
     # for dropout: not carried over from the last epoch, so that resuming needs no state of a generator
-    torch.manual_seed(_number(context.seed, epoch, accelerator.process_index))
+    torch.manual_seed(seed_of(context.seed, epoch, accelerator.process_index))
     model.train()
     total, mean = torch.zeros((), device=accelerator.device), math.nan
     lengths = (pairs.targets != IGNORED).sum(1)
@@ -315,19 +321,3 @@ class _Checkpoints:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _signature(model: Module, pairs: Pairs, settings: Settings, seed: int) -> str:
-    """Says whether a checkpoint is of this very training: of the model as it is before the first step, as well."""
-    digest = hashlib.sha256(json.dumps([asdict(settings), seed, repr(model)]).encode())
-    for name, weight in model.state_dict().items():
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
-    for part in (pairs.inputs.tokens, pairs.inputs.start, pairs.inputs.length, pairs.targets):
-        digest.update(part.cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _number(*parts: int) -> int:
-    """One seed from several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

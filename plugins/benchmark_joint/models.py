@@ -22,6 +22,10 @@ from benchmark import (
     Train,
     top_k,
 )
+from benchmark_torch.randomness import seeded
+from benchmark_torch.training import Schedule
+from benchmark_torch.training import train as train_network
+from benchmark_torch.validation import validate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +88,6 @@ class Joint(ABC):
 
         from benchmark_joint import data, training
 
-        torch.set_num_threads(context.threads)
         self.device_ = torch.device(context.device)
         self.vocabulary_ = self.words(train)
         self.history_ = {
@@ -97,17 +100,22 @@ class Joint(ABC):
                 f"{type(self).__name__} has nothing to learn from: the data set has no training example for "
                 f"{' or '.join(sorted(self.tasks))}."
             )
-        splits = {t: _some(valid[t]) for t in examples if t in valid and len(valid[t].requests)}
-        with torch.random.fork_rng(devices=[self.device_] if self.device_.type == "cuda" else []):
-            torch.manual_seed(context.seed)
+        splits = {task: _some(valid[task]) for task in examples if task in valid}
+        with seeded(context):
             self.network_ = self.build(train).to(self.device_)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
-            plan = training.Plan(
-                self.learning_rate, self.weight_decay, self.batch_size, self.epochs, self.patience, self.loss,
-                self.negatives, {"search": getattr(self, "search_weight", 1.0)}, getattr(self, "word_weight", 1.0),
+            settings = training.Settings(
+                self.batch_size, self.loss, self.negatives, {"search": getattr(self, "search_weight", 1.0)},
+                getattr(self, "word_weight", 1.0),
             )  # fmt: skip
-            quality = None if not splits else lambda: float(np.mean([self._ndcg(s) for s in splits.values()]))
-            training.train(self.network_, examples, quality, plan, context)
+            train_network(
+                self.network_,
+                lambda rng: training.losses(self.network_, examples, settings, rng),
+                Schedule(self.learning_rate, self.epochs, self.patience, self.weight_decay, mean_over="updates"),
+                context,
+                identity=[self, *training.tensors(examples)],
+                validate=lambda: self._validate(splits),
+            )
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "network_"):
@@ -153,15 +161,10 @@ class Joint(ABC):
     @abstractmethod
     def build(self, train: Train) -> Network: ...
 
-    def _ndcg(self, split: Split) -> float:
-        """Mean nDCG@10 with binary gains."""
-        items, relevant = self.rank(split.requests, 10).items, split.relevant
-        rows = relevant.rows
-        found = items[rows] == relevant.values[:, None]  # (relevant items, 10)
-        discount = 1 / np.log2(np.arange(2, 12))
-        gain = np.bincount(rows, weights=found @ discount, minlength=len(items))
-        ideal = np.append(0, np.cumsum(discount))[np.minimum(relevant.lengths, 10)]
-        return float(np.mean(gain / np.maximum(ideal, discount[-1])))
+    def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
+        """The mean nDCG@10 of the tasks."""
+        values = validate(self.rank, splits, "nDCG@10")
+        return {name: value for name, value in values.items() if name == "nDCG@10"}
 
 
 def _queries(train: Train) -> NDArray[np.object_]:

