@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+from pydantic import ByteSize
 
 from benchmark import plugins
 from benchmark.console import print_cells
@@ -56,7 +57,21 @@ def print_check(plan: Plan) -> None:
     )
     remarks = list(lint(plan))
     sys.stdout.write(visible("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else "")))
+    sys.stdout.write(visible(f"limits of a cell: {limits_of_cells(plan.suite)}\n\n"))
     print_cells(plan, default_jobs(plan))
+
+
+def limits_of_cells(suite: Suite) -> str:
+    """The suite's timeout and memory, and of which models they are others."""
+
+    def said(timeout: float | None, memory: int | None) -> str:
+        size = ByteSize(memory).human_readable(decimal=True) if memory else "none"
+        return f"timeout {f'{timeout:g} s' if timeout else 'none'}, memory {size}"
+
+    common = suite.timeout, suite.memory
+    own = [(choice.name, suite.limits_of(choice.name)) for choice in suite.models]
+    others = [f"{name}: {said(*limits)}" for name, limits in own if limits != common]
+    return "; ".join([said(*common), *others])
 
 
 def families(plan: Plan) -> dict[str, tuple[int, float]]:

@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", metavar="N", type=int, help="cells at a time (default: cores / threads per cell)")
     run.add_argument("--executor", choices=["local", "inline"], default="local",
                      help="a process per cell (local), or all in this one (inline)")  # fmt: skip
+    run.add_argument("--timeout", metavar="SECONDS",
+                     help="end a cell that takes longer; suite key timeout, a model's own counts first")  # fmt: skip
+    run.add_argument("--memory", metavar="SIZE",
+                     help="end a cell that uses more, such as 8GB; likewise suite key memory")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="list the cells and an estimate, run nothing")
     run.add_argument("--fresh", action="store_true", help="compute finished cells again")
     run.set_defaults(command=_run)
@@ -128,6 +132,7 @@ def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
     from benchmark.suite import load_suite
 
     settings = [*options.settings, *(["reproducible=true"] if getattr(options, "reproducible", False) else [])]
+    settings += [f"{key}={value}" for key in ("timeout", "memory") if (value := getattr(options, key, None))]
     return load_suite(options.suite, options.profile, settings, getattr(options, "seeds", None))
 
 

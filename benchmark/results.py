@@ -623,6 +623,10 @@ class Spec:
     threads: int
     device: str
     reproducible: bool = False
+    timeout: float | None = None
+    """Seconds."""
+    memory: int | None = None
+    """Bytes."""
 
 
 def write_spec(folder: Path, spec: Spec) -> None:
@@ -645,6 +649,8 @@ def read_spec(folder: Path) -> Spec:
         raw["threads"],
         raw["device"],
         raw.get("reproducible", False),
+        raw.get("timeout"),
+        raw.get("memory"),
     )
 
 
@@ -814,13 +820,41 @@ def remove_folder(folder: Path) -> None:
 @contextlib.contextmanager
 def shared_folder(dataset: Path) -> Iterator[Path]:
     """What the cells of a data set share: see `Context.shared`. What is there is kept beside the data set."""
-    shared, kept = scratch_folder(dataset) / "shared", dataset / "shared"
-    shared.mkdir(parents=True, exist_ok=True)
-    _copy_missing(kept, shared)
-    try:
-        yield shared
-    finally:
-        _copy_missing(shared, kept, changed=True)
+    scratch, kept = scratch_folder(dataset), dataset / "shared"
+    with _used(scratch):
+        shared = scratch / "shared"
+        shared.mkdir(exist_ok=True)
+        _copy_missing(kept, shared)
+        try:
+            yield shared
+        finally:
+            _copy_missing(shared, kept, changed=True)
+
+
+@contextlib.contextmanager
+def _used(folder: Path) -> Iterator[None]:
+    """Keep `leave_shared` from removing a folder."""
+    path = folder / ".used"
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # removed at this moment
+                file = stack.enter_context(path.open("w"))
+                fcntl.flock(file, fcntl.LOCK_SH)
+                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                    break
+        yield
+
+
+def leave_shared(dataset: Path) -> None:
+    """Remove the folder in which the cells of a data set share what they make, all of which is kept beside the data
+    set, unless a cell of another run uses it, or something unfinished lies there, from which the next run goes on."""
+    scratch = scratch_folder(dataset)
+    with contextlib.suppress(OSError), (scratch / ".used").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _copy_missing(scratch / "shared", dataset / "shared", changed=True)  # by a cell that was killed
+        if not any(path.is_dir() for path in scratch.rglob("work")):
+            remove_folder(scratch)
 
 
 def _copy_missing(source: Path, target: Path, *, changed: bool = False) -> None:

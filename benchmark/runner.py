@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib import metadata
@@ -104,8 +104,9 @@ def run_suite(
     for cell in plan.selected:
         if cell not in waiting:
             tell(cell, reused=True)
-    for cell, error in _execute(plan, waiting, executor, jobs, watcher):
-        tell(cell, reused=False, error=error)
+    with contextlib.closing(_execute(plan, waiting, executor, jobs, watcher)) as ended:
+        for cell, error in ended:
+            tell(cell, reused=False, error=error)
     leaderboard, analyses = report(plan, registry, watcher, scored)
     computed = sum(cell not in failed for cell in waiting)
     return Outcome(leaderboard, analyses, computed, len(plan.selected) - len(waiting), tuple(failed))
@@ -390,7 +391,7 @@ def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
 
 def _execute(
     plan: Plan, waiting: Sequence[Cell], executor: str, jobs: int | None, watcher: Watcher
-) -> Iterator[tuple[Cell, str]]:
+) -> Generator[tuple[Cell, str]]:
     cells = {results.cell_folder(plan.results, cell): cell for cell in waiting}
 
     def on_progress(folder: Path, phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
@@ -401,16 +402,27 @@ def _execute(
     suite = plan.suite
     for folder, cell in cells.items():
         data = results.dataset_folder(plan.results, cell.dataset, cell.digest).resolve()
+        timeout, memory = suite.limits_of(cell.model)
         results.write_spec(
-            folder, results.Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible)
+            folder,
+            results.Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible, timeout, memory),
         )
     if executor == "inline":
+        if any(any(suite.limits_of(cell.model)) for cell in waiting):
+            watcher.warned("with --executor inline no timeout and no memory limit ends a cell; with local both do.")
         ended = inline.run(list(cells), on_progress)
     else:
         environment = worker_environment(suite.threads, suite.reproducible)
         ended = local.run(list(cells), jobs or default_jobs(plan), environment, plan.requires, on_progress)
-    for folder, error in ended:
-        yield cells[folder], error
+    try:
+        with contextlib.closing(ended):
+            for folder, error in ended:
+                if not error:  # what a process of the cell wrote there after its end
+                    results.remove_folder(results.scratch_folder(folder))
+                yield cells[folder], error
+    finally:
+        for cell in waiting:
+            results.leave_shared(results.dataset_folder(plan.results, cell.dataset, cell.digest))
 
 
 def default_jobs(plan: Plan) -> int:

@@ -16,7 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.suite_file import SuiteFile, parse_yaml, read_suite
@@ -67,8 +78,19 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _size(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        raise ValueError("must be a size of at least 1 MB, such as 8GB or 500MB") from None
+
+
 MAX_NAME = 500
 Name = AfterValidator(_plain_name)
+
+
+Timeout = Annotated[float | None, Field(gt=0), at_most(10**8, "that is three years")]
+Memory = Annotated[Annotated[ByteSize, Field(ge=10**6, le=10**18)] | None, WrapValidator(_size)]
 
 
 class Named(Part):
@@ -88,6 +110,9 @@ class Choice(Named):
 
     seconds: Annotated[float | None, at_most(10**8, "that is three years")] = Field(None, gt=0)
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
+    timeout: Timeout = None
+    memory: Memory = None
+    """Of one cell of it, where they are not the suite's: see `Suite`."""
     seeds: Seeds | None = None
     """The seeds that it is trained with, where they are not the suite's. A deterministic model runs with one anyway."""
 
@@ -275,6 +300,13 @@ class Suite(Part):
     reproducible: bool = False
     """The same numbers on every x86-64 CPU with AVX2, at the price of slower training (`benchmark run --reproducible`).
     Part of the suite because the numbers differ from those that a CPU's fastest code gives."""
+    timeout: Timeout = None
+    """Seconds from the start of a cell to its end, what it waits for included. A cell that takes longer is stopped,
+    with every process that it has started, and fails alone (`benchmark run --timeout`). None: no limit. What a finished
+    cell found does not depend on its limits, so that they may change."""
+    memory: Memory = None
+    """What the processes of a cell may take together, such as 8GB (`benchmark run --memory`); looked at twice a second.
+    On a GPU, its own memory does not count."""
     mask_seen: bool = False
     protocol: ProtocolModel = ProtocolModel()
     compare: list[Comparison] = Field([], max_length=MAX_ENTRIES)
@@ -292,6 +324,11 @@ class Suite(Part):
         """The seeds that a model is trained with; one where it is the same with all of them."""
         (own,) = (choice.seeds for choice in self.models if choice.name == model)
         return (own or self.seeds)[:1] if deterministic else own or self.seeds
+
+    def limits_of(self, model: str) -> tuple[float | None, int | None]:
+        """The timeout in seconds and the bytes of memory of a cell of this model; its own come before the suite's."""
+        (choice,) = (choice for choice in self.models if choice.name == model)
+        return choice.timeout or self.timeout, choice.memory or self.memory
 
     @property
     def ordered_metrics(self) -> list[str]:

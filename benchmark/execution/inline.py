@@ -1,15 +1,18 @@
-"""Every cell in this very process, one after the other: for debugging, with breakpoints and full tracebacks."""
+"""Every cell in this very process, one after the other: for debugging, with breakpoints and full tracebacks.
+
+Nothing here can end a cell: its timeout and its memory limit do not hold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.execution.local import OnProgress
 from benchmark.execution.worker import run_and_record
 
 
-def run(folders: Sequence[Path], on_progress: OnProgress) -> Iterator[tuple[Path, str]]:
+def run(folders: Sequence[Path], on_progress: OnProgress) -> Generator[tuple[Path, str]]:
     """Run the cells of these folders in this order; gives (folder, error) as each ends, "" for none."""
     for folder in folders:
 

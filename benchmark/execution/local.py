@@ -1,25 +1,29 @@
 """Each cell in a process of its own, forked from a server that has imported torch and the like once.
 
-A crash, a leak or a killed worker ends that cell alone. A worker whose runner has died stops at once.
+A crash, a leak or a killed worker ends that cell alone, and nothing that a cell starts outlives it: see
+`benchmark.execution.server`. Where the server itself is killed, by a model or by the system, the cells that it held
+fail, and another server goes on with the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
-import multiprocessing.util
+import json
+import math
 import os
 import signal
+import socket
+import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmark import results
+from benchmark.execution import processes
+from benchmark.execution.server import MESSAGE, signal_name
+from benchmark.text import visible
 
 
 class OnProgress(Protocol):
@@ -32,112 +36,149 @@ def run(
     environment: Mapping[str, str],
     preload: Sequence[str],
     on_progress: OnProgress,
-) -> Iterator[tuple[Path, str]]:
+) -> Generator[tuple[Path, str]]:
     """Run the cells of these folders, `jobs` at a time, in this order, each with these variables in its environment;
     gives (folder, error) as each ends, "" for none."""
-    # The server is a fresh process: what stands in the environment when it starts holds for every worker.
-    os.environ.update(environment)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ["BENCHMARK_PRELOAD"] = ",".join(preload)
-    # Workers leave without clean-up (see _work), so multiprocessing's tracker cleans up after them, and would say so.
-    quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
-    _keep_sockets_short()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmark.execution.preload", "benchmark.execution.worker"])
     waiting = list(folders)
-    running: dict[Any, tuple[Any, Path, Connection]] = {}
+    with _adopting_orphans():
+        while waiting:
+            with contextlib.closing(_Server(environment, preload)) as server:
+                yield from server.run(waiting, jobs, on_progress)
+
+
+@contextlib.contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """What a server that was killed leaves behind falls to this process."""
+    before = processes.adopt_orphans()
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                folder = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(str(folder), theirs), name=f"cell {folder.name}")
-                process.start()
-                theirs.close()
-                running[process.sentinel] = (process, folder, ours)
-            pipes = {pipe: folder for _, folder, pipe in running.values() if not pipe.closed}
-            for ready in multiprocessing.connection.wait([*running, *pipes], timeout=1.0):
-                if ready in pipes:
-                    _receive(ready, pipes[ready], on_progress)
-                elif ready in running:
-                    process, folder, pipe = running.pop(ready)
-                    process.join()
-                    pipe.close()
-                    yield folder, _outcome(folder, process.exitcode)
+        yield
     finally:
-        for process, _, _ in running.values():
-            process.terminate()
-        for process, _, _ in running.values():
-            process.join(timeout=5)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        processes.adopt_orphans(before)
 
 
-def _keep_sockets_short() -> None:
-    """Let multiprocessing put its sockets into /tmp where TMPDIR is too long for them: the path of a socket has at most
-    108 characters, and 30 of them are multiprocessing's own."""
-    folder = tempfile.gettempdir()
-    if len(os.fsencode(folder)) > 70 and os.access("/tmp", os.W_OK):
-        tempfile.tempdir = "/tmp"
-        try:
-            multiprocessing.util.get_temp_dir()  # made once, and kept
-        finally:
-            tempfile.tempdir = folder
+class _Server:
+    """The fork server, in a session of its own, seen from the runner."""
 
-
-def _receive(pipe: Any, folder: Path, on_progress: OnProgress) -> None:
-    try:
-        phase, step, total, values = pipe.recv()
-    except (EOFError, OSError):
-        pipe.close()
-        return
-    on_progress(folder, phase, step, total, values)
-
-
-def _outcome(folder: Path, exit_code: int | None) -> str:
-    failure = results.read_failure(folder)
-    if exit_code == 0 or (exit_code == 1 and failure):
-        return failure
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        error = f"the worker was killed by {name}" + (
-            ", which is how the system ends a process when memory runs out" if name == "SIGKILL" else ""
+    def __init__(self, environment: Mapping[str, str], preload: Sequence[str]) -> None:
+        self._others = set(processes.children(os.getpid()))
+        self._control, theirs = socket.socketpair()
+        self._buffer = b""
+        self._held: dict[Path, socket.socket] = {}
+        """The cells that it has, and where their progress comes from."""
+        start = (
+            f"import sys; sys.path[:] = {sys.path!r}; from benchmark.execution.server import main; "
+            f"main({theirs.fileno()}, {list(preload)!r})"
         )
-    else:
-        error = f"the worker ended with exit code {exit_code}"
-    # On a full disk the failure is still told, though not kept.
-    with contextlib.suppress(OSError):
-        results.fail_cell(folder, error)
-    return error
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", start],
+                stdin=subprocess.DEVNULL,
+                env={"TOKENIZERS_PARALLELISM": "false", **os.environ, **environment},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    def run(self, waiting: list[Path], jobs: int, on_progress: OnProgress) -> Iterator[tuple[Path, str]]:
+        """Run these cells, taking each off the list, for as long as the server lives."""
+        while waiting or self._held:
+            try:
+                while waiting and len(self._held) < jobs:
+                    self._start(waiting[0])
+                    waiting.pop(0)
+                ready = wait([self._control, *self._held.values()], timeout=1.0)
+                if not ready:
+                    self._process.send_signal(signal.SIGCONT)  # a model may have stopped it
+                for folder, progress in self._held.items():
+                    if progress in ready:
+                        _receive(progress, folder, on_progress)
+                ended = list(self._listen()) if self._control in ready else []
+            except (EOFError, ConnectionError):
+                yield from self._lost()
+                return
+            for folder, error in ended:
+                self._held.pop(folder).close()
+                yield folder, error
+
+    def _start(self, folder: Path) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ours.setblocking(False)
+        with theirs:
+            try:
+                socket.send_fds(self._control, [json.dumps(str(folder.absolute())).encode() + b"\n"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        self._held[folder] = ours
+
+    def _listen(self) -> Iterator[tuple[Path, str]]:
+        """Which cells have ended, and why. Raises EOFError where the server has."""
+        data = self._control.recv(1 << 16)
+        if not data:
+            raise EOFError
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            name, error = json.loads(line)
+            (folder,) = (folder for folder in self._held if str(folder.absolute()) == name)
+            yield folder, error
+
+    def _lost(self) -> Iterator[tuple[Path, str]]:
+        """The server has ended before its time: so do all its workers, and their cells fail."""
+        code = self._process.wait()
+        self.close()
+        how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        error = (
+            f"the process that starts the workers {how}, and this cell ended with it: a model may have done that, or "
+            "the system because memory ran out. With --jobs 1 no other cell is lost with the one that is the cause."
+        )
+        for folder in self._held:
+            with contextlib.suppress(OSError):
+                results.fail_cell(folder, error)
+            yield folder, error
+
+    def close(self) -> None:
+        """End the server, all its workers and all that they have started."""
+        self._control.close()
+        for progress in self._held.values():
+            progress.close()
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            self._process.wait(2 * processes.PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if (
+            self._process.returncode
+        ):  # its children fell to this process, and have sessions of their own, or the server's
+            own = os.getsid(0)
+            processes.end_children(lambda pid: pid in self._others or processes.session(pid) in (own, None))
 
 
-def _work(folder: str, pipe: Connection) -> None:
-    """The life of a worker. Its output goes to the cell's log, at the level of file descriptors: libraries print
-    too."""
-    from benchmark.execution.worker import numbers, run_and_record
-
-    # Ctrl-C reaches the whole group; the runner decides what happens to its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_stop_with_runner, daemon=True).start()
-    log = os.open(results.log_path(Path(folder)), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-
-    def tell(phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            pipe.send((phase, int(step), int(total), numbers(values)))
-
-    error = run_and_record(Path(folder), tell)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Leave without the libraries' exit handlers: everything is on the disk, and some of them hang.
-    os._exit(1 if error else 0)
+def _receive(progress: socket.socket, folder: Path, on_progress: OnProgress) -> None:
+    """Pass on what a worker says of its progress. It comes from where models run: what is not that is dropped."""
+    for _ in range(100):
+        try:
+            message = progress.recv(MESSAGE + 1)
+        except OSError:  # nothing is left
+            return
+        if (told := _told(message)) is not None:
+            on_progress(folder, *told)
 
 
-def _stop_with_runner() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _told(message: bytes) -> tuple[str, int, int, dict[str, float]] | None:
+    """(phase, step, total, values), None for what is not a progress message."""
+    try:
+        if len(message) > MESSAGE:
+            return None
+        phase, step, total, values = json.loads(message)
+        numbers = {_short(name): float(value) for name, value in values.items()}
+        if not all(type(count) is int and 0 <= count < 2**53 for count in (step, total)):
+            return None
+        return _short(phase), step, total, {name: value for name, value in numbers.items() if math.isfinite(value)}
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _short(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError
+    return visible(text[:40]).replace("\n", " ").replace("\t", " ")

@@ -52,7 +52,7 @@ def benchmark_metrics() -> dict[str, str]:
 
 @hookimpl
 def benchmark_models() -> dict[str, str]:
-    names = ("Faulty", "Needy", "Lender", "Borrower", "Hashed", "Spy", "Thief")
+    names = ("Faulty", "Needy", "Lender", "Borrower", "Hashed", "Spy", "Thief", "Scripted")
     return {name.lower(): f"benchmark_faulty:{name}" for name in names}
 
 
@@ -159,6 +159,17 @@ class Faulty:
         if self.fault == "seen" and len(ranking):
             ranking.items[:, 1] = ranking.items[:, 0]
         return ranking
+
+
+@dataclass
+class Scripted(Faulty):
+    """Does while it is fitted what these lines of Python say, which find its `context` and the modules above."""
+
+    code: str = ""
+
+    def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
+        self.scores_ = np.random.default_rng(context.seed).random(len(train.catalog))
+        exec(self.code, {**globals(), "context": context})
 
 
 @dataclass
