@@ -91,7 +91,7 @@ def names_path(value: str) -> bool:
     """Whether a parameter points to files: a path is what holds a slash, and a file's name also what has an ending
     (`codes.tsv`). A word such as `search` must not change its meaning with the folder one stands in."""
     path = Path(os.path.expanduser(value))
-    return "/" in value or bool(path.suffix and path.is_file())
+    return "/" in value or bool(path.suffix and os.path.isfile(path))  # which is false for a text that no path can be
 
 
 def absolute_paths(value: Any) -> Any:
@@ -100,7 +100,7 @@ def absolute_paths(value: Any) -> Any:
         return {name: absolute_paths(part) for name, part in value.items()}
     if isinstance(value, list):
         return [absolute_paths(part) for part in value]
-    if isinstance(value, str) and names_path(value) and Path(value).exists():
+    if isinstance(value, str) and names_path(value) and os.path.exists(value):
         return str(Path(value).absolute())
     return value
 

@@ -518,6 +518,7 @@ def _files(params: Mapping[str, Any]) -> list[tuple[str, int, int]]:
 
     See `names_path`."""
     paths = [Path(os.path.expanduser(v)) for v in params.values() if isinstance(v, str) and names_path(v)]
+    paths = [path for path in paths if os.path.exists(path)]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
