@@ -45,6 +45,28 @@ def command(faulty_environment: dict[str, str], tmp_path: Path) -> Command:
 
 
 @pytest.fixture
+def mark(faulty_environment: dict[str, str], tmp_path: Path) -> str:
+    """A word in the environment of all that the commands of this test start."""
+    faulty_environment["MARKED_BY_TEST"] = str(tmp_path)
+    faulty_environment["TMPDIR"] = str(tmp_path / "tmp")
+    (tmp_path / "tmp").mkdir()
+    return f"MARKED_BY_TEST={tmp_path}"
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that were started with this word in their environment, and live."""
+    alive = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (path / "environ").read_bytes().split(b"\0"):
+                state = (path / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                alive += [int(path.name)] * (state != "Z")
+        except OSError:
+            continue
+    return alive
+
+
+@pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """Chromium without a window, driven by selenium."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

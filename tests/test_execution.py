@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command
+from conftest import Command, marked
 
 from benchmark import BenchmarkError
 from benchmark.reproducible import check_cpu
@@ -181,7 +180,7 @@ def test_two_runs_at_once_share_the_work_and_agree(
 
 
 def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
-    command: Command, faulty_environment: dict[str, str], tmp_path: Path
+    command: Command, faulty_environment: dict[str, str], tmp_path: Path, mark: str
 ) -> None:
     (tmp_path / "s.yaml").write_text(SLOW.replace("0.3", "0.1").replace("0.5", "60"))
     words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "out", "--tracking", "off"]
@@ -209,21 +208,7 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
     assert "Traceback" not in errors
     assert len(list(cells.glob("[AP]*/*/cell.json"))) == 3
     assert not list(cells.glob("B/*/cell.json"))
-    deadline = time.monotonic() + 5  # the fork server ends when it finds its pipe closed, a moment after the command
-    while alive_in_session(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive_in_session(process.pid), "a worker lives on"
-
-
-def alive_in_session(number: int) -> list[str]:
-    """The command lines of processes in this session."""
-    alive = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, session = path.read_text().rsplit(")", 1)[1].split()[:4]
-            if session == str(number) and state != "Z":
-                alive.append(path.with_name("cmdline").read_text().replace("\0", " "))
-    return alive
+    assert not marked(mark), "a worker lives on"
 
 
 def test_a_metric_that_fails_fails_the_cells_and_not_the_run(command: Command, tmp_path: Path) -> None:

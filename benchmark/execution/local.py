@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import socket
@@ -18,12 +17,12 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from benchmark import results
 from benchmark.execution import processes
-from benchmark.execution.server import MESSAGE, signal_name
-from benchmark.text import visible
+from benchmark.execution.progress import receive
+from benchmark.execution.server import signal_name
 
 
 class OnProgress(Protocol):
@@ -66,8 +65,8 @@ class _Server:
         self._held: dict[Path, socket.socket] = {}
         """The cells that it has, and where their progress comes from."""
         start = (
-            f"import sys; sys.path[:] = {sys.path!r}; from benchmark.execution.server import main; "
-            f"main({theirs.fileno()}, {list(preload)!r})"
+            f"import sys; sys.path[:] = {sys.path!r}; from benchmark.execution import server, worker; "
+            f"server.main({theirs.fileno()}, {list(preload)!r}, worker.run_and_record)"
         )
         with theirs:
             self._process = subprocess.Popen(
@@ -90,7 +89,8 @@ class _Server:
                     self._process.send_signal(signal.SIGCONT)  # a model may have stopped it
                 for folder, progress in self._held.items():
                     if progress in ready:
-                        _receive(progress, folder, on_progress)
+                        for told in receive(progress):
+                            on_progress(folder, *told)
                 ended = list(self._listen()) if self._control in ready else []
             except (EOFError, ConnectionError):
                 yield from self._lost()
@@ -151,34 +151,3 @@ class _Server:
         ):  # its children fell to this process, and have sessions of their own, or the server's
             own = os.getsid(0)
             processes.end_children(lambda pid: pid in self._others or processes.session(pid) in (own, None))
-
-
-def _receive(progress: socket.socket, folder: Path, on_progress: OnProgress) -> None:
-    """Pass on what a worker says of its progress. It comes from where models run: what is not that is dropped."""
-    for _ in range(100):
-        try:
-            message = progress.recv(MESSAGE + 1)
-        except OSError:  # nothing is left
-            return
-        if (told := _told(message)) is not None:
-            on_progress(folder, *told)
-
-
-def _told(message: bytes) -> tuple[str, int, int, dict[str, float]] | None:
-    """(phase, step, total, values), None for what is not a progress message."""
-    try:
-        if len(message) > MESSAGE:
-            return None
-        phase, step, total, values = json.loads(message)
-        numbers = {_short(name): float(value) for name, value in values.items()}
-        if not all(type(count) is int and 0 <= count < 2**53 for count in (step, total)):
-            return None
-        return _short(phase), step, total, {name: value for name, value in numbers.items() if math.isfinite(value)}
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
-
-
-def _short(text: Any) -> str:
-    if not isinstance(text, str):
-        raise TypeError
-    return visible(text[:40]).replace("\n", " ").replace("\t", " ")

@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -30,10 +30,10 @@ from benchmark import results
 from benchmark.errors import BenchmarkError
 from benchmark.execution import processes
 from benchmark.execution.log import CappedLog
-from benchmark.execution.worker import Progress, numbers, run_and_record
+from benchmark.execution.progress import Progress, teller
 
-MESSAGE = 4096
-"""Bytes of a progress message at most; a longer one is dropped."""
+Work = Callable[[Path, Progress | None], str]
+"""What a worker does: run the cell in this folder, tell of its progress, and give the error, "" for none."""
 PERIOD = 0.5
 """Seconds between two looks at the limits."""
 
@@ -55,7 +55,8 @@ class _Cell:
 class ForkServer:
     """Starts workers, waits for them, writes their logs, and ends those that exceed their limits."""
 
-    def __init__(self, control: socket.socket | None = None) -> None:
+    def __init__(self, work: Work, control: socket.socket | None = None) -> None:
+        self._do = work
         processes.adopt_orphans()
         self._cells: dict[int, _Cell] = {}
         self._ended: list[tuple[Path, str]] = []
@@ -207,7 +208,7 @@ class ForkServer:
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.close(output)
-        error = run_and_record(cell.folder, None if progress is None else _teller(progress))
+        error = self._do(cell.folder, None if progress is None else teller(progress))
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -220,18 +221,6 @@ def _end_with_server(alive: int) -> None:
         os.read(alive, 1)
         processes.end_children()
         os._exit(1)
-
-
-def _teller(progress: socket.socket) -> Progress:
-    progress.setblocking(False)
-
-    def tell(phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
-        with contextlib.suppress(OSError, ValueError, TypeError, OverflowError):  # the runner is busy, or has gone
-            message = json.dumps([phase, int(step), int(total), numbers(values)]).encode()
-            if len(message) <= MESSAGE:
-                progress.send(message)
-
-    return tell
 
 
 def _excess(cell: _Cell) -> str:
@@ -275,7 +264,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def main(control: int, modules: Sequence[str]) -> None:
+def main(control: int, modules: Sequence[str], work: Work) -> None:
     """Serve the runner that holds the other end of this socket."""
     for name in modules:
         # A module that breaks here breaks again in the cell that needs it, and is reported there.
@@ -286,7 +275,7 @@ def main(control: int, modules: Sequence[str]) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource_tracker.ensure_running()
     runner = socket.socket(fileno=control)
-    server = ForkServer(runner)
+    server = ForkServer(work, runner)
     with contextlib.suppress(EOFError, ConnectionError):  # the runner has gone
         while True:
             for folder, error in server.step():

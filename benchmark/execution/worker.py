@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import math
 import os
 import resource
 import sys
@@ -27,6 +26,8 @@ from benchmark import plugins, reproducible, results
 from benchmark.errors import BenchmarkError, ContractError, error_text
 from benchmark.execution.embeddings import Embeddings
 from benchmark.execution.machine import machine
+from benchmark.execution.progress import Progress
+from benchmark.execution.server import ForkServer
 from benchmark.frozen import frozen
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
@@ -34,9 +35,6 @@ from benchmark.suite import NEW
 from benchmark.testing import check_ranking, variants
 from benchmark.text import csv_cell
 from benchmark.types import Context, Model, Ranking, Requests, Split
-
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
-"""(phase, step, total, values): phase is "fit" or "rank"."""
 
 BATCH = 1024
 """Requests per call of `rank`: bounds the memory of a full-catalogue score matrix and shows progress."""
@@ -281,16 +279,9 @@ def run_and_record(folder: Path, progress: Progress | None = None) -> str:
     return ""
 
 
-def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The values that are numbers; a progress message crosses a pipe and must be plain."""
-    return {k: float(v) for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-
-
 def _alone(folder: Path) -> str:
     """`run_and_record` in a process forked from this one, which keeps it to the limits that its spec states."""
-    from benchmark.execution.server import ForkServer
-
-    server = ForkServer()
+    server = ForkServer(run_and_record)
     server.start(folder.resolve(), log=False)
     while not (ended := server.step()):
         pass

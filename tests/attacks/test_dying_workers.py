@@ -10,12 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Command
-from test_limits import DAEMON, OPTIONS, cell_of, failures, mark, marked, wait_for, write_suite
+from conftest import Command, marked
+from test_limits import DAEMON, OPTIONS, cell_of, failures, wait_for, write_suite
 
-from benchmark.execution import local, server
-
-__all__ = ["mark"]
+from benchmark.execution import progress
 
 GARBAGE = """
 import multiprocessing.connection, pickle, socket, stat
@@ -123,21 +121,21 @@ def test_a_worker_that_has_lost_its_server_and_its_runner_takes_its_daemons_alon
         (b"3", None),
         (b"", None),
         (b"\xff\xfe", None),
-        (b"[" * server.MESSAGE, None),
-        (b" " * server.MESSAGE + b'["fit", 3, 10, {}]', None),
+        (b"[" * progress.MESSAGE, None),
+        (b" " * progress.MESSAGE + b'["fit", 3, 10, {}]', None),
     ],
 )
 def test_progress_is_short_json_of_one_shape(message: bytes, told: object) -> None:
-    assert local._told(message) == told
+    assert progress._told(message) == told
 
 
 def test_progress_blocks_no_worker_and_what_is_too_long_is_dropped() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    tell = server._teller(theirs)
-    tell("fit", 1, 2, {"x" * server.MESSAGE: 1.0})
+    tell = progress.teller(theirs)
+    tell("fit", 1, 2, {"x" * progress.MESSAGE: 1.0})
     for step in range(100_000):
         tell("fit", step, 100_000, {"loss": 0.5})
-    assert local._told(ours.recv(server.MESSAGE + 1)) == ("fit", 0, 100_000, {"loss": 0.5})
+    assert progress._told(ours.recv(progress.MESSAGE + 1)) == ("fit", 0, 100_000, {"loss": 0.5})
     ours.close()
     tell("fit", 1, 2, {})
     theirs.close()
