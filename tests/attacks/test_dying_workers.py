@@ -37,7 +37,7 @@ ATTACKS = {
         "spec = json.loads((folder / 'spec.json').read_text())\n"
         "(folder / 'cell.json').write_text(json.dumps({**spec['cell'], 'facts': {}, 'curve': [], 'costs': {}}))\n"
         "os._exit(0)",
-        "left no results",
+        "ranking-recommendation.parquet is missing",
     ),
     "daemon": (f"{DAEMON}\nos._exit(3)", "exit code 3"),
     "daemon of a killed worker": (f"{DAEMON}\nos.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
