@@ -226,9 +226,10 @@ class Tracker:
 
         points = [(*item, 0) for item in entries.metrics(result).items()] + entries.curve(result)
         params = entries.params(cell) | {"device": self.plan.device, "profile": self.plan.suite.profile}
+        ended = entries.span(result)[1]  # the same every time, so that MLflow knows numbers that are there already
         self.client.log_batch(
             run,
-            metrics=[Metric(name, value, now(), step) for name, value, step in points],
+            metrics=[Metric(name, value, ended, step) for name, value, step in points],
             params=[Param(*item) for item in entries.texts(params, LONGEST_PARAM).items()],
         )
         source = {"plugin": cell.dataset_use, "params": dict(cell.dataset_params)}
@@ -243,7 +244,7 @@ class Tracker:
         )
         self.client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
         self._upload(run, result)
-        self.client.set_terminated(run, result.status.upper(), entries.span(result)[1])
+        self.client.set_terminated(run, result.status.upper(), ended)
 
     def _add(self, run: Any, result: CellResult) -> None:
         """The metrics that a child run lacks, or has with another value."""
