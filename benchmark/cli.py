@@ -98,7 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, check, report):
         command.add_argument("--verify", action="store_true",
                              help="verify the sha256 of large files too, not only their size and time")  # fmt: skip
-    commands.add_parser("list", help="data sets, models, metrics, analyses, plugins").set_defaults(command=_list)
+    shown = commands.add_parser("list", help="data sets, models, metrics, analyses, plugins; with a name, describe it")
+    shown.add_argument("name", nargs="?", metavar="NAME", help="a data set, a model, a metric or an analysis")
+    shown.add_argument("--suite-keys", action="store_true", help="every key of a suite file")
+    shown.set_defaults(command=_list)
     suites = commands.add_parser("suites", help="shipped suites; with a name, print that one")
     suites.add_argument("name", nargs="?", metavar="NAME")
     suites.set_defaults(command=_suites)
@@ -188,9 +191,20 @@ def _report(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from benchmark import plugins
-    from benchmark.console import print_registry
+    from benchmark.console import print_entries, print_offer, print_registry
 
+    if options.suite_keys:
+        from benchmark.describe import suite_keys
+
+        print_entries(suite_keys())
+        return 0
     registry = plugins.load(strict=False)
+    if options.name:
+        from benchmark.describe import offers_called
+
+        for offer in offers_called(options.name, registry):
+            print_offer(offer)
+        return 0
     print_registry(registry)
     return 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from benchmark.text import visible
 from benchmark.types import Cell, CellResult
 
 if TYPE_CHECKING:
+    from benchmark.describe import Entry
     from benchmark.plan import Plan
-    from benchmark.plugins import Registry
+    from benchmark.plugins import Offer, Registry
 
 
 class Console:
@@ -146,6 +148,35 @@ def print_registry(registry: Registry) -> None:
     out.append("Plugins\n" + tabulate(rows, ["plugin", "distribution", "version", "hooks", "error"]))
     out.extend(f"problem: {problem}" for problem in registry.problems)
     sys.stdout.write(visible("\n\n".join(out) + "\n"))
+
+
+def print_offer(offer: Offer) -> None:
+    """What a plugin says of one thing that it offers, and its parameters."""
+    from benchmark.describe import docstring, parameter_entries
+    from benchmark.parameters import takes_any
+    from benchmark.plugins import resolve
+
+    entries = parameter_entries(offer)
+    sys.stdout.write(visible(f"{offer} of {offer.plugin}\n\n{docstring(offer) or 'It says nothing of itself.'}\n\n"))
+    sys.stdout.write("Parameters\n\n" if entries else "")
+    print_entries(entries)
+    if takes_any(resolve(offer)):
+        sys.stdout.write("It checks further parameters by itself.\n")
+    elif not entries:
+        sys.stdout.write("It has no parameters.\n")
+
+
+def print_entries(entries: Iterable[Entry]) -> None:
+    """A line for each parameter or key with its type and default, and what it means below."""
+    from benchmark.describe import REQUIRED
+
+    for entry in entries:
+        default = f" = {entry.default}" if entry.default not in ("", REQUIRED) else ""
+        required = f" ({REQUIRED})" if entry.default == REQUIRED else ""
+        sys.stdout.write(visible(f"{entry.name}: {entry.type}{default}{required}\n"))
+        if entry.meaning:
+            sys.stdout.write(visible(textwrap.fill(entry.meaning, 100, initial_indent=" " * 4,
+                                                   subsequent_indent=" " * 4) + "\n"))  # fmt: skip
 
 
 def _wrapped(names: Sequence[str], width: int = 90) -> str:

@@ -71,7 +71,7 @@ def resolve_params(
     """
     known = parameters(target, where, given_by_core)
     others = {name: value for name, value in params.items() if name not in known}
-    if others and not _takes_any(target):
+    if others and not takes_any(target):
         raise unknown("parameter", str(next(iter(others))), known, where)
     missing = [p for p in known.values() if p.required and p.name not in params]
     if missing:
@@ -105,7 +105,7 @@ def absolute_paths(value: Any) -> Any:
     return value
 
 
-def _takes_any(target: Callable[..., Any]) -> bool:
+def takes_any(target: Callable[..., Any]) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
 
 
@@ -231,7 +231,10 @@ def spell(hint: Any) -> str:
     if origin is typing.Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(map(repr, args))
     if origin is typing.Annotated:
-        return f"{spell(args[0])} {_range(args[1:])}".rstrip()
+        bounds = _range(args[1:])
+        if bounds and typing.get_args(args[0])[-1:] == (type(None),):
+            return f"{' or '.join(spell(arg) for arg in typing.get_args(args[0])[:-1])} {bounds} or None"
+        return f"{spell(args[0])} {bounds}".rstrip()
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(spell, args))
     if origin is dict:

@@ -47,12 +47,13 @@ _HOOK: dict[Kind, str] = {
     "analysis": "benchmark_analyses",
 }
 _SAID: dict[Kind, str] = {"dataset": "data set", "model": "model", "metric": "metric", "analysis": "analysis"}
-_GIVEN: dict[Kind, tuple[str, ...]] = {
+GIVEN: dict[Kind, tuple[str, ...]] = {
     "dataset": (),
     "model": (),
     "metric": ("ranking", "relevant", "k", "popularity"),
-    "analysis": (),
+    "analysis": ("given",),
 }
+"""The arguments that the harness gives: no parameters of a suite."""
 _NAME = re.compile(r"\w[\w.+-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _METRIC = re.compile(r"(?P<name>[^(@|]*)(?:\((?P<arguments>[^)|]*)\))?(?:@(?P<k>[^|]*))?(?:\|(?P<list>[^|]+))?")
@@ -153,7 +154,7 @@ class Registry:
                 f"{offer}: its arguments must begin with ranking, relevant, k; they are {', '.join(names)}."
             )
         given = _arguments(spec, match["arguments"] or "")
-        bound = resolve_params(function, given, str(offer), _GIVEN["metric"])
+        bound = resolve_params(function, given, str(offer), GIVEN["metric"])
         return BoundMetric(
             spec,
             None if match["k"] is None else int(match["k"]),
@@ -270,7 +271,7 @@ def check_requirements(offer: Offer) -> None:
 
 def check_params(offer: Offer, params: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters with their values, defaults included, in JSON types. Raises BenchmarkError for a wrong one."""
-    return as_json(resolve_params(resolve(offer), params, str(offer), _GIVEN[offer.kind]))
+    return as_json(resolve_params(resolve(offer), params, str(offer), GIVEN[offer.kind]))
 
 
 def build(offer: Offer, params: Mapping[str, Any]) -> Any:
@@ -279,7 +280,7 @@ def build(offer: Offer, params: Mapping[str, Any]) -> Any:
     Raises BenchmarkError for wrong parameters, ContractError for a plugin that gives back something else.
     """
     target = resolve(offer)
-    values = resolve_params(target, params, str(offer), _GIVEN[offer.kind])
+    values = resolve_params(target, params, str(offer), GIVEN[offer.kind])
     try:
         with contained():
             built = target(**values)

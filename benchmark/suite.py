@@ -23,11 +23,13 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.suite_file import SuiteFile, parse_yaml, read_suite
@@ -48,15 +50,20 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def at_most(limit: int, why: str) -> AfterValidator:
+@dataclass(frozen=True)
+class AtMost:
     """An upper bound that says why there is one. None is within it."""
 
-    def check(value: Any) -> Any:
-        if value is not None and value > limit:
-            raise ValueError(f"must be at most {limit:,}: {why}")
-        return value
+    le: int
+    why: str
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: Any) -> Any:
+        if value is not None and value > self.le:
+            raise ValueError(f"must be at most {self.le:,}: {self.why}")
+        return value
 
 
 MAX_ENTRIES = 1_000
@@ -64,9 +71,9 @@ MAX_ENTRIES = 1_000
 MAX_CELLS = 100_000
 MAX_DEPTH = 1_000_000
 Entries = Field(min_length=1, max_length=MAX_ENTRIES)
-Seed = Annotated[int, Field(ge=0), at_most(2**32 - 1, "random generators take seeds of 32 bits")]
+Seed = Annotated[int, Field(ge=0), AtMost(2**32 - 1, "random generators take seeds of 32 bits")]
 Seeds = Annotated[list[Seed], Entries]
-ListLength = at_most(MAX_DEPTH, "longer lists fit into no memory, one for each request")
+ListLength = AtMost(MAX_DEPTH, "longer lists fit into no memory, one for each request")
 
 
 def _plain_name(name: str) -> str:
@@ -89,7 +96,7 @@ MAX_NAME = 500
 Name = AfterValidator(_plain_name)
 
 
-Timeout = Annotated[float | None, Field(gt=0), at_most(10**8, "that is three years")]
+Timeout = Annotated[float | None, Field(gt=0), AtMost(10**8, "that is three years")]
 Memory = Annotated[Annotated[ByteSize, Field(ge=10**6, le=10**18)] | None, WrapValidator(_size)]
 
 
@@ -97,8 +104,11 @@ class Named(Part):
     """A data set or a model: the plugin's name (`use`), its name in the tables, and its parameters."""
 
     use: Annotated[str, Name] = Field(min_length=1)
+    """What it is called by its plugin; `benchmark list` has all."""
     name: Annotated[str, Name] = ""
+    """Its name in the tables; the same as `use` where empty."""
     params: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters; `benchmark list NAME` has all. `{epochs: {sweep: [1, 2]}}` makes an entry for each value."""
     note: str = ""
     """What a reader of its numbers must know; stands below the tables."""
     published_as: str = ""
@@ -108,11 +118,12 @@ class Named(Part):
 class Choice(Named):
     """A model."""
 
-    seconds: Annotated[float | None, at_most(10**8, "that is three years")] = Field(None, gt=0)
+    seconds: Annotated[float | None, AtMost(10**8, "that is three years")] = Field(None, gt=0)
     """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
     timeout: Timeout = None
+    """Seconds that a cell of it may take, where they are not the suite's."""
     memory: Memory = None
-    """Of one cell of it, where they are not the suite's: see `Suite`."""
+    """What a cell of it may take, where that is not the suite's."""
     seeds: Seeds | None = None
     """The seeds that it is trained with, where they are not the suite's. A deterministic model runs with one anyway."""
 
@@ -132,7 +143,9 @@ class Sampler(Part):
     kind: str = Field(min_length=1)
     """uniform, popularity (in proportion to training interactions), or a model whose best items become negatives."""
     n: Annotated[int, ListLength] = Field(99, ge=1)
+    """How many negatives there are."""
     seed: Seed = 0
+    """Of what chance draws."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Of the model."""
     spare: Spare = "target"
@@ -193,15 +206,29 @@ class ProtocolModel(Part):
     """`benchmark.protocol.ProtocolSettings`, as it is written in a suite, and the candidate lists."""
 
     split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
+    """leave-one-out by time (test: a user's last interaction, validation: the one before), ratio of each user's
+    interactions (the newest to test), random-ratio (in random order, for logs without times), global-time (what
+    happened before one moment trains, for everybody), or all-test (logs of queries and judgements, nothing to train
+    on)."""
     max_history: Annotated[int | None, ListLength] = Field(50, ge=1)
+    """Items of a history that models are given, the newest; null: all."""
     max_prefixes_per_user: Annotated[int | None, ListLength] = Field(None, ge=1)
+    """Prefixes of a user's history that models train on, the newest; null: all."""
     valid_share: float = Field(0.1, gt=0, lt=1)
+    """Share of the interactions (ratio, random-ratio, global-time) and of the queries that is for validation."""
     test_share: float = Field(0.1, gt=0, lt=1)
+    """The share for the test, likewise."""
     unseen_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the test items that occur nowhere else, as if they were new."""
     drop_untrained_targets: bool = False
-    copies_within: Annotated[int, at_most(2**31, "these are seconds, and that is 68 years")] = Field(0, ge=0)
+    """True: items that never occur in a task's training are no answers of its validation and test."""
+    copies_within: Annotated[int, AtMost(2**31, "these are seconds, and that is 68 years")] = Field(0, ge=0)
+    """Of a joint log: an interaction and a searched click of the same user and item, at most so many seconds apart, are
+    one event that is logged twice."""
     leaky: bool = False
+    """True: each task of a joint log is split without a look at the other, to measure what that is worth."""
     seed: Seed = 0
+    """Of what chance decides in the split."""
     candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = {}
     """For each task the lists that every model ranks beside the whole catalogue."""
 
@@ -233,13 +260,18 @@ class Comparison(Part):
     """One model tested against each of several baselines: everywhere, or where `task`, `slice` and `metric` say."""
 
     model: str
+    """The name of the model."""
     against: list[str] = Entries
+    """The names of the baselines."""
     primary: bool = False
     """True for the suite's own question. All primary comparisons are one family for the correction, all others,
     which explore, another one; a comparison that both ask for is in the first."""
     task: Task | None = None
+    """The only task it is made in; null: all."""
     slice: SliceName | None = None
+    """The only slice; null: all."""
     metric: str = ""
+    """The only metric; empty: all."""
 
     def asks(self, task: str, slice_name: str, metric: str) -> bool:
         """Whether the comparison is made in this place."""
@@ -249,9 +281,12 @@ class Comparison(Part):
 
 class Significance(Part):
     test: Literal["paired-t"] = "paired-t"
+    """The test of two models' values on the same requests."""
     alpha: float = Field(0.05, gt=0, lt=1)
+    """The level of significance."""
     correction: Literal["holm", "none"] = "holm"
-    permutations: Annotated[int, at_most(10**7, "more change no verdict, and take hours")] = Field(10_000, ge=100)
+    """For many comparisons."""
+    permutations: Annotated[int, AtMost(10**7, "more change no verdict, and take hours")] = Field(10_000, ge=100)
     """Sign flips per comparison; more are drawn where a family is so large that they could not decide."""
     min_requests: int = Field(30, ge=1)
     """Slices with fewer requests are shown and not tested."""
@@ -261,33 +296,48 @@ class Where(Part):
     dataset: str
     """A name; in the file also a pattern (`*`), which states the claim for every data set that it fits."""
     task: Task
+    """The task."""
     slice: SliceName = "all"
+    """The slice of its requests."""
     metric: str
+    """One of the suite's metrics."""
 
 
 class Claim(Part):
     """What a paper says, as a check with a verdict: see `Expectation` for what `expect` may say."""
 
     id: Annotated[str, Name]
+    """A short name that no other claim has."""
     text: str
+    """What is claimed, in a sentence."""
     source: str = ""
+    """Where the paper says it."""
     where: Where
+    """In which numbers it is looked up."""
     expect: str = Field(max_length=10_000)
+    """`A > B`, `A < B`, `A > B, C`, `A = B ± 0.01` or `A = 0 ± 0.01`, for names of models."""
     real_searches: bool = False
     """True for what a paper says of how people search: not testable on a log whose searches are made, not typed."""
 
 
 class Suite(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """The name of its results folder: letters, digits and . _ -"""
     title: str = ""
+    """The heading of its report."""
     profile: Annotated[str, Name] = Field("", pattern=r"^[^/]*$", max_length=100)
     """The profile these settings are of; in the file, the one that runs by default."""
     reduced: bool = False
     """True where a profile runs on less data or smaller models than the paper; its verdicts say so."""
     datasets: list[DataChoice] = Entries
+    """The data sets."""
     models: list[Choice] = Entries
+    """The models."""
     metrics: list[str] = Entries
+    """As nDCG@10 or AP(rel=2)@100; over a candidate list HR@10|uni99, over items new to the user R@30|new."""
     slices: list[SliceName] = Field(default=["all"], min_length=1)
+    """Groups of requests with a table of their own: all, head and torso (see `head_share`), other-day (later than the
+    newest item of their history)."""
     head_share: float = Field(0.01, gt=0, lt=1)
     """Head = this share of the items, the most popular in training of the task; torso = the rest."""
     depth: Annotated[int, ListLength] = Field(100, ge=1)
@@ -295,7 +345,8 @@ class Suite(Part):
     primary_metric: str = ""
     """The metric that the tables lead with; the first one over all items where empty."""
     seeds: Seeds = [0]
-    threads: Annotated[int, at_most(1024, "no machine has more cores")] = Field(1, ge=1)
+    """Each model is trained once with each."""
+    threads: Annotated[int, AtMost(1024, "no machine has more cores")] = Field(1, ge=1)
     """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
     reproducible: bool = False
     """The same numbers on every x86-64 CPU with AVX2, at the price of slower training (`benchmark run --reproducible`).
@@ -308,13 +359,19 @@ class Suite(Part):
     """What the processes of a cell may take together, such as 8GB (`benchmark run --memory`); looked at twice a second.
     On a GPU, its own memory does not count."""
     mask_seen: bool = False
+    """True: items of a request's history are no answers, and no model may return them."""
     protocol: ProtocolModel = ProtocolModel()
+    """How logs are split into training, validation and test, and which candidates are ranked."""
     compare: list[Comparison] = Field([], max_length=MAX_ENTRIES)
+    """Which models are tested against which."""
     significance: Significance = Significance()
+    """How they are tested."""
     published: str = ""
     """A file of published values, relative to the suite's own folder."""
     claims: list[Claim] = Field([], max_length=MAX_ENTRIES)
+    """What the paper says, to be checked."""
     analyses: list[str] = Field([], max_length=MAX_ENTRIES)
+    """Further tables and figures; `benchmark list` has all."""
 
     def protocol_of(self, dataset: DataChoice) -> ProtocolModel:
         """The suite's protocol, or the data set's own."""
@@ -338,6 +395,13 @@ class Suite(Part):
             return metric != self.primary_metric, {"": 0, NEW: 1}.get(candidate_list(metric), 2)
 
         return sorted(self.metrics, key=place)
+
+
+PROFILES = (
+    "By name, what a profile changes: keys of the suite, laid over the file's. Mappings merge, entries of `datasets` "
+    "and `models` merge by name (`remove: true` takes one out), all else replaces."
+)
+"""The key `profiles` of a file, which a resolved suite has not any more."""
 
 
 def results_name(suite: Suite, source: Path, limit: int | None = None) -> str:

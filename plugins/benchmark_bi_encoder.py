@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train, hookimpl, top_k
+from benchmark import (
+    Context,
+    Count,
+    NotFittedError,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+    hookimpl,
+    top_k,
+)
 from benchmark_torch.encoder import find_encoder, load_encoder
 
 if TYPE_CHECKING:
@@ -49,15 +60,13 @@ class BiEncoder:
     prompts: Literal["auto", "e5", "bge", "none"] = "auto"
     query_prompt: str = ""
     passage_prompt: str = ""
-    batch_size: int = 64
+    batch_size: Count = 64
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
     needs_training: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
     deterministic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise BenchmarkError(f"bi_encoder was given batch_size={self.batch_size}; it is at least 1.")
         find_encoder(self.checkpoint)
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:

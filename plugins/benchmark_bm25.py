@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from benchmark import (
     BenchmarkError,
     Context,
+    NonNegative,
     NotFittedError,
     Ragged,
     Ranking,
     Requests,
+    Share,
     Split,
     Task,
     Train,
@@ -68,18 +70,14 @@ class BM25:
     """
 
     engine: Literal["pisa", "terrier"] = "pisa"
-    k1: float = 1.2
-    b: float = 0.75
+    k1: NonNegative = 1.2
+    b: Share = 0.75
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
     needs_training: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ("pyterrier", "pyterrier_pisa")
     deterministic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.engine not in ("pisa", "terrier"):
-            raise BenchmarkError(f"bm25 has no engine {self.engine!r}; there are 'pisa' and 'terrier'.")
-        if self.k1 < 0 or not 0 <= self.b <= 1:
-            raise BenchmarkError(f"bm25 was given k1={self.k1}, b={self.b}; k1 is at least 0, b from 0 to 1.")
         if self.engine == "terrier" and not (shutil.which("java") or os.environ.get("JAVA_HOME")):
             raise BenchmarkError(
                 "bm25 with engine 'terrier' needs Java 11 or newer, and there is neither 'java' nor JAVA_HOME. "

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import (
-    BenchmarkError,
     Context,
     NotFittedError,
     Ranking,
@@ -49,16 +48,6 @@ class Popular:
     @property
     def built_for(self) -> frozenset[Task]:
         return frozenset({self.source})
-
-    def __post_init__(self) -> None:
-        if self.source not in ("recommendation", "search"):
-            raise BenchmarkError(
-                f"popular has no source {self.source!r}; what can be counted is 'recommendation' or 'search'."
-            )
-        if self.counted not in ("train", "train+validation"):
-            raise BenchmarkError(
-                f"popular cannot count {self.counted!r}; what can be counted is 'train' or 'train+validation'."
-            )
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         self.counts_ = train.popularity(self.source)  # (N,)

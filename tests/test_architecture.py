@@ -34,6 +34,7 @@ ORDER = [
     "testing",
     "suite_file",
     "suite",
+    "describe",
     "candidates",
     "evaluation",
     "lint",

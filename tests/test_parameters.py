@@ -66,6 +66,7 @@ def test_what_is_within_the_bounds_is_taken_with_all_defaults() -> None:
             "int from 2 to 65,536 or tuple of int of at least 1",
         ),
         (Annotated[float, Field(gt=0, le=0.5)], "float above 0 and of at most 0.5"),
+        (Annotated[int | None, Field(ge=1)], "int of at least 1 or None"),
         (str | None, "str or None"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from write_readme import EXCERPTS, first_sentence, rendered
+from write_readme import EXCERPTS, first_sentence, rendered, suite_keys_page
 
 from benchmark.suite import load_suite
 from benchmark.testing import check_model
@@ -49,6 +49,11 @@ def test_the_commands_are_those_of_the_makefile() -> None:
 
 def test_its_generated_parts_are_current() -> None:
     assert rendered(README) == README, "run: python tests/write_readme.py"
+
+
+def test_the_page_of_suite_keys_is_current() -> None:
+    page = (ROOT / "docs" / "suite-keys.md").read_text(encoding="utf-8")
+    assert page == suite_keys_page(), "run: python tests/write_readme.py"
 
 
 def test_every_module_says_what_it_holds() -> None:

@@ -1,6 +1,6 @@
-"""Writes the generated parts of the README: `python tests/write_readme.py [results/SUITE/leaderboard.json …]`.
+"""Writes docs/suite-keys.md and the README's generated parts: `python tests/write_readme.py [leaderboard.json …]`.
 
-The help and the file list always; the leaderboards of penha2024, tiger2023 and gensar2025 where they are given.
+The keys of a suite, the help and the file list always; the leaderboards of penha2024, tiger2023 and gensar2025 where they are given.
 """
 
 from __future__ import annotations
@@ -142,6 +142,27 @@ def decided(claims: list[dict[str, Any]]) -> str:
     return "\n".join([texts[0], "", *texts[1:]])
 
 
+def suite_keys_page() -> str:
+    """The reference of all keys of a suite file, a table for each group."""
+    from benchmark.describe import REQUIRED, suite_keys
+
+    groups: dict[str, list[str]] = {}
+    for key in suite_keys():
+        group, _, _ = key.name.rpartition(".")
+        default = key.default if key.default in ("", REQUIRED) else f"`{key.default}`"
+        cells = [f"`{key.name}`", key.type, default, key.meaning]
+        groups.setdefault(group, []).append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    parts = [
+        "# Keys of a suite file\n",
+        "Generated from the schema; `benchmark list --suite-keys` prints the same. `[]` stands for each entry of a list,",
+        "`*` for each task.\n",
+    ]
+    for group, rows in groups.items():
+        parts += [f"## `{group}`" if group else "## The suite", ""]
+        parts += ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""]
+    return "\n".join(parts)
+
+
 EXCERPTS = {"penha2024": excerpt, "tiger2023": excerpt_of_tiger, "gensar2025": excerpt_of_gensar}
 
 
@@ -162,3 +183,4 @@ if __name__ == "__main__":
     path = ROOT / "README.md"
     given = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
     path.write_text(rendered(path.read_text(encoding="utf-8"), given), encoding="utf-8")
+    (ROOT / "docs" / "suite-keys.md").write_text(suite_keys_page(), encoding="utf-8")

@@ -9,11 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import MinLen
 
-from benchmark import PAD, TASKS, BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train
+from benchmark import (
+    PAD,
+    TASKS,
+    BenchmarkError,
+    Context,
+    Count,
+    NonNegative,
+    NotFittedError,
+    Positive,
+    ProperFraction,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+)
 from benchmark_torch.randomness import seeded
 from benchmark_torch.validation import validate
 
@@ -31,19 +47,19 @@ VALIDATION_DEPTH = 30
 class Gen:
     """T5 that answers a history or a query with the token of an item."""
 
-    tasks: frozenset[Literal["recommendation", "search"]] = frozenset({"recommendation"})
+    tasks: Annotated[frozenset[Literal["recommendation", "search"]], MinLen(1)] = frozenset({"recommendation"})
     """Gen_R: recommendation; Gen_S: search; Gen_R+S: both."""
     checkpoint: str = ""
     """A T5 by name or folder (the paper: google/flan-t5-base); empty: one of the sizes below with random weights."""
     # Small enough for a minute on one CPU core; with one decoder layer a step is a quarter shorter than with two.
-    d_model: int = 64
-    d_ff: int = 128
-    heads: int = 4
-    layers: int = 1
-    decoder_layers: int = 1
-    dropout: float = 0.0
-    table_init: float = 0.1
-    layer_init: float = 0.3
+    d_model: Count = 64
+    d_ff: Count = 128
+    heads: Count = 4
+    layers: Count = 1
+    decoder_layers: Count = 1
+    dropout: ProperFraction = 0.0
+    table_init: Positive = 0.1
+    layer_init: Positive = 0.3
     """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices; a
     `checkpoint` has neither. Tried with Gen_R on the validation requests of MovieLens 100K, one fit each, table and
     layers: R@30 (standard error .014) after 800 updates (1, 1) .160, (.1, 1) .200, (.3, .1) .196, (.3, .3) .207,
@@ -54,26 +70,26 @@ class Gen:
     mixing: Literal["concat", "balanced"] = "concat"
     """Both tasks' pairs as they are, or the smaller task's repeated up to the number of the larger's."""
     decoding: Literal["exact", "diverse_beam"] = "exact"
-    beams: int = 30
-    groups: int = 15
-    penalty: float = 0.25
+    beams: Count = 30
+    groups: Count = 15
+    penalty: NonNegative = 0.25
     """The paper's diverse beam search: K beams in K/2 groups, K = 30."""
-    epochs: int = 5
-    learning_rate: float = 2e-3
-    batch_size: int = 128
-    weight_decay: float = 0.01
+    epochs: Count = 5
+    learning_rate: Positive = 2e-3
+    batch_size: Count = 128
+    weight_decay: NonNegative = 0.01
     """The paper's: 5 epochs, 2e-3, 128, AdamW with 0.01."""
-    steps: int | None = None
+    steps: Count | None = None
     """Updates in all, in `epochs` equal parts with a validation after each; None: an epoch is a pass over the pairs, so
     that a model for two tasks trains longer than one for one. With `balanced` half of every batch is either task: as
     many steps are then the same budget, and twice the steps of a model for one task show as many examples of it."""
-    warmup: float = 0.1
+    warmup: ProperFraction = 0.1
     """Share of the steps in which the learning rate rises; it falls to 0 in the rest. The paper states no schedule."""
-    patience: int = 3
+    patience: Count = 3
     """Stop after so many epochs without a better R@30 on validation."""
-    max_history: int = 50
+    max_history: Count = 50
     """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
-    max_query_tokens: int = 32
+    max_query_tokens: Count = 32
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of training; auto: bf16 on a GPU, fp32 elsewhere. On a CPU that multiplies bf16 natively it may be chosen, for
     other results than on one that does not. Answers are given in fp32."""
@@ -84,27 +100,12 @@ class Gen:
     vocabulary_: Vocabulary = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.tasks = frozenset(self.tasks)
-        if not self.tasks:
-            raise BenchmarkError("gen: `tasks` is empty; name recommendation, search, or both.")
-        for name in ("d_model", "d_ff", "heads", "layers", "decoder_layers", "beams", "groups", "epochs", "batch_size",
-                     "patience", "max_history", "max_query_tokens"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise BenchmarkError(f"gen: `{name}` is {getattr(self, name)}; it must be at least 1.")
-        for name in ("dropout", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise BenchmarkError(f"gen: `{name}` is {getattr(self, name)}; it must be at least 0 and below 1.")
         if self.steps is not None and self.steps < self.epochs:
-            raise BenchmarkError(f"gen: `steps` is {self.steps}; it must be at least `epochs`, {self.epochs}.")
-        for name in ("table_init", "layer_init"):
-            if getattr(self, name) <= 0:
-                raise BenchmarkError(f"gen: `{name}` is {getattr(self, name)}; it must be above 0.")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.penalty < 0:
-            raise BenchmarkError("gen: `learning_rate` must be above 0, `weight_decay` and `penalty` at least 0.")
+            raise BenchmarkError(f"`steps` is {self.steps}; it must be at least `epochs`, {self.epochs}.")
         if self.d_model % self.heads:
-            raise BenchmarkError(f"gen: `d_model` {self.d_model} cannot be divided among {self.heads} `heads`.")
+            raise BenchmarkError(f"`d_model` {self.d_model} cannot be divided among {self.heads} `heads`.")
         if self.beams % self.groups:
-            raise BenchmarkError(f"gen: {self.beams} `beams` cannot be divided into {self.groups} equal `groups`.")
+            raise BenchmarkError(f"{self.beams} `beams` cannot be divided into {self.groups} equal `groups`.")
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         """Train on the pairs of the tasks, choose the epoch by the mean R@30 of the tasks on `valid`.

@@ -9,7 +9,7 @@ letters: N items, R requests, B requests of a group, M beams, K depth of a ranki
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,7 +23,12 @@ from benchmark import (
     TASKS,
     BenchmarkError,
     Context,
+    Count,
+    Natural,
+    NonNegative,
     NotFittedError,
+    Positive,
+    ProperFraction,
     Ragged,
     Ranking,
     Requests,
@@ -32,6 +37,7 @@ from benchmark import (
     Train,
 )
 from benchmark_generative import retrieval
+from benchmark_generative.identifiers.settings import JointSettings
 from benchmark_torch.randomness import seeded
 from benchmark_torch.validation import validate
 
@@ -41,7 +47,7 @@ if TYPE_CHECKING:
 
     from benchmark_generative.gensar_tasks import Writer
     from benchmark_generative.identifiers.joint import JointIdentifiers
-    from benchmark_generative.identifiers.settings import JointSettings
+    from benchmark_generative.identifiers.settings import Kind
     from benchmark_generative.retrieval import Found
     from benchmark_generative.tokens import Sequences
     from benchmark_generative.training import Pairs
@@ -50,10 +56,29 @@ if TYPE_CHECKING:
 VALIDATION = "nDCG@10"
 LOSS_EXAMPLES = 512
 """How many training examples of each task the losses among the facts are the mean of."""
-SHARES = {"nrip": 1.0, "nsqp": 1.0, "nsip": 1.0, "adhoc": 0.0, "desc2id": 1.0, "id2desc": 1.0}
+Trained = Literal["nrip", "nsqp", "nsip", "adhoc", "desc2id", "id2desc"]
+SHARES: dict[Trained, float] = {"nrip": 1.0, "nsqp": 1.0, "nsip": 1.0, "adhoc": 0.0, "desc2id": 1.0, "id2desc": 1.0}
 Pseudo = tuple[NDArray[np.object_], NDArray[np.int64]]
 """Texts of pseudo-queries, and the item that each asks for."""
 ASKS: dict[Task, str] = {"recommendation": "nrip", "search": "nsip"}
+
+
+@dataclass(frozen=True)
+class Collaborative:
+    """Where collaborative vectors come from: a model of the harness, `use` with `params`, or a `file`."""
+
+    use: str = ""
+    """A model that offers item embeddings (the paper: unisar)."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Of that model."""
+    file: str = ""
+    """Ready vectors."""
+
+    def __post_init__(self) -> None:
+        if bool(self.use) == bool(self.file) or (self.file and self.params):
+            raise BenchmarkError(
+                "name a model, {use: sasrec, params: {…}}, or a file with a vector per item, {file: …}."
+            )
 
 
 @dataclass
@@ -63,22 +88,20 @@ class GenSar:
     The network's sizes are small ones that train in minutes; with `checkpoint: t5-small` they are the paper's.
     """
 
-    identifiers: dict[str, Any] = field(default_factory=dict)
-    """`kind` (joint, or semantic or collaborative alone), and the fields of
-    `benchmark_generative.identifiers.JointSettings`: shared and specific levels, size, …; the paper's by default."""
+    identifiers: JointSettings = JointSettings()
+    """How the identifiers are made; the paper's by default."""
     encoder: str = ""
     """What turns an item's text into its semantic vector: a sentence-transformers model by name or folder, or a file
     with ready vectors; empty is the bundled all-MiniLM-L6-v2. The paper: BAAI/bge-base-en-v1.5."""
-    collaborative: dict[str, Any] = field(default_factory=lambda: {"use": "sasrec"})
-    """Where collaborative vectors come from: `use` and `params`, a model of the harness that offers item embeddings
-    (the paper: unisar), or `file`, ready vectors."""
+    collaborative: Collaborative = Collaborative("sasrec")
+    """Where collaborative vectors come from."""
     compare_identifiers: bool = False
     """Make identifiers of either kind of vectors alone too, and keep what they are like among the facts (4.4.2)."""
-    tasks_trained: dict[str, float] = field(default_factory=dict)
+    tasks_trained: dict[Trained, NonNegative] = field(default_factory=dict)
     """What share of a task's examples a pass over the data trains, each task's own; 0 leaves it out, 0.1 is another
     tenth in every pass, 2 is each twice. Tasks: nrip, nsqp, nsip (next recommended item, query, searched item),
     desc2id, id2desc, all 1; and adhoc, search without a history, 0 but where `doc2query` is given, then 1."""
-    examples_per_pass: dict[str, int] = field(default_factory=dict)
+    examples_per_pass: dict[Trained, Count] = field(default_factory=dict)
     """At most so many of a task's examples a pass over the data trains, drawn anew every time, where its share would
     have more. The authors' code has 100,000 for nsip and 1,000 for each of the others but nrip."""
     behaviour_tokens: bool = True
@@ -90,49 +113,49 @@ class GenSar:
     instructions: Literal["words", "tokens"] = "words"
     """How instructions are read: word by word, or every fixed part as a token of its own, which is faster where the
     network knows no language yet."""
-    max_history: int = 5
+    max_history: Count = 5
     """The newest recommended clicks and, as many, the newest searches that are read (A.4: 5); the suite's protocol may
     allow fewer."""
-    max_query_tokens: int = 16
-    max_description_tokens: int = 32
-    max_words: int = 8000
+    max_query_tokens: Count = 16
+    max_description_tokens: Count = 32
+    max_words: Count = 8000
     """Words known without a checkpoint, the frequent ones, those of instructions and queries first."""
     doc2query: str = ""
     """A T5 that writes pseudo-queries, by name or folder (the paper: doc2query/msmarco-t5-base-v1); empty: none."""
-    pseudo_queries: int = 1
+    pseudo_queries: Count = 1
     """Pseudo-queries per item (A.4: 1 on Amazon)."""
-    doc2query_epochs: int = 1
+    doc2query_epochs: Natural = 1
     """How long it learns from the training searches before it writes; the paper says that it does."""
     checkpoint: str = ""
     """A T5 by name or folder (the paper: t5-small); empty: one of the sizes below with random weights."""
-    d_model: int = 64
-    d_ff: int = 256
-    heads: int = 4
-    d_kv: int = 16
-    layers: int = 2
-    decoder_layers: int = 2
-    dropout: float = 0.1
-    table_init: float = 1.0
-    layer_init: float = 1.0
+    d_model: Count = 64
+    d_ff: Count = 256
+    heads: Count = 4
+    d_kv: Count = 16
+    layers: Count = 2
+    decoder_layers: Count = 2
+    dropout: ProperFraction = 0.1
+    table_init: Positive = 1.0
+    layer_init: Positive = 1.0
     """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices. Tried
     on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, table and layers: mean nDCG@10 of
     both tasks after 1,000 updates (1, 1) .107, (.3, .3) .106, (.3, 1) .076; with one decoder layer, three items of a
     history and 1,500 updates in the same time (1, 1) .125, (.3, .3) .099."""
-    steps: int = 3000
-    evaluate_every: int = 500
+    steps: Count = 3000
+    evaluate_every: Count = 500
     """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""
-    patience: int = 5
+    patience: Count = 5
     """Stop after so many validations without a better nDCG@10, mean over both tasks."""
-    validation_requests: int = 500
+    validation_requests: Count = 500
     """At most so many requests of each task, chosen by a hash, are validated on."""
-    batch_size: int = 256
-    learning_rate: float = 1e-3
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-3
     schedule: Literal["cosine", "inverse_sqrt", "linear", "constant"] = "cosine"
-    warmup: float = 0.01
+    warmup: ProperFraction = 0.01
     """Share of the steps in which the learning rate rises."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegative = 0.0
     """0 makes AdamW the paper's Adam (A.4)."""
-    beams: int = 30
+    beams: Count = 30
     candidate_scoring: Literal["exact", "trie"] = "exact"
     """Candidates are scored one and all, or searched with `beams` beams in each request's own tree of them, as in the
     authors' code, which can lose some on the way."""
@@ -156,78 +179,30 @@ class GenSar:
     """The words of `queries_`; None where no next query is learned."""
 
     def __post_init__(self) -> None:
-        for name in ("max_history", "max_query_tokens", "max_description_tokens", "max_words", "pseudo_queries",
-                     "d_model", "d_ff", "heads", "d_kv", "layers", "decoder_layers", "steps", "evaluate_every",
-                     "patience", "validation_requests", "batch_size", "beams"):  # fmt: skip
-            self._require(getattr(self, name) >= 1, name, "it must be at least 1")
-        for name in ("weight_decay", "doc2query_epochs"):
-            self._require(getattr(self, name) >= 0, name, "it must not be negative")
-        for name in ("dropout", "warmup"):
-            self._require(0 <= getattr(self, name) < 1, name, "it must be at least 0 and below 1")
-        for name in ("learning_rate", "table_init", "layer_init"):
-            self._require(getattr(self, name) > 0, name, "it must be above 0")
-        for task, share in self.tasks_trained.items():
-            self._require(task in SHARES, "tasks_trained", f"there is no task '{task}'; known are {', '.join(SHARES)}")
-            self._require(
-                isinstance(share, int | float) and share >= 0, "tasks_trained", "a share is a number, not below 0"
+        if not any(self._shares.values()):
+            raise BenchmarkError(f"`tasks_trained` is {self.tasks_trained}; at least one task needs a share above 0.")
+        if self.doc2query and not self._shares["adhoc"]:
+            raise BenchmarkError(
+                "`doc2query` writes the examples of adhoc; give that a share above 0 in `tasks_trained`, or "
+                "leave it out."
             )
-        for task, count in self.examples_per_pass.items():
-            self._require(
-                task in SHARES, "examples_per_pass", f"there is no task '{task}'; known are {', '.join(SHARES)}"
-            )
-            self._require(
-                type(count) is int and count >= 1, "examples_per_pass",
-                "a count is a whole number, at least 1; a share of 0 in `tasks_trained` leaves a task out",
-            )  # fmt: skip
-        self._require(any(self._shares.values()), "tasks_trained", "at least one task needs a share above 0")
-        self._require(
-            not self.doc2query or self._shares["adhoc"] > 0, "doc2query",
-            "its queries are the examples of adhoc; give that a share above 0 in `tasks_trained`, or leave it out",
-        )  # fmt: skip
-        self._require(
-            set(self.collaborative) in ({"use"}, {"use", "params"}, {"file"}), "collaborative",
-            "name a model, {use: sasrec, params: {…}}, or a file with a vector per item, {file: …}",
-        )  # fmt: skip
-        self._settings()
-
-    def _require(self, holds: bool, name: str, wanted: str) -> None:
-        if not holds:
-            raise BenchmarkError(f"gensar: `{name}` is {getattr(self, name)}; {wanted}.")
 
     @property
-    def _shares(self) -> dict[str, float]:
+    def _shares(self) -> dict[Trained, float]:
         """Of every task."""
         return {**SHARES, "adhoc": 1.0 if self.doc2query else 0.0, **self.tasks_trained}
 
-    def _share(self, task: str, n: int) -> float:
+    def _share(self, task: Trained, n: int) -> float:
         """What share of a task's n examples a pass trains."""
         return min(self._shares[task], self.examples_per_pass.get(task, np.inf) / n)
-
-    def _settings(self) -> tuple[Any, JointSettings]:
-        """The kind of identifiers and their settings. Raises BenchmarkError on one that is unknown or wrong."""
-        from benchmark_generative.identifiers.settings import JointSettings
-
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in self.identifiers.items()}
-        kind = given.pop("kind", "joint")
-        self._require(kind in ("joint", "semantic", "collaborative"), "identifiers",
-                      "`kind` is joint, semantic or collaborative")  # fmt: skip
-        known = [f.name for f in fields(JointSettings)]
-        for name in given:
-            self._require(name in known, "identifiers", f"there is no '{name}'; known are kind, {', '.join(known)}")
-        try:
-            return kind, JointSettings(**given)
-        except TypeError as error:
-            raise BenchmarkError(
-                f"gensar: `identifiers` is {self.identifiers}, a value has a wrong type: {error}."
-            ) from error
 
     @property
     def needs(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         """The model whose item embeddings are asked for."""
-        alone = self._settings()[0] == "semantic" and not self.compare_identifiers
-        if alone or "use" not in self.collaborative:
+        alone = self.identifiers.kind == "semantic" and not self.compare_identifiers
+        if alone or self.collaborative.file:
             return ()
-        return ((self.collaborative["use"], self.collaborative.get("params", {})),)
+        return ((self.collaborative.use, self.collaborative.params),)
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         """Make the identifiers, train on the examples of all tasks, keep the checkpoint with the best nDCG@10 on
@@ -334,18 +309,18 @@ class GenSar:
         from benchmark_generative.identifiers.joint import make_pair
         from benchmark_generative.vectors import item_vectors, read_vectors
 
-        kind, settings = self._settings()
+        kind = self.identifiers.kind
         semantic = collaborative = None
         if kind != "collaborative" or self.compare_identifiers:
             semantic = item_vectors(train.catalog, self.encoder, device=context.device)
-        if "file" in self.collaborative and (kind != "semantic" or self.compare_identifiers):
-            collaborative = read_vectors(Path(self.collaborative["file"]).expanduser(), train.catalog.ids)
+        if self.collaborative.file and (kind != "semantic" or self.compare_identifiers):
+            collaborative = read_vectors(Path(self.collaborative.file).expanduser(), train.catalog.ids)
         elif self.needs:
             collaborative = context.item_embeddings(*self.needs[0])
 
-        def made(kind: Literal["joint", "semantic", "collaborative"]) -> JointIdentifiers:
+        def made(kind: Kind) -> JointIdentifiers:
             return make_pair(
-                kind, semantic, collaborative, settings, seed=context.seed, device=context.device,
+                semantic, collaborative, replace(self.identifiers, kind=kind), seed=context.seed, device=context.device,
                 threads=context.threads, progress=lambda step, total, **values: context.progress(step, total),
                 folder=context.shared or context.workdir,
             )  # fmt: skip
@@ -392,7 +367,7 @@ class GenSar:
         self.queries_ = np.empty(0, dtype=object)
         self.query_trie_ = None
 
-    def _pairs(self, train: Train, pseudo: Pseudo | None) -> dict[str, Pairs]:
+    def _pairs(self, train: Train, pseudo: Pseudo | None) -> dict[Trained, Pairs]:
         """The training examples of each task that has any; from now on next queries can be searched, if they are
         learned."""
         from benchmark_generative.gensar_tasks import examples

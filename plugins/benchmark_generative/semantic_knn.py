@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import BenchmarkError, Context, NotFittedError, Ranking, Requests, Split, Task, Train, top_k
+from benchmark import Context, NotFittedError, Ranking, Requests, Split, Task, Train, top_k
 
 SCORES_PER_BLOCK = 1 << 24
 OWN = 4.0
@@ -34,10 +34,6 @@ class SemanticKnn:
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
     requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
     deterministic: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.query not in ("last", "mean"):
-            raise BenchmarkError(f"semantic_knn has no query {self.query!r}; it is 'last' or 'mean'.")
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         """Make the items' vectors. Raises BenchmarkError where they cannot be had."""

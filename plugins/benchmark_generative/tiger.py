@@ -9,10 +9,10 @@ L levels of a code, B requests, M beams, K depth of a ranking.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,22 @@ from benchmark import (
     PAD,
     BenchmarkError,
     Context,
+    Count,
+    Natural,
+    NonNegative,
     NotFittedError,
+    Positive,
+    ProperFraction,
     Ragged,
     Ranking,
     Requests,
+    Share,
     Split,
     Task,
     Train,
 )
 from benchmark_generative import retrieval
+from benchmark_generative.identifiers.settings import Settings
 from benchmark_torch.randomness import seeded
 from benchmark_torch.validation import validate
 
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import T5ForConditionalGeneration
 
-    from benchmark_generative.identifiers import Identifiers, Settings
+    from benchmark_generative.identifiers import Identifiers
     from benchmark_generative.retrieval import Ask, Found
     from benchmark_generative.semantic_tokens import SemanticVocabulary
     from benchmark_generative.trie import Trie
@@ -50,63 +57,61 @@ VALIDATION = "nDCG@10"
 class Tiger:
     """T5 over semantic IDs (Rajput 2023). The defaults are the paper's but for what the module's docstring says."""
 
-    identifiers: dict[str, Any] = field(default_factory=dict)
-    """How IDs are made: `method` (rqvae, rkmeans, lsh, random, hkmeans, vqvae), `levels`, `size`, `collisions` and the
-    other fields of `benchmark_generative.identifiers.Settings`; the paper's RQ-VAE of 3 levels of 256 codes by default,
-    trained shorter."""
+    identifiers: Settings = Settings()
+    """How IDs are made: by default the paper's RQ-VAE of 3 levels of 256 codes, trained shorter."""
     codes: str = ""
     """A published index instead: a table with item ids and their codes."""
-    codes_learned: int | None = None
+    codes_learned: Count | None = None
     """How many of the index's codes say what an item is like, where the others only tell items apart; None: all."""
     encoder: str = ""
     """What turns an item's text into a vector: a sentence-transformers model by name or folder, or a file with ready
     vectors; empty is the bundled all-MiniLM-L6-v2. The paper: sentence-transformers/sentence-t5-base."""
-    d_model: int = 128
+    d_model: Count = 128
     """The paper's text; with 384 the network has the 13 million parameters that it also states."""
-    d_ff: int = 1024
-    heads: int = 6
-    d_kv: int = 64
-    layers: int = 4
-    decoder_layers: int = 4
-    dropout: float = 0.1
-    table_init: float = 1.0
-    layer_init: float = 1.0
+    d_ff: Count = 1024
+    heads: Count = 6
+    d_kv: Count = 64
+    layers: Count = 4
+    decoder_layers: Count = 4
+    dropout: ProperFraction = 0.1
+    table_init: Positive = 1.0
+    layer_init: Positive = 1.0
     """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices. Tried
     on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, 1,000 updates over 10 items, table
     and layers: nDCG@10 (standard error about .004) and R@30 (1, 1) .032 and .177, (.3, 1) .032 and .164, (1, .3) .029
     and .153, (.3, .3) .030 and .163; 1.5 times the updates over 5 items, one decoder layer: (.3, 1) .032, (.3, .3)
     .029. After 2,000 over 5 items (1, 1) has .040 with two decoder layers and .036 with one, which no learning rate of
     3e-3 and 3,000 updates raise."""
-    user_tokens: int = 2000
+    user_tokens: Natural = 2000
     """Users are hashed to so many tokens; 0: no user token. A user who is unknown has none."""
-    max_history: int = 20
+    max_history: Count = 20
     """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
-    steps: int = 200_000
-    evaluate_every: int = 2000
+    steps: Count = 200_000
+    evaluate_every: Count = 2000
     """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""
-    patience: int = 10
+    patience: Count = 10
     """Stop after so many validations without a better nDCG@10."""
-    validation_requests: int = 3000
+    validation_requests: Count = 3000
     """At most so many requests, chosen by a hash, are validated on."""
-    batch_size: int = 256
-    learning_rate: float = 1e-3
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-3
     """The paper's 0.01 is Adafactor's."""
     schedule: Literal["inverse_sqrt", "cosine", "linear", "constant"] = "inverse_sqrt"
-    warmup_steps: int = 10_000
+    warmup_steps: Natural = 10_000
     """inverse_sqrt: steps of constant learning rate before it falls; otherwise steps in which it rises."""
-    weight_decay: float = 0.01
-    beams: int = 30
+    weight_decay: NonNegative = 0.01
+    beams: Count = 30
     normalise: bool = False
     """Scores of the search: log-likelihoods over the whole vocabulary, or over the codes that can follow."""
-    unseen_share: float | None = None
+    unseen_share: Share | None = None
     """Items without any training interaction: None: IDs like all others. Otherwise they have none of their own; one is
     retrieved where its learned codes are those of a retrieved item, and at most this share (the paper's epsilon, 4.4.1)
     of any top K is made of them."""
-    temperatures: list[float] = field(default_factory=list)
+    temperatures: list[Positive] = field(default_factory=list)
     """Variants `temperature-<T>`: items sampled level by level at these temperatures instead of searched (4.4.2)."""
-    unconstrained: list[int] = field(default_factory=list)
+    unconstrained: list[Count] = field(default_factory=list)
     """Variants `unconstrained-<K>`: K beams without the tree of IDs, those that are no item's left out (section 5)."""
-    unseen_shares: list[float] = field(default_factory=list)
+    unseen_shares: list[Share] = field(default_factory=list)
     """Variants `unseen-<epsilon>`: other shares of unseen items; they need `unseen_share`."""
     record_codes: bool = False
     """Keep every item's learned codes among the facts, for analyses of small catalogues."""
@@ -128,44 +133,12 @@ class Tiger:
     unseen_: UnseenItems | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "d_ff", "heads", "d_kv", "layers", "decoder_layers", "max_history", "steps",
-                     "evaluate_every", "patience", "validation_requests", "batch_size", "beams"):  # fmt: skip
-            self._require(getattr(self, name) >= 1, name, "it must be at least 1")
-        for name in ("user_tokens", "warmup_steps", "weight_decay"):
-            self._require(getattr(self, name) >= 0, name, "it must not be negative")
-        self._require(0 <= self.dropout < 1, "dropout", "it must be at least 0 and below 1")
-        for name in ("learning_rate", "table_init", "layer_init"):
-            self._require(getattr(self, name) > 0, name, "it must be above 0")
-        self._require(all(t > 0 for t in self.temperatures), "temperatures", "each must be above 0")
-        self._require(all(k >= 1 for k in self.unconstrained), "unconstrained", "each must be at least 1")
-        shares = [*self.unseen_shares, *(() if self.unseen_share is None else (self.unseen_share,))]
-        self._require(all(0 <= s <= 1 for s in shares), "unseen_share", "a share is from 0 to 1")
-        self._require(not self.unseen_shares or self.unseen_share is not None, "unseen_shares",
-                      "set `unseen_share` too, so that unseen items are told from seen ones")  # fmt: skip
-        self._require(self.codes_learned is None or bool(self.codes), "codes_learned", "it is about `codes`, a file")
-        self._require(not (self.codes and self.identifiers), "identifiers",
-                      "`codes` names a file with ready ones; give one of the two")  # fmt: skip
-        self._settings()
-
-    def _require(self, holds: bool, name: str, wanted: str) -> None:
-        if not holds:
-            raise BenchmarkError(f"tiger: `{name}` is {getattr(self, name)}; {wanted}.")
-
-    def _settings(self) -> Settings:
-        """The settings of the identifiers. Raises BenchmarkError on one that is unknown or wrong."""
-        from benchmark_generative.identifiers import Settings
-
-        known = {f.name: f for f in fields(Settings)}
-        for name in self.identifiers:
-            if name not in known:
-                raise BenchmarkError(f"tiger: `identifiers` has no setting '{name}'. Known: {', '.join(known)}.")
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in self.identifiers.items()}
-        try:
-            return Settings(**given)
-        except TypeError as error:
-            raise BenchmarkError(
-                f"tiger: `identifiers` is {self.identifiers}, with a value of a wrong type: {error}."
-            ) from error
+        if self.unseen_shares and self.unseen_share is None:
+            raise BenchmarkError("`unseen_shares` needs `unseen_share`, so that unseen items are told from seen ones.")
+        if self.codes_learned is not None and not self.codes:
+            raise BenchmarkError(f"`codes_learned` is {self.codes_learned}, about `codes`, a file; give both.")
+        if self.codes and self.identifiers != Settings():
+            raise BenchmarkError("`codes` are ready, and `identifiers` says how to make some; give one of the two.")
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -270,7 +243,7 @@ class Tiger:
             return identifiers.Identifiers.read(
                 Path(self.codes).expanduser(), train.catalog.ids, learned=self.codes_learned
             )
-        settings, trained_on = self._settings().on(context.device), seen if self.unseen_share is not None else None
+        settings, trained_on = self.identifiers.on(context.device), seen if self.unseen_share is not None else None
         if settings.method == "random":  # of the vectors it needs only how many there are
             none = np.zeros((len(train.catalog), 1), dtype=np.float32)
             made = identifiers.make(none, settings, seed=context.seed, trained_on=trained_on)

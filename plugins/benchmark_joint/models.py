@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +14,11 @@ from benchmark import (
     TASKS,
     BenchmarkError,
     Context,
+    Count,
+    NonNegative,
     NotFittedError,
+    Positive,
+    ProperFraction,
     Ranking,
     Requests,
     Split,
@@ -56,25 +60,16 @@ class Joint(ABC):
     shares: ClassVar[bool] = False
     """Whether the targets of a user are trained on one encoding of the history."""
 
-    learning_rate: float
-    batch_size: int
-    epochs: int
-    patience: int
-    weight_decay: float
+    learning_rate: Positive
+    batch_size: Count
+    epochs: Count
+    patience: Count
+    weight_decay: NonNegative
     loss: Literal["BCE", "softmax", "CE"]
-    negatives: int
-    dim: int
+    negatives: Count
+    dim: Count
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                continue
-            if field.name == "dropout" and not 0 <= value < 1:
-                raise BenchmarkError(f"dropout is {value}; it must be at least 0 and below 1.")
-            zero = field.name in ("dropout", "weight_decay") or field.name.endswith("_weight")
-            if value < 0 or (not zero and value == 0):
-                raise BenchmarkError(f"{field.name} is {value}; it must {'not be negative' if zero else 'be above 0'}.")
         heads = getattr(self, "heads", 1)
         if self.dim % heads:
             raise BenchmarkError(f"dim is {self.dim}, which {heads} heads cannot share; choose a multiple of heads.")
@@ -186,7 +181,7 @@ class Search(Joint):
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
-    word_weight: float = 0.0
+    word_weight: NonNegative = 0.0
 
     def words(self, train: Train) -> Vocabulary:
         from benchmark_joint.data import Vocabulary
@@ -205,14 +200,14 @@ class Qem(Search):
     settings of ProdSearch, the code of Bi et al. (SIGIR 2020), for TEM, where the papers share them.
     """
 
-    learning_rate: float = 5e-4
-    batch_size: int = 384
-    epochs: int = 20
-    patience: int = 5
-    weight_decay: float = 0.0
+    learning_rate: Positive = 5e-4
+    batch_size: Count = 384
+    epochs: Count = 20
+    patience: Count = 5
+    weight_decay: NonNegative = 0.0
     loss: Literal["BCE", "softmax", "CE"] = "BCE"
-    negatives: int = 5
-    dim: int = 128
+    negatives: Count = 5
+    dim: Count = 128
 
     def build(self, train: Train) -> Network:
         from benchmark_joint.modules import QueryNetwork
@@ -232,19 +227,19 @@ class Tem(Search):
     back, and layers are normalised behind each part; the paper says neither.
     """
 
-    learning_rate: float = 5e-4
-    batch_size: int = 384
-    epochs: int = 20
-    patience: int = 5
-    weight_decay: float = 0.0
+    learning_rate: Positive = 5e-4
+    batch_size: Count = 384
+    epochs: Count = 20
+    patience: Count = 5
+    weight_decay: NonNegative = 0.0
     loss: Literal["BCE", "softmax", "CE"] = "BCE"
-    negatives: int = 5
-    dim: int = 128
-    layers: int = 1
-    heads: int = 8
-    inner: int = 512
-    dropout: float = 0.1
-    history: int = 20
+    negatives: Count = 5
+    dim: Count = 128
+    layers: Count = 1
+    heads: Count = 8
+    inner: Count = 512
+    dropout: ProperFraction = 0.1
+    history: Count = 20
 
     @property
     def reads(self) -> dict[str, int]:
@@ -272,19 +267,19 @@ class Jsr(Joint):
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
-    learning_rate: float = 1e-3
-    batch_size: int = 1024
-    epochs: int = 20
-    patience: int = 5
-    weight_decay: float = 0.0
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 1024
+    epochs: Count = 20
+    patience: Count = 5
+    weight_decay: NonNegative = 0.0
     loss: Literal["BCE", "softmax", "CE"] = "BCE"
-    negatives: int = 5
-    dim: int = 64
-    hidden: int = 128
-    dropout: float = 0.1
+    negatives: Count = 5
+    dim: Count = 64
+    hidden: Count = 128
+    dropout: ProperFraction = 0.1
     users: Literal["id", "history"] = "id"
-    history: int = 20
-    search_weight: float = 1.0
+    history: Count = 20
+    search_weight: NonNegative = 1.0
 
     @property
     def reads(self) -> dict[str, int]:
@@ -328,24 +323,24 @@ class UniSar(Joint):
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
     shares: ClassVar[bool] = True
-    learning_rate: float = 1e-3
-    batch_size: int = 1024
-    epochs: int = 20
-    patience: int = 5
-    weight_decay: float = 1e-5
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 1024
+    epochs: Count = 20
+    patience: Count = 5
+    weight_decay: NonNegative = 1e-5
     loss: Literal["BCE", "softmax", "CE"] = "BCE"
-    negatives: int = 5
-    dim: int = 64
-    layers: int = 1
-    heads: int = 2
-    dropout: float = 0.1
-    history: int = 30
-    experts: int = 4
-    search_weight: float = 1.0
-    history_weight: float = 0.01
-    history_temperature: float = 0.1
-    query_weight: float = 0.1
-    query_temperature: float = 0.1
+    negatives: Count = 5
+    dim: Count = 64
+    layers: Count = 1
+    heads: Count = 2
+    dropout: ProperFraction = 0.1
+    history: Count = 30
+    experts: Count = 4
+    search_weight: NonNegative = 1.0
+    history_weight: NonNegative = 0.01
+    history_temperature: Positive = 0.1
+    query_weight: NonNegative = 0.1
+    query_temperature: Positive = 0.1
 
     @property
     def reads(self) -> dict[str, int]:

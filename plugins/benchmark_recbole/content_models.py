@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import MinLen
 
-from benchmark import BenchmarkError, Train
+from benchmark import Count, Natural, NonNegative, Positive, ProperFraction, Train
 from benchmark_recbole import batches, modules, pretraining
 from benchmark_recbole.attributes import combine, read_attributes
 from benchmark_recbole.models import NextItem, check_heads
@@ -23,17 +24,14 @@ class ContentAware(NextItem):
     """A causal module that is told what items are: `attributes` names columns of the catalogue, all the usual ones
     (categories, brand, genres, attributes) where it is null."""
 
-    attributes: list[str] | None = None
-    hidden_size: int = 64
-    layers: int = 2
-    heads: int = 2
-    inner_size: int = 256
+    attributes: Annotated[list[str], MinLen(1)] | None = None
+    hidden_size: Count = 64
+    layers: Count = 2
+    heads: Count = 2
+    inner_size: Count = 256
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_heads(self.hidden_size, self.heads)
-        if self.attributes is not None and not self.attributes:
-            raise BenchmarkError("attributes is an empty list; name columns of the catalogue, or leave it out.")
 
     def content(self, train: Train) -> list[Any]:
         self.attributes_ = read_attributes(train.catalog, self.attributes, type(self).__name__)
@@ -54,14 +52,14 @@ class Fdsa(ContentAware):
     against .319 (batches of 1024, 12 epochs).
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 512
-    epochs: int = 10
-    patience: int = 4
-    weight_decay: float = 0.0
-    layers: int = 1
-    hidden_dropout: float = 0.3
-    attention_dropout: float = 0.1
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 512
+    epochs: Count = 10
+    patience: Count = 4
+    weight_decay: NonNegative = 0.0
+    layers: Count = 1
+    hidden_dropout: ProperFraction = 0.3
+    attention_dropout: ProperFraction = 0.1
 
     def build(self, train: Train) -> nn.Module:
         return modules.build(
@@ -97,22 +95,22 @@ class S3Rec(ContentAware):
     second stage in place of the first: less than a standard error apart.
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 512
-    epochs: int = 7
-    patience: int = 4
-    weight_decay: float = 0.0
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 512
+    epochs: Count = 7
+    patience: Count = 4
+    weight_decay: NonNegative = 0.0
     loss: Literal["CE", "BCE-1"] = "CE"
-    hidden_dropout: float = 0.3
-    attention_dropout: float = 0.1
-    pretrain_epochs: int = 2
-    pretrain_batch_size: int = 16
+    hidden_dropout: ProperFraction = 0.3
+    attention_dropout: ProperFraction = 0.1
+    pretrain_epochs: Natural = 2
+    pretrain_batch_size: Count = 16
     pretraining: Literal["windows", "prefixes"] = "windows"
-    mask_ratio: float = 0.2
-    aap_weight: float = 0.2
-    mip_weight: float = 1.0
-    map_weight: float = 1.0
-    sp_weight: float = 0.5
+    mask_ratio: ProperFraction = 0.2
+    aap_weight: NonNegative = 0.2
+    mip_weight: NonNegative = 1.0
+    map_weight: NonNegative = 1.0
+    sp_weight: NonNegative = 0.5
 
     def build(self, train: Train) -> nn.Module:
         from torch.nn import CrossEntropyLoss

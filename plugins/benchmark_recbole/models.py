@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
-from benchmark import BenchmarkError, Context, NotFittedError, Ragged, Ranking, Requests, Split, Task, Train, top_k
+from benchmark import (
+    BenchmarkError,
+    Context,
+    Count,
+    NonNegative,
+    NotFittedError,
+    Positive,
+    ProperFraction,
+    Ragged,
+    Ranking,
+    Requests,
+    Split,
+    Task,
+    Train,
+    top_k,
+)
 from benchmark_recbole import batches, modules
 from benchmark_torch.randomness import seeded
 from benchmark_torch.training import Losses, Schedule
@@ -33,24 +49,11 @@ class Recommender(ABC):
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
     requires: ClassVar[tuple[str, ...]] = ("torch", "recbole", "kmeans_pytorch")
 
-    learning_rate: float
-    batch_size: int
-    epochs: int
-    patience: int
-    weight_decay: float
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                continue
-            rate = "dropout" in field.name or field.name in ("mask_ratio", "last_ratio")
-            if rate and not 0 <= value < 1:
-                raise BenchmarkError(f"{field.name} is {value}; it must be at least 0 and below 1.")
-            if field.name in _MAY_BE_ZERO and value < 0:
-                raise BenchmarkError(f"{field.name} is {value}; it must not be negative.")
-            if not rate and field.name not in _MAY_BE_ZERO and value <= 0:
-                raise BenchmarkError(f"{field.name} is {value}; it must be above 0.")
+    learning_rate: Positive
+    batch_size: Count
+    epochs: Count
+    patience: Count
+    weight_decay: NonNegative
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         """Train on `train`, keep the epoch with the best R@30 on `valid`, stop after `patience` epochs without one."""
@@ -121,12 +124,6 @@ class Recommender(ABC):
         """(R, N) scores of all items, in evaluation mode."""
 
 
-_MAY_BE_ZERO = (
-    *("weight_decay", "reg_weight", "pretrain_epochs"),
-    *("aap_weight", "mip_weight", "map_weight", "sp_weight"),
-)
-
-
 @dataclass
 class NextItem(Recommender):
     """A causal module, which predicts the item after every position of a history.
@@ -136,7 +133,7 @@ class NextItem(Recommender):
     prefix: the same targets, about 35 times the work.
     """
 
-    max_length: int = 50
+    max_length: Count = 50
     training: Literal["windows", "prefixes"] = "windows"
 
     def length(self, train: Train) -> int:
@@ -203,21 +200,20 @@ class SasRec(NextItem):
     hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5), batch_size 1024 (2048), epochs 12 (300), patience 4 (10).
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 1024
-    epochs: int = 12
-    patience: int = 4
-    weight_decay: float = 0.0
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 1024
+    epochs: Count = 12
+    patience: Count = 4
+    weight_decay: NonNegative = 0.0
     loss: Literal["CE", "BCE-1"] = "CE"
-    hidden_size: int = 64
-    layers: int = 2
-    heads: int = 2
-    inner_size: int = 256
-    hidden_dropout: float = 0.3
-    attention_dropout: float = 0.1
+    hidden_size: Count = 64
+    layers: Count = 2
+    heads: Count = 2
+    inner_size: Count = 256
+    hidden_dropout: ProperFraction = 0.3
+    attention_dropout: ProperFraction = 0.1
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_heads(self.hidden_size, self.heads)
 
     def build(self, train: Train) -> nn.Module:
@@ -242,15 +238,15 @@ class Gru4Rec(NextItem):
     learning_rate 0.002 (0.001), batch_size 512 (2048), epochs 12 (300), patience 4 (10).
     """
 
-    learning_rate: float = 2e-3
-    batch_size: int = 512
-    epochs: int = 12
-    patience: int = 4
-    weight_decay: float = 0.0
-    embedding_size: int = 64
-    hidden_size: int = 128
-    layers: int = 1
-    dropout: float = 0.3
+    learning_rate: Positive = 2e-3
+    batch_size: Count = 512
+    epochs: Count = 12
+    patience: Count = 4
+    weight_decay: NonNegative = 0.0
+    embedding_size: Count = 64
+    hidden_size: Count = 128
+    layers: Count = 1
+    dropout: ProperFraction = 0.3
 
     def build(self, train: Train) -> nn.Module:
         return modules.build(
@@ -277,23 +273,22 @@ class Bert4Rec(Recommender):
     16 (2048), epochs 12 (300), patience 4 (10).
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 16
-    epochs: int = 12
-    patience: int = 4
-    weight_decay: float = 0.0
-    max_length: int = 50
-    mask_ratio: float = 0.3
-    last_ratio: float = 0.9
-    hidden_size: int = 64
-    layers: int = 2
-    heads: int = 2
-    inner_size: int = 256
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.0
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 16
+    epochs: Count = 12
+    patience: Count = 4
+    weight_decay: NonNegative = 0.0
+    max_length: Count = 50
+    mask_ratio: ProperFraction = 0.3
+    last_ratio: ProperFraction = 0.9
+    hidden_size: Count = 64
+    layers: Count = 2
+    heads: Count = 2
+    inner_size: Count = 256
+    hidden_dropout: ProperFraction = 0.1
+    attention_dropout: ProperFraction = 0.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_heads(self.hidden_size, self.heads)
 
     def build(self, train: Train) -> nn.Module:
@@ -337,23 +332,20 @@ class DiffRec(Recommender):
     RecBole leave them out of the ranking. Here they are ranked behind all others, whatever the suite's `mask_seen`.
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 100
-    epochs: int = 60
-    patience: int = 10
-    weight_decay: float = 0.0
-    width: int = 300
-    steps: int = 5
-    noise_scale: float = 0.001
-    noise_min: float = 0.0005
-    noise_max: float = 0.005
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 100
+    epochs: Count = 60
+    patience: Count = 10
+    weight_decay: NonNegative = 0.0
+    width: Count = 300
+    steps: Annotated[int, Ge(2)] = 5
+    noise_scale: Positive = 0.001
+    noise_min: Positive = 0.0005
+    noise_max: Positive = 0.005
     reweight: bool = True
     excludes_history: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 2:
-            raise BenchmarkError(f"steps is {self.steps}; the diffusion needs at least 2.")
         if self.noise_min > self.noise_max:
             raise BenchmarkError(f"noise_min is {self.noise_min}, above noise_max {self.noise_max}.")
         if self.noise_scale * self.noise_max > 1:

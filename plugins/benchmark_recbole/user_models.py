@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import Ragged, Train
+from benchmark import Count, NonNegative, Positive, ProperFraction, Ragged, Train
 from benchmark_recbole import batches, modules
 from benchmark_recbole.batches import Longs
 from benchmark_recbole.models import Recommender
@@ -31,9 +31,9 @@ class Personal(Recommender):
     batch. A user who is not in training, or has no target there, is the mean of those who have one.
     """
 
-    max_length: int = 5
-    targets: int = 1
-    embedding_size: int = 64
+    max_length: Count = 5
+    targets: Count = 1
+    embedding_size: Count = 64
 
     def length(self, train: Train) -> int:
         return min(self.max_length, train.max_history or self.max_length)
@@ -94,17 +94,17 @@ class Caser(Personal):
     their time there: 16 horizontal filters, dropout 0.2, batches of 512.
     """
 
-    learning_rate: float = 2e-3
-    batch_size: int = 1024
-    epochs: int = 12
-    patience: int = 4
-    weight_decay: float = 0.0
-    horizontal: int = 8
-    vertical: int = 4
-    dropout: float = 0.4
-    reg_weight: float = 1e-4
+    learning_rate: Positive = 2e-3
+    batch_size: Count = 1024
+    epochs: Count = 12
+    patience: Count = 4
+    weight_decay: NonNegative = 0.0
+    horizontal: Count = 8
+    vertical: Count = 4
+    dropout: ProperFraction = 0.4
+    reg_weight: NonNegative = 1e-4
     loss: Literal["CE", "BCE"] = "CE"
-    negatives: int = 3
+    negatives: Count = 3
 
     def build(self, train: Train) -> nn.Module:
         self.seen_ = batches.Seen.of(train.histories, len(train.catalog))
@@ -147,11 +147,11 @@ class Hgn(Personal):
     against .332), BPR with one target (.261).
     """
 
-    learning_rate: float = 1e-3
-    batch_size: int = 1024
-    epochs: int = 20
-    patience: int = 4
-    weight_decay: float = 0.0
+    learning_rate: Positive = 1e-3
+    batch_size: Count = 1024
+    epochs: Count = 20
+    patience: Count = 4
+    weight_decay: NonNegative = 0.0
     loss: Literal["CE", "BPR"] = "CE"
 
     def build(self, train: Train) -> nn.Module:

@@ -11,6 +11,7 @@ pytest.importorskip("sentence_transformers")
 from benchmark_bi_encoder import BiEncoder, benchmark_models
 
 from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
+from benchmark.plugins import build, load
 from benchmark.testing import check_model
 from benchmark_torch.encoder import BUNDLED, find_encoder
 
@@ -113,8 +114,8 @@ def test_a_folder_called_as_e5_is_asked_with_its_prompts(tmp_path: Path) -> None
 
 
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BenchmarkError, match="batch_size=0"):
-        BiEncoder(batch_size=0)
+    with pytest.raises(BenchmarkError, match="'batch_size' must be int of at least 1, got 0"):
+        build(load().models["bi_encoder"], {"batch_size": 0})
     with pytest.raises(BenchmarkError, match="there is no folder"):
         BiEncoder(str(tmp_path / "absent"))
     with pytest.raises(BenchmarkError, match=r"(?s)the checkpoint .* cannot be loaded.*put its files into a folder"):

@@ -18,6 +18,7 @@ from benchmark_files import files
 
 from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train, plugins
 from benchmark.plan import make_plan
+from benchmark.plugins import build, load
 from benchmark.runner import run_suite
 from benchmark.suite import load_suite
 from benchmark.testing import check_model
@@ -197,10 +198,11 @@ def test_an_empty_catalogue_of_words_is_refused(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BenchmarkError, match="no engine 'lucene'"):
-        BM25(engine="lucene")  # type: ignore[arg-type]
-    with pytest.raises(BenchmarkError, match="b from 0 to 1"):
-        BM25(b=75)
+    bm25 = load().models["bm25"]
+    with pytest.raises(BenchmarkError, match="'engine' must be one of 'pisa', 'terrier', got 'lucene'"):
+        build(bm25, {"engine": "lucene"})
+    with pytest.raises(BenchmarkError, match="'b' must be float from 0 to 1, got 75"):
+        build(bm25, {"b": 75})
     with pytest.raises(NotFittedError):
         BM25().rank(ask("red"), 1)
     monkeypatch.setenv("PATH", "")

@@ -31,6 +31,7 @@ from benchmark import (
     Task,
     Train,
 )
+from benchmark.plugins import build, load
 from benchmark.testing import check_model, checkerboard
 
 torch = pytest.importorskip("torch")
@@ -38,18 +39,19 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 from benchmark_generative import doc2query, gensar_tasks, training  # noqa: E402
-from benchmark_generative.gensar import GenSar  # noqa: E402
+from benchmark_generative.gensar import Collaborative, GenSar  # noqa: E402
 from benchmark_generative.gensar_tasks import Writer, examples, phrases  # noqa: E402
 from benchmark_generative.gensar_vocabulary import Slices, Vocabulary, joined, own_words  # noqa: E402
-from benchmark_generative.identifiers import Identifiers  # noqa: E402
+from benchmark_generative.identifiers import Identifiers, JointSettings  # noqa: E402
 from benchmark_generative.identifiers.joint import JointIdentifiers  # noqa: E402
 from benchmark_generative.t5_steps import T5Steps  # noqa: E402, F401
 from benchmark_generative.tokens import encode  # noqa: E402
 from benchmark_generative.training import IGNORED, Pairs, batches  # noqa: E402
 
-SMALL: dict[str, Any] = {"shared": 1, "specific": 1, "size": 8, "hidden": [16], "latent": 4, "steps": 2}
+SMALL = JointSettings(shared=1, specific=1, size=8, hidden=(16,), latent=4, steps=2)
 TINY: dict[str, Any] = {
-    "identifiers": {"kind": "semantic", **SMALL}, "d_model": 32, "d_ff": 64, "heads": 2, "d_kv": 16, "layers": 1,
+    "identifiers": dataclasses.replace(SMALL, kind="semantic"),
+    "d_model": 32, "d_ff": 64, "heads": 2, "d_kv": 16, "layers": 1,
     "decoder_layers": 1, "dropout": 0.0, "batch_size": 64, "steps": 4, "evaluate_every": 2, "max_history": 3,
     "learning_rate": 5e-3, "beams": 30,
 }  # fmt: skip
@@ -340,7 +342,7 @@ def joint_params(tmp_path: Path, data: Dataset) -> dict[str, Any]:
     return {
         "identifiers": SMALL,
         "encoder": str(tmp_path / "said.npz"),
-        "collaborative": {"file": str(tmp_path / "chosen.npz")},
+        "collaborative": Collaborative(file=str(tmp_path / "chosen.npz")),
     }
 
 
@@ -574,17 +576,17 @@ def test_identifiers_of_one_kind_of_vectors_are_made_for_comparison(tmp_path: Pa
     alone = found.pop("alone")
     assert found == without.facts["identifiers"]  # those that are written are the same
     assert {name: facts["items"] for name, facts in alone.items()} == {"semantic": 7, "collaborative": 7}
-    _, of = fitted(tmp_path, data, **{**given, "identifiers": {**SMALL, "kind": "semantic"}})
+    _, of = fitted(tmp_path, data, **{**given, "identifiers": dataclasses.replace(SMALL, kind="semantic")})
     assert of.facts["identifiers"]["semantic"] == alone["semantic"]
-    assert GenSar(identifiers={"kind": "semantic"}, compare_identifiers=True).needs == (("sasrec", {}),)
+    assert GenSar(identifiers=JointSettings(kind="semantic"), compare_identifiers=True).needs == (("sasrec", {}),)
 
 
 def test_collaborative_vectors_come_from_a_model(tmp_path: Path) -> None:
     data = checkerboard(n_items=6, n_users=12, joint=True)
-    params = {**joint_params(tmp_path, data), "collaborative": {"use": "unisar", "params": {"dim": 8}}}
+    params = {**joint_params(tmp_path, data), "collaborative": Collaborative("unisar", {"dim": 8})}
     assert GenSar(**{**TINY, **params}).needs == (("unisar", {"dim": 8}),)
     assert GenSar().needs == (("sasrec", {}),)
-    assert GenSar(identifiers={"kind": "semantic"}).needs == ()
+    assert GenSar(identifiers=JointSettings(kind="semantic")).needs == ()
     asked = []
 
     def embed(model: str, given: Any) -> Any:
@@ -601,23 +603,27 @@ def test_collaborative_vectors_come_from_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"steps": 0}, "`steps` is 0"),
-        ({"dropout": 1.0}, "`dropout` is 1.0"),
-        ({"tasks_trained": {"nrp": 1}}, "no task 'nrp'; known are nrip"),
+        ({"steps": 0}, "'steps' must be int of at least 1, got 0"),
+        ({"dropout": 1.0}, "'dropout' must be float from 0 to below 1, got 1.0"),
+        (
+            {"tasks_trained": {"nrp": 1}},
+            "'tasks_trained' must be a mapping from one of 'nrip', .* Did you mean 'nrip'?",
+        ),
         ({"tasks_trained": dict.fromkeys(("nrip", "nsqp", "nsip", "desc2id", "id2desc"), 0)}, "at least one task"),
-        ({"tasks_trained": {"nrip": -1}}, "a share is a number, not below 0"),
-        ({"examples_per_pass": {"nrp": 1}}, "no task 'nrp'; known are nrip"),
-        ({"examples_per_pass": {"nrip": 0.5}}, "a count is a whole number, at least 1"),
-        ({"identifiers": {"kind": "both"}}, "`kind` is joint, semantic or collaborative"),
-        ({"identifiers": {"levels": 3}}, "there is no 'levels'"),
-        ({"identifiers": {"size": 1}}, "2 to 65,536"),
-        ({"collaborative": {}}, "name a model"),
-        ({"doc2query": "x", "tasks_trained": {"adhoc": 0}}, "its queries are the examples of adhoc"),
+        ({"tasks_trained": {"nrip": -1}}, "to float of at least 0, got {'nrip': -1}"),
+        ({"examples_per_pass": {"nrp": 1}}, "'examples_per_pass' must be .* Did you mean 'nrip'?"),
+        ({"examples_per_pass": {"nrip": 0.5}}, "to int of at least 1, got {'nrip': 0.5}"),
+        ({"identifiers": {"kind": "both"}}, "'kind' must be one of 'joint', 'semantic', 'collaborative', got 'both'"),
+        ({"identifiers": {"levels": 3}}, "unknown parameter 'levels' in identifiers of model 'gensar'"),
+        ({"identifiers": {"size": 1}}, "'size' must be int from 2 to 65,536, got 1"),
+        ({"collaborative": {}}, "collaborative of model 'gensar': name a model"),
+        ({"collaborative": {"use": "sasrec", "file": "x"}}, "collaborative of model 'gensar': name a model"),
+        ({"doc2query": "x", "tasks_trained": {"adhoc": 0}}, "`doc2query` writes the examples of adhoc"),
     ],
 )
 def test_wrong_parameters(params: dict[str, Any], message: str) -> None:
     with pytest.raises(BenchmarkError, match=message):
-        GenSar(**params)
+        build(load().models["gensar"], params)
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from benchmark_generative.identifiers.making import lsh_codes, random_codes  # n
 from benchmark_generative.identifiers.rqvae import AutoEncoder  # noqa: E402
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
+from benchmark.plugins import build, load  # noqa: E402
 from benchmark.suite import load_suite  # noqa: E402
 
 DATA = Path(os.environ.get("BENCHMARK_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -544,24 +545,20 @@ def test_published_indexes_of_beauty_load(name: str, prefixes: int, largest: int
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"method": "magic"}, "method='magic'; known are rqvae"),
-        ({"levels": 0}, "levels=0"),
+        ({"method": "magic"}, "'method' must be one of 'rqvae', .* got 'magic'"),
+        ({"levels": 0}, "'levels' must be int of at least 1, got 0"),
         ({"size": (4, 16)}, "one for each of the 3 levels"),
-        ({"size": 1}, "2 to 65,536"),
+        ({"size": 1}, "'size' must be int from 2 to 65,536 or tuple of int from 2 to 65,536, got 1"),
         ({"method": "lsh", "size": 100}, "power of two"),
         ({"method": "hkmeans", "collisions": "sinkhorn"}, "no codebook"),
-        ({"steps": 0}, "steps=0; it is at least 1"),
-        ({"scale": "none"}, "known are number, length"),
-        ({"reduction": "max"}, "known are sum, mean"),
-        ({"collisions": "none"}, "known are extra, sinkhorn, nearest"),
-        ({"method": "vqvae", "latent": 2}, "one part per level"),
-        ({"learning_rate": 0}, "above 0"),
-        ({"enough": 2.0}, "a share"),
+        ({"method": "vqvae", "latent": 2}, "one part for each of the 3 levels"),
+        ({"learning_rate": 0}, "'learning_rate' must be float above 0, got 0"),
+        ({"enough": 2.0}, "'enough' must be float from 0 to 1 or None, got 2.0"),
     ],
 )
 def test_impossible_settings_are_named(params: dict[str, Any], message: str) -> None:
     with pytest.raises(BenchmarkError, match=message):
-        Settings(**params)
+        build(load().models["tiger"], {"identifiers": params})
 
 
 def test_sizes_may_differ_between_levels() -> None:

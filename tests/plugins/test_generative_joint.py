@@ -26,6 +26,7 @@ from benchmark_generative.identifiers.collisions import nearest_free  # noqa: E4
 from benchmark_generative.identifiers.joint_rqvae import JointAutoEncoder  # noqa: E402
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
+from benchmark.plugins import build, load  # noqa: E402
 from benchmark.suite import load_suite  # noqa: E402
 
 SMALL = JointSettings(size=8, hidden=(32,), latent=8, steps=80, batch_size=64)
@@ -180,7 +181,7 @@ def test_the_same_seed_gives_the_same_codes() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("kind", ["joint", "semantic"])
 def test_identifiers_are_made_on_a_gpu(kind: Any) -> None:
-    assert len(make_pair(kind, *vectors(), SMALL, seed=0, device="cuda")) == 240
+    assert len(make_pair(*vectors(), replace(SMALL, kind=kind), seed=0, device="cuda")) == 240
 
 
 def test_items_not_trained_on_change_nothing_for_the_others() -> None:
@@ -202,11 +203,11 @@ def test_items_not_trained_on_change_nothing_for_the_others() -> None:
 def test_identifiers_of_one_kind_of_vectors_have_the_same_shape(kind: Any) -> None:
     semantic, collaborative = vectors()
     given = {"semantic": (semantic, None), "collaborative": (None, collaborative)}[kind]
-    made = make_pair(kind, *given, SMALL, seed=0)
+    made = make_pair(*given, replace(SMALL, kind=kind), seed=0)
     assert made.semantic is made.collaborative
     assert made.shared == len(made.semantic.sizes) >= 4
     assert made.semantic.learned == 4
-    joint = make_pair("joint", semantic, collaborative, SMALL, seed=0)
+    joint = make_pair(semantic, collaborative, SMALL, seed=0)
     assert made.facts.keys() == joint.facts.keys()
     own = {"method", "levels", "seed", "precision"}
     assert made.facts["semantic"].keys() - joint.facts["semantic"].keys() == own
@@ -221,7 +222,7 @@ def test_items_that_the_other_model_does_not_know_are_told_apart_by_what_they_sa
     made = make_joint(semantic, collaborative, SMALL, seed=0)
     assert made.facts["items_without_collaborative"] == 20
     assert len(np.unique(made.semantic.semantic[:20], axis=0)) > 10
-    alone = make_pair("collaborative", None, collaborative, SMALL, seed=0)
+    alone = make_pair(None, collaborative, replace(SMALL, kind="collaborative"), seed=0)
     assert alone.facts["items_without_collaborative"] == 20
 
 
@@ -257,7 +258,7 @@ def test_joint_identifiers_that_were_not_learned_say_which() -> None:
         "(semantic)",
         "(collaborative)",
     ]
-    alone = make_pair("semantic", semantic, None, wild, seed=0).facts["remarks"]
+    alone = make_pair(semantic, None, replace(wild, kind="semantic"), seed=0).facts["remarks"]
     assert all(remark.endswith("(semantic)") for remark in alone)
 
 
@@ -318,14 +319,14 @@ def test_what_is_asked_for_at_once_is_made_once(tmp_path: Path) -> None:
 
 def test_a_pair_is_kept_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     semantic, collaborative = vectors()
-    first = make_pair("joint", semantic, collaborative, SMALL, seed=0, folder=tmp_path)
+    first = make_pair(semantic, collaborative, SMALL, seed=0, folder=tmp_path)
     monkeypatch.setattr("benchmark_generative.identifiers.joint.make_joint", None)
-    assert make_pair("joint", semantic, collaborative, SMALL, seed=0, folder=tmp_path).facts == first.facts
+    assert make_pair(semantic, collaborative, SMALL, seed=0, folder=tmp_path).facts == first.facts
     for other in (replace(SMALL, alpha=0.5), replace(SMALL, steps=81), replace(SMALL, precision="bf16")):
         with pytest.raises(TypeError):
-            make_pair("joint", semantic, collaborative, other, seed=0, folder=tmp_path)
+            make_pair(semantic, collaborative, other, seed=0, folder=tmp_path)
     with pytest.raises(TypeError):
-        make_pair("joint", semantic, collaborative, SMALL, seed=1, folder=tmp_path)
+        make_pair(semantic, collaborative, SMALL, seed=1, folder=tmp_path)
 
 
 # Mistakes
@@ -346,29 +347,23 @@ def test_joint_identifiers_that_share_nothing_are_none() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"shared": 0}, "shared=0"),
-        ({"specific": 0}, "specific=0"),
-        ({"size": 1}, "size=1; a level has 2"),
-        ({"size": 2.5}, "size=2.5; it is a whole number"),
-        ({"alpha": -1}, "alpha=-1; it is not negative"),
-        ({"reduction": "max"}, "known are sum, mean"),
-        ({"collisions": "none"}, "known are extra, sinkhorn, nearest"),
-        ({"steps": 0}, "steps=0; it is at least 1"),
-        ({"hidden": (0,)}, "widths are at least 1"),
+        ({"shared": 0}, "'shared' must be int of at least 1, got 0"),
+        ({"size": 2.5}, "'size' must be int from 2 to 65,536, got 2.5"),
+        ({"alpha": -1}, "'alpha' must be float of at least 0, got -1"),
+        ({"reduction": "max"}, "'reduction' must be one of 'sum', 'mean', got 'max'"),
+        ({"collisions": "none"}, "'collisions' must be one of 'extra', 'sinkhorn', 'nearest', got 'none'"),
+        ({"hidden": [0]}, "'hidden' must be tuple of int of at least 1, got"),
     ],
 )
 def test_wrong_settings_are_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(BenchmarkError, match=message):
-        JointSettings(**params)
+        build(load().models["gensar"], {"identifiers": params})
 
 
 def test_wrong_vectors_are_refused() -> None:
     semantic, collaborative = vectors()
-    kind: Any = "both"
-    with pytest.raises(BenchmarkError, match="known are joint, semantic, collaborative"):
-        make_pair(kind, semantic, collaborative, SMALL, seed=0)
     with pytest.raises(BenchmarkError, match="need collaborative vectors"):
-        make_pair("joint", semantic, None, SMALL, seed=0)
+        make_pair(semantic, None, SMALL, seed=0)
     with pytest.raises(BenchmarkError, match="240 semantic and 239 collaborative"):
         make_joint(semantic, collaborative[1:], SMALL, seed=0)
     with pytest.raises(BenchmarkError, match="the same semantic vector"):

@@ -16,6 +16,7 @@ from benchmark.testing import check_model, checkerboard, checkerboard_log
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from benchmark_generative import identifiers  # noqa: E402
 from benchmark_generative.identifiers import Identifiers  # noqa: E402
 from benchmark_generative.semantic_tokens import SemanticVocabulary  # noqa: E402
 from benchmark_generative.tiger import Tiger  # noqa: E402
@@ -26,7 +27,8 @@ from benchmark_generative.unseen import UnseenItems  # noqa: E402
 from benchmark.protocol import ProtocolSettings, split_log  # noqa: E402
 
 TINY: dict[str, Any] = {
-    "identifiers": {"method": "random", "levels": 2, "size": 8}, "d_model": 32, "d_ff": 64, "heads": 2, "d_kv": 16,
+    "identifiers": identifiers.Settings(method="random", levels=2, size=8),
+    "d_model": 32, "d_ff": 64, "heads": 2, "d_kv": 16,
     "layers": 1, "decoder_layers": 1, "dropout": 0.0, "batch_size": 32, "steps": 60, "evaluate_every": 30,
     "warmup_steps": 6, "learning_rate": 0.005, "schedule": "linear", "user_tokens": 0, "beams": 12,
 }  # fmt: skip
@@ -112,7 +114,9 @@ def test_a_collision_is_no_hit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     codes[second] = codes[first]
     table.write_text("item\tcodes\n" + "".join(f"{item}\t{a} {b}\n" for item, (a, b) in codes.items()))
     monkeypatch.setenv("HOME", str(tmp_path))
-    model = Tiger(**{**TINY, "identifiers": {}, "codes": "~/codes.tsv", "steps": 240, "evaluate_every": 80})
+    model = Tiger(
+        **{**TINY, "identifiers": identifiers.Settings(), "codes": "~/codes.tsv", "steps": 240, "evaluate_every": 80}
+    )
     context = Context(0, "cpu", tmp_path)
     model.fit(data.train, data.valid, context)
     assert context.facts["identifiers"]["in_collision_before"] == pytest.approx(2 / len(data.train.catalog), abs=1e-5)
@@ -174,7 +178,15 @@ def test_an_unseen_item_is_found_by_the_codes_it_shares(tmp_path: Path) -> None:
     table.write_text(
         "item\tcodes\n" + "".join(f"{item}\t{row // 2} 0\n" for row, item in enumerate(data.train.catalog.ids))
     )
-    model = Tiger(**{**TINY, "identifiers": {}, "codes": str(table), "unseen_share": 1.0, "unseen_shares": [0.0]})
+    model = Tiger(
+        **{
+            **TINY,
+            "identifiers": identifiers.Settings(),
+            "codes": str(table),
+            "unseen_share": 1.0,
+            "unseen_shares": [0.0],
+        }
+    )
     context = Context(0, "cpu", tmp_path)
     model.fit(data.train, data.valid, context)
     asked = data.test["recommendation"].requests
@@ -256,7 +268,7 @@ def vectors_file(folder: Path) -> str:
 
 def test_variants_of_a_data_set_share_their_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = checkerboard(n_items=6, n_users=12)
-    given: dict[str, Any] = {"identifiers": {"method": "rkmeans", "levels": 2, "size": 4}}
+    given: dict[str, Any] = {"identifiers": identifiers.Settings(method="rkmeans", levels=2, size=4)}
     given["encoder"] = vectors_file(tmp_path)
 
     def fit(name: str, **params: Any) -> Tiger:
@@ -269,11 +281,11 @@ def test_variants_of_a_data_set_share_their_identifiers(tmp_path: Path, monkeypa
     monkeypatch.setattr("benchmark_generative.identifiers.make", None)
     assert fit("two", user_tokens=4, d_model=16).identifiers_.digest == first.identifiers_.digest
     with pytest.raises(TypeError):
-        fit("three", identifiers={"method": "rkmeans", "levels": 2, "size": 3})
+        fit("three", identifiers=identifiers.Settings(method="rkmeans", levels=2, size=3))
 
 
 def test_identifiers_that_were_not_learned_are_remarked(tmp_path: Path) -> None:
-    wild = {"hidden": [8], "latent": 4, "size": 4, "steps": 40, "learning_rate": 10.0, "enough": None}
+    wild = identifiers.Settings(hidden=(8,), latent=4, size=4, steps=40, learning_rate=10.0, enough=None)
     _, context = fitted(tmp_path, identifiers=wild, encoder=vectors_file(tmp_path), steps=2, evaluate_every=1)
     assert context.facts["remarks"] == context.facts["identifiers"]["remarks"]
     assert "the auto-encoder of the identifiers has not learned" in context.facts["remarks"][0]
@@ -281,7 +293,7 @@ def test_identifiers_that_were_not_learned_are_remarked(tmp_path: Path) -> None:
 
 def test_an_interrupted_fit_goes_on_with_its_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where making them again would give others, as another machine may."""
-    params: dict[str, Any] = {"identifiers": {"method": "rkmeans", "levels": 2, "size": 4}}
+    params: dict[str, Any] = {"identifiers": identifiers.Settings(method="rkmeans", levels=2, size=4)}
     params["encoder"] = vectors_file(tmp_path)
     first, context = fitted(tmp_path, **params)
     monkeypatch.setattr("benchmark_generative.identifiers.make", None)
@@ -289,14 +301,14 @@ def test_an_interrupted_fit_goes_on_with_its_identifiers(tmp_path: Path, monkeyp
     assert again.identifiers_.codes.tolist() == first.identifiers_.codes.tolist()
     assert later.facts["identifiers"] == context.facts["identifiers"]
     with pytest.raises(TypeError):
-        fitted(tmp_path, **{**params, "identifiers": {"method": "rkmeans", "levels": 2, "size": 3}})
+        fitted(tmp_path, **{**params, "identifiers": identifiers.Settings(method="rkmeans", levels=2, size=3)})
 
 
 def test_items_that_nothing_is_known_of_have_no_semantic_ids(tmp_path: Path) -> None:
     ids = checkerboard(n_items=6, n_users=12).train.catalog.ids
     np.savez(tmp_path / "vectors.npz", ids=ids.astype(str), vectors=np.ones((len(ids), 4), dtype=np.float32))
     with pytest.raises(BenchmarkError, match="same vector"):
-        fitted(tmp_path, identifiers={"method": "rkmeans"}, encoder=str(tmp_path / "vectors.npz"))
+        fitted(tmp_path, identifiers=identifiers.Settings(method="rkmeans"), encoder=str(tmp_path / "vectors.npz"))
 
 
 def test_random_identifiers_claim_nothing_about_vectors(tmp_path: Path) -> None:
@@ -341,21 +353,22 @@ def test_compiled_training_gives_weights_that_plain_training_would_load(tmp_path
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"identifiers": {"levles": 3}}, "no setting 'levles'"),
-        ({"identifiers": {"method": "magic"}}, "magic"),
-        ({"identifiers": {"levels": "three"}}, "levels"),
-        ({"identifiers": {"levels": 3}, "codes": "x/y.tsv"}, "give one of the two"),
-        ({"temperatures": [0.0]}, "above 0"),
-        ({"unseen_shares": [0.1]}, "unseen_share"),
-        ({"unseen_share": 1.5}, "from 0 to 1"),
-        ({"beams": 0}, "at least 1"),
-        ({"learning_rate": 0.0}, "above 0"),
-        ({"dropout": 1.0}, "below 1"),
+        ({"identifiers": {"levles": 3}}, "'levles' in identifiers of model 'tiger'. Did you mean 'levels'?"),
+        ({"identifiers": {"method": "magic"}}, "'method' must be one of 'rqvae', .* got 'magic'"),
+        ({"identifiers": {"levels": "three"}}, "'levels' must be int of at least 1, got 'three'"),
+        ({"identifiers": {"levels": 4}, "codes": "x/y.tsv"}, "give one of the two"),
+        ({"temperatures": [0.0]}, "'temperatures' must be list of float above 0, got"),
+        ({"unseen_shares": [0.1]}, "`unseen_shares` needs `unseen_share`"),
+        ({"unseen_share": 1.5}, "'unseen_share' must be float from 0 to 1 or None, got 1.5"),
+        ({"codes_learned": 3}, "`codes_learned` is 3, about `codes`, a file"),
+        ({"beams": 0}, "'beams' must be int of at least 1, got 0"),
+        ({"learning_rate": 0.0}, "'learning_rate' must be float above 0, got 0.0"),
+        ({"dropout": 1.0}, "'dropout' must be float from 0 to below 1, got 1.0"),
     ],
 )
 def test_mistakes_are_refused_before_anything_trains(params: dict[str, Any], message: str) -> None:
     with pytest.raises(BenchmarkError, match=message):
-        Tiger(**params)
+        plugins.build(plugins.load().models["tiger"], params)
 
 
 def test_a_loss_that_is_no_number_is_an_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from benchmark_generative.semantic_knn import SemanticKnn
 from benchmark_generative.vectors import item_vectors, read_vectors, template, text_vectors
 
 from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
+from benchmark.plugins import build, load
 from benchmark.testing import check_model
 from benchmark_torch import encoder
 from benchmark_torch.encoder import BUNDLED, find_encoder
@@ -211,7 +212,7 @@ def test_the_mean_of_the_history_can_be_the_query(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(BenchmarkError, match="no query 'first'"):
-        SemanticKnn(query="first")  # type: ignore[arg-type]
+    with pytest.raises(BenchmarkError, match="'query' must be one of 'last', 'mean', got 'first'"):
+        build(load().models["semantic_knn"], {"query": "first"})
     with pytest.raises(NotFittedError):
         SemanticKnn().rank(make_requests([[0]]), 1)

@@ -32,6 +32,7 @@ from benchmark import (
     Requests,
     Task,
     Train,
+    plugins,
 )
 from benchmark.testing import check_model, checkerboard
 from benchmark_torch.training import Schedule
@@ -356,14 +357,15 @@ def test_a_killed_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="dim is 30, which 8 heads cannot share"):
-        Tem(dim=30)
-    with pytest.raises(BenchmarkError, match="negatives is 0; it must be above 0"):
-        Qem(negatives=0)
-    with pytest.raises(BenchmarkError, match="dropout is 1"):
-        UniSar(dropout=1.0)
-    with pytest.raises(BenchmarkError, match="search_weight is -1; it must not be negative"):
-        Jsr(search_weight=-1)
+    models = plugins.load().models
+    for name, params, message in (
+        ("tem", {"dim": 30}, "model 'tem': dim is 30, which 8 heads cannot share"),
+        ("qem", {"negatives": 0}, "'negatives' must be int of at least 1, got 0"),
+        ("unisar", {"dropout": 1.0}, "'dropout' must be float from 0 to below 1, got 1.0"),
+        ("jsr", {"search_weight": -1}, "'search_weight' must be float of at least 0, got -1"),
+    ):
+        with pytest.raises(BenchmarkError, match=message):
+            plugins.build(models[name], params)
     with pytest.raises(BenchmarkError, match="Qem answers search only"):
         fitted(quick(Qem), tiny(), tmp_path).rank(ask("recommendation", None, [[1]], [""], [0]), 1)
     silent = replace(tiny(None), searches=Ragged.empty(3))

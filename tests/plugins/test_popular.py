@@ -21,6 +21,7 @@ from benchmark import (
     Train,
     top_k,
 )
+from benchmark.plugins import build, load
 from benchmark.testing import check_model
 
 
@@ -140,9 +141,7 @@ def test_no_requests_give_an_empty_ranking() -> None:
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(BenchmarkError, match="no source 'both'"):
-        Popular(source="both")  # type: ignore[arg-type]
-    with pytest.raises(BenchmarkError, match=r"cannot count 'all'; .* 'train' or 'train\+validation'"):
-        Popular(counted="all")  # type: ignore[arg-type]
+    with pytest.raises(BenchmarkError, match="'source' must be one of 'recommendation', 'search', got 'both'"):
+        build(load().models["popular"], {"source": "both"})
     with pytest.raises(NotFittedError):
         Popular().rank(make_requests(1), 1)

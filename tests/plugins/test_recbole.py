@@ -15,6 +15,7 @@ import pytest
 from benchmark_recbole import attributes, batches, benchmark_models, pretraining
 
 from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Split, Train
+from benchmark.plugins import build, load
 from benchmark.testing import check_model
 
 pytest.importorskip("recbole")
@@ -273,8 +274,8 @@ class TestAttributes:
             BenchmarkError, match=r"'colour', which items do not have\. The catalogue has categories, brand"
         ):
             small(name, attributes=["colour"]).fit(train, {}, context(tmp_path))
-        with pytest.raises(BenchmarkError, match="attributes is an empty list"):
-            small(name, attributes=[])
+        with pytest.raises(BenchmarkError, match=r"'attributes' must be list of str or None, got .* at least 1 item"):
+            build(load().models[name], {"attributes": []})
 
 
 @pytest.mark.parametrize("name", ["caser", "hgn"])
@@ -726,29 +727,29 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("params", "message"),
         [
-            ({"learning_rate": 0}, "learning_rate is 0; it must be above 0"),
-            ({"hidden_dropout": 1.0}, "hidden_dropout is 1.0; it must be at least 0 and below 1"),
-            ({"epochs": -1}, "epochs is -1; it must be above 0"),
+            ({"learning_rate": 0}, "'learning_rate' must be float above 0, got 0"),
+            ({"hidden_dropout": 1.0}, "'hidden_dropout' must be float from 0 to below 1, got 1.0"),
+            ({"epochs": -1}, "'epochs' must be int of at least 1, got -1"),
             ({"hidden_size": 63}, "hidden_size is 63, which 2 heads cannot share"),
         ],
     )
     def test_impossible_parameters(self, params: dict[str, Any], message: str) -> None:
         with pytest.raises(BenchmarkError, match=message):
-            small("sasrec", **params)
+            build(load().models["sasrec"], params)
 
     @pytest.mark.parametrize(
         ("params", "message"),
         [
-            ({"steps": 1}, "steps is 1; the diffusion needs at least 2"),
-            ({"noise_scale": 0}, "noise_scale is 0; it must be above 0"),
-            ({"noise_min": 0}, "noise_min is 0; it must be above 0"),
+            ({"steps": 1}, "'steps' must be int of at least 2, got 1"),
+            ({"noise_scale": 0}, "'noise_scale' must be float above 0, got 0"),
+            ({"noise_min": 0}, "'noise_min' must be float above 0, got 0"),
             ({"noise_min": 0.01}, "noise_min is 0.01, above noise_max 0.005"),
-            ({"noise_scale": 300}, "noise_scale 300 times noise_max 0.005 is a variance; it must be at most 1"),
+            ({"noise_scale": 300}, "noise_scale 300.0 times noise_max 0.005 is a variance; it must be at most 1"),
         ],
     )
     def test_impossible_noise(self, params: dict[str, Any], message: str) -> None:
         with pytest.raises(BenchmarkError, match=message):
-            small("diffrec", **params)
+            build(load().models["diffrec"], params)
 
     def test_a_loss_that_is_not_finite(self, tmp_path: Path) -> None:
         train, split = rings()

@@ -4,10 +4,10 @@ item, or two that share codes."""
 from __future__ import annotations
 
 from benchmark_generative.identifiers.codes import Identifiers
-from benchmark_generative.identifiers.joint import JointIdentifiers, Kind, make_joint, make_pair
+from benchmark_generative.identifiers.joint import JointIdentifiers, make_joint, make_pair
 from benchmark_generative.identifiers.keeping import cached
 from benchmark_generative.identifiers.making import make
-from benchmark_generative.identifiers.settings import JointSettings, Method, Settings
+from benchmark_generative.identifiers.settings import JointSettings, Kind, Method, Settings
 
 __all__ = [
     "Identifiers",

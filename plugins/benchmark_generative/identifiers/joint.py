@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,8 @@ from benchmark import BenchmarkError, ContractError
 from benchmark_generative.identifiers.codes import ChangedError, Identifiers, read_arrays, seal, write_arrays
 from benchmark_generative.identifiers.keeping import cached
 from benchmark_generative.identifiers.making import Progress, checked, limited, make, told_apart
-from benchmark_generative.identifiers.settings import JointSettings, Settings, Training
+from benchmark_generative.identifiers.settings import JointSettings, Kind, Settings, Training
 
-Kind = Literal["joint", "semantic", "collaborative"]
 Vectors = NDArray[np.float32]
 
 
@@ -89,7 +88,6 @@ class JointIdentifiers:
 
 
 def make_pair(
-    kind: Kind,
     semantic: Vectors | None,
     collaborative: Vectors | None,
     settings: JointSettings,
@@ -101,15 +99,14 @@ def make_pair(
     progress: Progress | None = None,
     folder: Path | None = None,
 ) -> JointIdentifiers:
-    """Joint identifiers (`make_joint`), or those that RQ-VAE makes of `semantic` (N, S) or `collaborative` (N, C)
-    vectors alone, of as many levels (4.4.1); only the vectors that the kind needs are.
+    """Identifiers of the `kind` of the settings: joint ones (`make_joint`), or those that RQ-VAE makes of `semantic`
+    (N, S) or `collaborative` (N, C) vectors alone, of as many levels (4.4.1); only the vectors that the kind needs are.
 
     With a `folder` they are kept there, made once by all processes that ask for the same. Raises BenchmarkError on
-    another kind, and on vectors that are missing, all equal or no finite numbers.
+    vectors that are missing, all equal or no finite numbers.
     """
     settings = settings.on(device)
-    if kind not in get_args(Kind):
-        raise BenchmarkError(f"there are no identifiers of the kind {kind!r}; known are {', '.join(get_args(Kind))}.")
+    kind = settings.kind
     given = {"semantic": semantic, "collaborative": collaborative}
     needed = {name: _vectors(name, vectors) for name, vectors in given.items() if kind in ("joint", name)}
 
@@ -134,7 +131,7 @@ def make_pair(
 
     if folder is None:
         return made()
-    parts = (kind, settings, seed, device.partition(":")[0], threads, trained_on, *needed.values())
+    parts = (settings, seed, device.partition(":")[0], threads, trained_on, *needed.values())
     return cached(folder, parts, made, JointIdentifiers.load)
 
 
