@@ -1,6 +1,7 @@
 """Writes docs/suite-keys.md and the README's generated parts: `python tests/write_readme.py [leaderboard.json …]`.
 
-The keys of a suite, the help and the file list always; the leaderboards of penha2024, tiger2023 and gensar2025 where they are given.
+The keys, the help and the file list always; the leaderboards of penha2024, tiger2023 and gensar2025 where they are
+given.
 """
 
 from __future__ import annotations
@@ -154,8 +155,8 @@ def suite_keys_page() -> str:
         groups.setdefault(group, []).append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     parts = [
         "# Keys of a suite file\n",
-        "Generated from the schema; `benchmark list --suite-keys` prints the same. `[]` stands for each entry of a list,",
-        "`*` for each task.\n",
+        "Generated from the schema; `benchmark list --suite-keys` prints the same. `[]` stands for each entry of a",
+        "list, `*` for each task.\n",
     ]
     for group, rows in groups.items():
         parts += [f"## `{group}`" if group else "## The suite", ""]
