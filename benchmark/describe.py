@@ -51,7 +51,9 @@ def docstring(offer: Offer) -> str:
 
 
 def parameter_entries(offer: Offer) -> list[Entry]:
-    """The parameters of an offer, those of nested settings after the group they belong to."""
+    """The parameters of an offer, those of nested settings after the group they belong to; an analysis has none."""
+    if offer.kind == "analysis":
+        return []
     target = resolve(offer)
     return list(_entries(target, parameters(target, str(offer), GIVEN[offer.kind]), ""))
 

@@ -51,7 +51,7 @@ GIVEN: dict[Kind, tuple[str, ...]] = {
     "dataset": (),
     "model": (),
     "metric": ("ranking", "relevant", "k", "popularity"),
-    "analysis": ("given",),
+    "analysis": (),
 }
 """The arguments that the harness gives: no parameters of a suite."""
 _NAME = re.compile(r"\w[\w.+-]*")
