@@ -595,6 +595,10 @@ class Model(Protocol):
     """A model plugin. The constructor only stores its typed keyword arguments; `fit` sets attributes that end in `_`.
     The arrays that a model is given are read-only: it copies what it wants to change.
 
+    The bounds of an argument are in its type (`layers: Count`, `dropout: ProperFraction`), and the harness holds every
+    value against them; an argument whose type is a dataclass takes a mapping in a suite. A docstring below a field of a
+    dataclass is what `benchmark list NAME` says of it.
+
     `tasks` is a class attribute, or an attribute of the instance where a parameter decides it. A class may also state
     `requires`, the names of the modules it imports when it works (checked before anything trains), and
     `needs_training = False`, for one that ranks by the items' texts alone: it may then be asked on data without
