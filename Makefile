@@ -8,13 +8,13 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: run numbers test torture lint fix ui bench install clean
+.PHONY: run numbers test torture lint fix ui bench wheel docs install clean
 
 run: install  ## the laptop profile of the main suite
 	$(BIN)/benchmark run suites/penha2024.yaml --results $(RESULTS)
 
 SUITES := penha2024 tiger2023 gensar2025
-numbers: install  ## every number of the README's tables: the laptop profile of all suites, about half an hour on 2 cores
+numbers: install  ## every number of the tables in the README and docs/: the laptop profile of all suites, about half an hour on 2 cores
 	for suite in $(SUITES); do $(BIN)/benchmark run suites/$$suite.yaml --results $(RESULTS) || exit 1; done
 	$(BIN)/python tests/write_readme.py $(foreach suite,$(SUITES),$(RESULTS)/$(suite)/leaderboard.json)
 
@@ -55,6 +55,14 @@ wheel: install $(SBOM)  ## the wheel, and a CycloneDX list of the packages that 
 $(SBOM): constraints.txt
 	$(PYTHON) -m venv --clear .venv/sbom
 	.venv/sbom/bin/pip install --quiet -c constraints.txt cyclonedx-bom
+
+MKDOCS := .venv/docs/bin/mkdocs
+docs: $(MKDOCS)  ## the pages of docs/ as a site, in dist/site
+	$(MKDOCS) build --strict --quiet
+
+$(MKDOCS): constraints.txt
+	$(PYTHON) -m venv --clear .venv/docs
+	.venv/docs/bin/pip install --quiet -c constraints.txt mkdocs
 
 install: .venv/installed
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NAME = "benchmark"
 hookspec = pluggy.HookspecMarker(NAME)
 hookimpl = pluggy.HookimplMarker(NAME)
+"""Marks a function of a plugin as the implementation of the hook of its name."""
 
 
 @hookspec

@@ -321,6 +321,8 @@ class Claim(Part):
 
 
 class Suite(Part):
+    """What a suite file says, with its profile and `--set` applied."""
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """The name of its results folder: letters, digits and . _ -"""
     title: str = ""

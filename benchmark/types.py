@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Task = Literal["recommendation", "search"]
+"""What a request asks for: "recommendation" or "search"."""
 TASKS: tuple[Task, ...] = ("recommendation", "search")
+"""All tasks."""
 PAD = -1
 """Fills a ranking's row behind its last item."""
 

@@ -1,7 +1,7 @@
-"""Writes docs/suite-keys.md and the README's generated parts: `python tests/write_readme.py [leaderboard.json …]`.
+"""Writes the generated parts of the README and of docs/: `python tests/write_readme.py [leaderboard.json …]`.
 
-The keys, the help and the file list always; the leaderboards of penha2024, tiger2023 and gensar2025 where they are
-given.
+The keys of suites, help, folders and Python names always; the leaderboards of penha2024, tiger2023 and gensar2025
+where they are given.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,74 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def first_sentence(path: Path) -> str:
     """What a module says of itself, up to the first full stop that ends a sentence."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    paragraph = " ".join(docstring.split("\n\n")[0].split())
-    return re.split(r"(?<=\.) (?=[A-Z])", paragraph)[0]
+    return sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
 
 
-def files() -> str:
-    """The file list, a row per module."""
-    modules = sorted([*(ROOT / "benchmark").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
-    rows = [f"| `{path.relative_to(ROOT)}` | {first_sentence(path)} |" for path in modules]
-    return "\n".join(["| file | what it holds |", "| --- | --- |", *rows])
+FOLDERS = {
+    "benchmark": "The core: from a suite to its leaderboard. Its modules are in one order, and imports point one way.",
+    "plugins": "The built-in plugins, a module or a folder each.",
+    "suites": "The shipped suites; `published/` has the numbers that papers print.",
+    "tests": "Tests by module; `plugins/`, `attacks/`, `benchmarks/`, and `third_party/`, a stranger's package.",
+    "docs": "These pages.",
+}
+"""What holds more than modules."""
+
+
+def folders() -> str:
+    """The tree: a line for each folder of modules, and for each plugin of one module."""
+    lines = []
+    for top, text in FOLDERS.items():
+        lines.append(f"{top + '/':<36}{text}")
+        if top not in ("benchmark", "plugins"):
+            continue
+        single = (ROOT / top).glob("*.py") if top == "plugins" else ()
+        for path in sorted([*(init.parent for init in (ROOT / top).glob("*/**/__init__.py")), *single]):
+            name = "  " * (len(path.relative_to(ROOT).parts) - 1) + path.name + "/" * path.is_dir()
+            said = first_sentence(path / "__init__.py" if path.is_dir() else path)
+            lines.append(f"{name:<36}{said.replace('`', '')}")
+    return "\n".join(["```text", *(line.replace("`", "") for line in lines), "```"])
+
+
+def sentence(docstring: str | None) -> str:
+    """A docstring up to the first full stop that ends a sentence, or a colon before a list."""
+    paragraph = " ".join((docstring or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z`])", paragraph)[0]
+
+
+def meanings(path: Path) -> dict[str, str]:
+    """What a module says of its public names: the docstring of a class or a function, the string below a constant."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    said = {}
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            said[node.name] = sentence(ast.get_docstring(node))
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            below = after.value if isinstance(after, ast.Expr) else None
+            text = below.value if isinstance(below, ast.Constant) and isinstance(below.value, str) else ""
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                named = target.elts if isinstance(target, ast.Tuple) else [target]
+                said |= {name.id: sentence(text) for name in named if isinstance(name, ast.Name)}
+    return {name: text for name, text in said.items() if not name.startswith("_")}
+
+
+def _names(said: dict[str, str]) -> str:
+    rows = [f"| `{name}` | {text.replace('|', chr(92) + '|')} |" for name, text in said.items()]
+    return "\n".join(["| name | what it is |", "| --- | --- |", *rows])
+
+
+def public_names() -> dict[str, str]:
+    """The public names of `benchmark` with what their modules say of them."""
+    import benchmark
+
+    homes = {home: meanings(ROOT / f"{home.replace('.', '/')}.py") for home in set(benchmark.HOME.values())}
+    return {name: homes[benchmark.HOME[name]].get(name, "") for name in sorted(benchmark.__all__, key=str.lower)}
+
+
+def names_for_tests() -> dict[str, str]:
+    """The functions of `benchmark.testing`."""
+    return {
+        name: text for name, text in meanings(ROOT / "benchmark" / "testing.py").items() if name[0].islower() and text
+    }
 
 
 def excerpt(board: dict[str, Any]) -> str:
@@ -52,7 +111,12 @@ def excerpt(board: dict[str, Any]) -> str:
             printed = format(published["value"], ".3f") if published else ""
             lines.append(f"| {model} | {' | '.join(cells)} | {printed} |")
         lines.append("")
-    return "\n".join([*lines, *primary(board), "", decided(board["claims"])])
+    return "\n".join([*lines, *primary(board)])
+
+
+def excerpt_of_penha(board: dict[str, Any]) -> str:
+    """What the README shows, and all claims."""
+    return "\n".join([excerpt(board), "", *decided(board["claims"])])
 
 
 def _mean(row: dict[str, Any]) -> str:
@@ -62,7 +126,7 @@ def _mean(row: dict[str, Any]) -> str:
 
 def primary(board: dict[str, Any]) -> list[str]:
     """The comparisons of the suite's own question, a line each."""
-    lines = ["| the suite's own question | difference | 95 % interval | Holm p | could be seen |"]
+    lines = ["| the suite's own question | difference | 95 % interval | Holm p | resolvable |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
     for test in board["comparisons"]:
         if test["family"] == "primary":
@@ -97,7 +161,7 @@ JOINT = {
     "recommendation": ("nDCG@10", "HR@10", "HR@10|pop99-history"),
     "search": ("nDCG@10", "HR@10", "HR@1|bm25-99"),
 }
-"""What the README shows of gensar2025."""
+"""What the page of gensar2025 shows."""
 
 
 def excerpt_of_gensar(board: dict[str, Any]) -> str:
@@ -126,21 +190,21 @@ def by_verdict(claims: Sequence[dict[str, Any]], metric: Callable[[dict[str, Any
     return [f"- {verdict}: {'; '.join(texts)}" for verdict, texts in verdicts.items() if texts]
 
 
-def decided(claims: list[dict[str, Any]]) -> str:
-    """The claims of the paper by verdict, undecided ones about the joint model with what was seen and could be seen."""
-    verdicts = {verdict: [c for c in claims if c["verdict"] == verdict] for verdict in VERDICTS}
-    counts = [f"{verdict}: {len(some)}" for verdict, some in verdicts.items() if some]
-    texts = [f"{len(claims)} claims, mostly of Table 5. {'; '.join(counts)}."]
-    for verdict in ("fails", "fails for this fit"):
-        texts += [
-            f"- {verdict}: {c['text']} ({c['expect']}, {c['measured']['difference']:+.3f})" for c in verdicts[verdict]
-        ]
-    texts += [f"- not testable: {c['text']} ({c['expect']}: {c['reason']})" for c in verdicts["not testable"]]
-    for claim in verdicts["undecided"]:
-        if claim["id"].startswith(("joint-helps-rec", "joint-helps-search")) and claim["resolvable"] is not None:
-            seen = f"{claim['measured']['difference']:+.3f}; {claim['resolvable']:.3f} could be seen"
-            texts.append(f"- undecided: {claim['text']} ({claim['expect']}, {claim['where']['slice']}, {seen})")
-    return "\n".join([texts[0], "", *texts[1:]])
+def decided(claims: Sequence[dict[str, Any]]) -> list[str]:
+    """The number of claims by verdict, then a table of all, in the order of the verdicts."""
+    order = sorted(claims, key=lambda claim: VERDICTS.index(claim["verdict"]))
+    counts = Counter(claim["verdict"] for claim in order)
+    lines = [f"{len(claims)} claims, mostly of Table 5. {'; '.join(f'{v}: {n}' for v, n in counts.items())}.", ""]
+    lines += ["| verdict | claim | expected | where | difference | resolvable |"]
+    lines += ["| --- | --- | --- | --- | ---: | ---: |"]
+    for claim in order:
+        where, difference, least = claim["where"], claim["measured"]["difference"], claim["resolvable"]
+        why = f" ({claim['reason']})" if claim["reason"] else ""
+        place = f"{where['task']} {where['slice']} {where['metric']}".replace("|", r"\|")
+        numbers = ("" if difference is None else f"{difference:+.3f}", "" if least is None else f"{least:.3f}")
+        cells = [claim["verdict"] + why, claim["text"], f"`{claim['expect']}`", place, *numbers]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def suite_keys_page() -> str:
@@ -164,24 +228,34 @@ def suite_keys_page() -> str:
     return "\n".join(parts)
 
 
-EXCERPTS = {"penha2024": excerpt, "tiger2023": excerpt_of_tiger, "gensar2025": excerpt_of_gensar}
+KEYS = ROOT / "docs" / "suite-keys.md"
+EXCERPTS = {"penha2024": excerpt_of_penha, "tiger2023": excerpt_of_tiger, "gensar2025": excerpt_of_gensar}
+"""What the page of each suite shows."""
 
 
-def rendered(readme: str, boards: Sequence[dict[str, Any]] = ()) -> str:
-    """The README with its generated parts as they should be now; a leaderboard that is not given stays as it is."""
+def pages() -> list[Path]:
+    """The README and all pages of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rendered(page: Path, boards: Sequence[dict[str, Any]] = ()) -> str:
+    """A page with its generated parts as they should be now; a leaderboard that is not given stays as it is."""
     os.environ["COLUMNS"] = "100"
     from benchmark.cli import help_text
 
-    parts = {"help": f"```\n{help_text()}```", "files": f"## Files\n\n{files()}"}
-    parts |= {board["suite"]: EXCERPTS[board["suite"]](board) for board in boards}
+    parts = {"help": f"```text\n{help_text()}```", "folders": folders()}
+    parts |= {"names": _names(public_names()), "testing": _names(names_for_tests())}
+    excerpts = {"penha2024": excerpt} if page.name == "README.md" else EXCERPTS
+    parts |= {board["suite"]: excerpts[board["suite"]](board) for board in boards if board["suite"] in excerpts}
+    text = page.read_text(encoding="utf-8")
     for name, content in parts.items():
         block = f"<!-- {name} -->\n\n{content}\n\n<!-- end of {name} -->"
-        readme = re.sub(rf"<!-- {name} -->(.*?<!-- end of {name} -->)?", lambda _: block, readme, count=1, flags=re.S)  # noqa: B023
-    return readme
+        text = re.sub(rf"<!-- {name} -->.*?<!-- end of {name} -->", lambda _: block, text, flags=re.S)  # noqa: B023
+    return text
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
     given = [json.loads(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:]]
-    path.write_text(rendered(path.read_text(encoding="utf-8"), given), encoding="utf-8")
-    (ROOT / "docs" / "suite-keys.md").write_text(suite_keys_page(), encoding="utf-8")
+    KEYS.write_text(suite_keys_page(), encoding="utf-8")
+    for page in pages():
+        page.write_text(rendered(page, given), encoding="utf-8")
