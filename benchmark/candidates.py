@@ -39,6 +39,7 @@ from benchmark.types import (
     Longs,
     Model,
     Ragged,
+    SampledList,
     Split,
     Strings,
     Task,
@@ -164,32 +165,34 @@ def with_candidates(
     """The data set with the lists of its test requests, each in the order of the items' numbers, which says nothing.
 
     A list has the request's relevant items and `n` negatives: of the catalogue, none of them spared (`known_items`) or
-    excluded; where there are fewer, all of them, and `facts` say how often, how many lists a model left to be filled,
-    and how hard the list is: `lookup_hr1`, see `lookup_hr1`. Lists depend on the sampler's seed and the requests' ids,
+    excluded; where there are fewer, all of them. `Dataset.lists` say how often, how many lists a model left to be
+    filled, and how hard the lists are (`lookup_hr1`). Lists depend on the sampler's seed and the requests' ids,
     not on the order of anything. Raises BenchmarkError where a model cannot answer the task.
     """
-    test, facts = dict(dataset.test), {}
+    test, made = dict(dataset.test), []
     for task, wanted in samplers.items():
         split, lists = test[task], {}
         for sampler in wanted:
             negatives, filled = _negatives(dataset, split, known, sampler, registry, threads)
             rows = lists[sampler.list_name] = _joined(split.relevant, negatives, len(dataset.train.catalog))
-            facts[f"{task} {sampler.list_name}"] = {
-                "task": task,
-                "list": sampler.list_name,
-                "kind": sampler.kind,
-                "n": sampler.n,
-                "spare": sampler.spare,
-                "fill": sampler.fill,
-                "seed": sampler.seed,
-                "requests": len(split.requests),
-                "requests_filled": filled,
-                "requests_with_fewer": int((negatives.lengths < sampler.n).sum()),
-                "fewest_negatives": int(negatives.lengths.min(initial=sampler.n)),
-                "lookup_hr1": lookup_hr1(dataset, task, rows),
-            }
+            made.append(
+                SampledList(
+                    task=task,
+                    name=sampler.list_name,
+                    kind=sampler.kind,
+                    n=sampler.n,
+                    spare=sampler.spare,
+                    fill=sampler.fill,
+                    seed=sampler.seed,
+                    requests=len(split.requests),
+                    requests_filled=filled,
+                    requests_with_fewer=int((negatives.lengths < sampler.n).sum()),
+                    fewest_negatives=int(negatives.lengths.min(initial=sampler.n)),
+                    lookup_hr1=lookup_hr1(dataset, task, rows),
+                )
+            )
         test[task] = replace(split, candidates=lists)
-    return replace(dataset, test=test, facts={**dataset.facts, "candidates": list(facts.values())})
+    return replace(dataset, test=test, lists=tuple(made))
 
 
 def lookup_hr1(dataset: Dataset, task: Task, lists: Ragged) -> float:

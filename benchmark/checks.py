@@ -202,11 +202,11 @@ def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
 def how_hard(plan: Plan, name: str) -> Iterator[str]:
     """What a table without users finds in each candidate list; lists that are not made yet are made for it."""
     dataset = plan.unlisted[name]() if name in plan.unlisted else plan.datasets[name]
-    for made in dataset.facts.get("candidates", ()):
-        pair = "query and item" if made["task"] == "search" else "item"
+    for made in dataset.lists:
+        pair = "query and item" if made.task == "search" else "item"
         yield (
-            f"{made['list']} of {made['task']}: a table of how often training has each {pair}, which knows no user, "
-            f"has HR@1 {made['lookup_hr1']:.3f}."
+            f"{made.name} of {made.task}: a table of how often training has each {pair}, which knows no user, has "
+            f"HR@1 {made.lookup_hr1:.3f}."
         )
 
 

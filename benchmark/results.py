@@ -39,6 +39,7 @@ from benchmark.types import (
     Ragged,
     Ranking,
     Requests,
+    SampledList,
     Scores,
     Split,
     Strings,
@@ -402,6 +403,7 @@ def _write_dataset(folder: Path, dataset: Dataset) -> None:
             "valid": list(dataset.valid),
             "test": list(dataset.test),
             "candidates": {task: list(split.candidates) for task, split in dataset.test.items()},
+            "lists": [asdict(made) for made in dataset.lists],
             "files": checksums(folder, names),
         },
     )
@@ -485,7 +487,8 @@ def _with_candidates(folder: Path, head: Mapping[str, Any], dataset: Dataset) ->
         task: replace(split, candidates={name: read(task, name) for name in lists.get(task, ())})
         for task, split in dataset.test.items()
     }
-    return replace(dataset, test=test, facts=head["facts"])
+    made = tuple(SampledList(**made) for made in head.get("lists", ()))  # an older version had them among the facts
+    return replace(dataset, test=test, facts=head["facts"], lists=made)
 
 
 def _read_head(folder: Path) -> dict[str, Any]:

@@ -140,15 +140,13 @@ def report(
         remarks[cell] = (*remarks[cell], remark)
     leaderboard = build_leaderboard(
         suite,
-        suite.profile,
         [evaluated for cell in finished for evaluated in scored.of(cell)],
         failures,
         costs,
         published_values(suite, plan.source),
         {"": (*plan.marks, *_processors(plan, finished)), **{m.name: (m.note,) for m in suite.models if m.note}},
-        {name: dataset.facts.get("candidates", ()) for name, dataset in plan.datasets.items()},
+        plan.datasets,
         remarks,
-        {name: {k: v for k, v in d.facts.items() if k != "candidates"} for name, d in plan.datasets.items()},
         {name: head_size(len(dataset.train.catalog), suite.head_share) for name, dataset in plan.datasets.items()},
     )
     analyses = tuple(_analyse(plan, finished, registry, watcher))

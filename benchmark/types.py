@@ -468,8 +468,29 @@ class Split:
 
 
 @dataclass(frozen=True)
+class SampledList:
+    """How the candidate lists of one name were made for a task: `n` negatives by the sampler `kind`; how many of the
+    `requests` a model left to be filled, and how many have fewer, down to `fewest_negatives`; `lookup_hr1` is the HR@1
+    of a table that knows no user."""
+
+    task: Task
+    name: str
+    kind: str
+    n: int
+    spare: str
+    fill: str | None
+    seed: int
+    requests: int
+    requests_filled: int
+    requests_with_fewer: int
+    fewest_negatives: int
+    lookup_hr1: float
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A split log: `valid` and `test` map each task the data has to its Split; `digest` is the sha256 of all of it."""
+    """A split log: `valid` and `test` map each task the data has to its Split; `digest` is the sha256 of all of it;
+    `lists` say how the candidate lists were made."""
 
     name: str
     train: Train
@@ -477,6 +498,7 @@ class Dataset:
     test: Mapping[Task, Split]
     digest: str
     facts: Mapping[str, Any]
+    lists: tuple[SampledList, ...] = ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:

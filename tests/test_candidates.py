@@ -176,8 +176,8 @@ def test_search_that_spares_the_query_has_no_other_answer_to_it_as_a_negative() 
             checked += 1
             assert set(lists[str(request)]) == {f"i{i}" for i in range(40)} - others | relevant
     assert checked == 3
-    (said,) = data.facts["candidates"]
-    assert (said["requests"], said["requests_with_fewer"], said["fewest_negatives"]) == (len(split.requests), len(
+    (said,) = data.lists
+    assert (said.requests, said.requests_with_fewer, said.fewest_negatives) == (len(split.requests), len(
         split.requests), 34)  # fmt: skip
 
 
@@ -228,11 +228,11 @@ def test_what_a_model_leaves_open_is_filled_in_proportion_to_popularity_or_unifo
     known = known_items(log, dataset)
     data = with_candidates(dataset, known, {"recommendation": samplers}, registry)
     popularity = dataset.train.popularity("recommendation")
-    said = {fact["list"]: fact for fact in data.facts["candidates"]}
+    said = {made.name: made for made in data.lists}
     requests = len(dataset.test["recommendation"].requests)
     for name, n in (("shy-4", 4), ("shy-4-random", 4), ("shy-2-user", 2)):
         lists = data.test["recommendation"].candidates[name]
-        assert (said[name]["requests_filled"], said[name]["requests_with_fewer"]) == (requests, 0)
+        assert (said[name].requests_filled, said[name].requests_with_fewer) == (requests, 0)
         assert lists.lengths.tolist() == [n + 1] * requests
     before = known["recommendation", "history"]
     for row in range(requests):
@@ -338,7 +338,7 @@ def test_frozen_lists_are_read_as_they_were_written(tmp_path: Path) -> None:
     for again in (read, results.with_frozen_candidates(tmp_path, bare)):
         assert by_id(again, "recommendation", "uni12") == by_id(data, "recommendation", "uni12")
         assert again.test["search"].candidates == {}
-        assert again.facts["candidates"] == data.facts["candidates"]
+        assert again.lists == data.lists
 
 
 def test_a_sampler_that_cannot_be_is_refused() -> None:

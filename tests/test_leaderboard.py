@@ -64,7 +64,7 @@ def build(
     published: Published | None = None,
     marks: Mapping[str, Sequence[str]] | None = None,
 ) -> Leaderboard:
-    return build_leaderboard(suite, "laptop", scores, failures, costs, published, marks or {})
+    return build_leaderboard(suite, scores, failures, costs, published, marks or {})
 
 
 def test_a_row_is_the_mean_over_requests_of_the_mean_over_seeds() -> None:
@@ -96,7 +96,7 @@ def test_what_a_cell_said_of_itself_stands_on_the_rows_of_its_model_with_the_see
     scores = [evaluated("Pop", [0, 1], seed=seed) for seed in (0, 1)] + [evaluated("Gen_R", [0, 1])]
     zero, one, other = (e.cell for e in scores)
     remarks = {one: ["it has not learned", "half is missing"], zero: ["it has not learned"], other: []}
-    board = build_leaderboard(suite(seeds=[0, 1]), "laptop", scores, [], [], None, {}, {}, remarks)
+    board = build_leaderboard(suite(seeds=[0, 1]), scores, [], [], None, {}, {}, remarks)
     marks = {row.model: row.marks for row in board.rows}
     assert marks == {"Pop": ("it has not learned", "half is missing (seed 1)"), "Gen_R": ("1 of 2 seeds",)}
 
@@ -200,7 +200,7 @@ def test_a_head_that_a_list_holds_whole_decides_nothing() -> None:
     place = Where(dataset="ML", task="recommendation", slice="head", metric="R@30")
     asked = suite(slices=["head"], claims=[Claim(id="c", text="", where=place, expect="Pop > Joint")])
     for head, verdict, reason in ((17, "not testable", "head of 17 ≤ 30"), (31, "holds for this fit", "")):
-        board = build_leaderboard(asked, "laptop", scores, [], [], None, {}, heads={"ML": head})
+        board = build_leaderboard(asked, scores, [], [], None, {}, heads={"ML": head})
         assert [(v.verdict, v.reason) for v in board.claims] == [(verdict, reason)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
@@ -22,8 +22,8 @@ from benchmark.evaluation.significance import (
     interval,
     paired_test,
 )
-from benchmark.suite import Named, ProtocolModel, Suite, Where, candidate_list
-from benchmark.types import TASKS, Cell, Task
+from benchmark.suite import Named, Suite, Where, candidate_list
+from benchmark.types import TASKS, Cell, Dataset, SampledList, Task
 
 SCHEMA_VERSION = 2
 """2: intervals and p values know the variance of fits; `resolvable` is at the corrected level; verdicts about one fit
@@ -150,15 +150,11 @@ class Cost:
 class Leaderboard:
     """All that the report shows. Everything but `costs` depends only on the rankings and the suite.
 
-    `marks` are remarks by model, those under "" hold for all. `facts` are the settings that a reader of the tables must
-    know: title, alpha, correction, permutations, primary_metric, head_share, split, protocols (what data sets have of
-    their own), data (the facts of each data set), candidates (the facts of the candidate lists, by data set),
-    mask_seen, seeds, own_seeds (by model), reduced. `published` is all that the suite's file of published values has,
-    `aliases` the names that its data sets and models have there, by ("dataset" or "model", own name).
+    `marks` are remarks by model, those under "" hold for all. `data` are the facts of each data set that was run,
+    `lists` how its candidate lists were made. `published` is all that the suite's file of published values has.
     """
 
-    suite: str
-    profile: str
+    suite: Suite
     rows: tuple[Row, ...]
     comparisons: tuple[PairedTest, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -166,9 +162,9 @@ class Leaderboard:
     claims: tuple[Verdict, ...] = ()
     untested: tuple[Untested, ...] = ()
     marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    lists: Mapping[str, Sequence[SampledList]] = field(default_factory=dict)
     published: Published | None = None
-    aliases: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def remarks(self) -> Sequence[str]:
@@ -179,8 +175,8 @@ class Leaderboard:
         """The public schema of leaderboard.json: plain values, None for what is not a number."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "suite": self.suite,
-            "profile": self.profile,
+            "suite": self.suite.name,
+            "profile": self.suite.profile,
             "rows": [asdict(row) | {"marks": list(row.marks)} for row in self.rows],
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
             "claims": [claim.to_json() for claim in self.claims],
@@ -191,21 +187,18 @@ class Leaderboard:
 
 def build_leaderboard(
     suite: Suite,
-    profile: str,
     evaluated: Sequence[Evaluated],
     failures: Sequence[Failure],
     costs: Sequence[Cost],
     published: Published | None,
     marks: Mapping[str, Sequence[str]],
-    candidates: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    data: Mapping[str, Dataset] | None = None,
     remarks: Mapping[Cell, Sequence[str]] | None = None,
-    data: Mapping[str, Mapping[str, Any]] | None = None,
     heads: Mapping[str, int] | None = None,
 ) -> Leaderboard:
     """Rows in the suite's order: data sets, tasks, slices, metrics (the primary one first, those over candidate lists
-    last), models; the order of the input does not matter. `candidates` are the facts of the lists by data set,
-    `remarks` what each cell said of itself, which its model's rows carry, `data` the facts of the data sets, `heads`
-    how many items are the head of each.
+    last), models; the order of the input does not matter. `remarks` are what each cell said of itself, which its
+    model's rows carry, `heads` how many items are the head of each data set.
 
     The primary comparisons of the suite are one family for the correction, the others another, its claims a third.
     What says nothing about the models (see `_obstacle`) is not tested, and in no family. Raises ContractError for
@@ -215,13 +208,11 @@ def build_leaderboard(
     pools = pool(evaluated)
     failures = sorted(failures, key=lambda f: (_place(datasets, f.dataset), _place(models, f.model), f.seed))
     costs = sorted(costs, key=lambda c: (_place(datasets, c.dataset), _place(models, c.model), c.seed))
-    significance = suite.significance
     tests, barred = _comparisons(suite, pools, heads or {})
     ran = {place[0] for place in pools} | {failure.dataset for failure in failures}
     absent = {data.name for data in suite.datasets if data.optional and data.name not in ran}
     return Leaderboard(
-        suite.name,
-        profile,
+        suite,
         tuple(_rows(suite, pools, published, marks, _by_model(remarks or {}))),
         tuple(tests),
         tuple(failures),
@@ -230,32 +221,13 @@ def build_leaderboard(
             suite.model_copy(update={"claims": [c for c in suite.claims if c.where.dataset not in absent]}),
             lambda where, model: _find(suite, pools, failures, where, model),
             lambda where, models: _obstacle(suite, pools, heads or {}, where, models),
-            {name for name, facts in (data or {}).items() if facts.get("smoke_test")},
+            {name for name, dataset in (data or {}).items() if dataset.facts.get("smoke_test")},
         ),
         (*_untested(suite, pools, failures, absent), *barred),
         {model: tuple(remarks) for model, remarks in marks.items()},
-        {
-            "title": suite.title,
-            "alpha": significance.alpha,
-            "correction": significance.correction,
-            "permutations": significance.permutations,
-            "primary_metric": suite.ordered_metrics[0],
-            "head_share": suite.head_share,
-            "split": suite.protocol.split,
-            "protocols": _own_protocols(suite, ran),
-            "data": {d.name: {"note": d.note, **(data or {}).get(d.name, {})} for d in suite.datasets if d.name in ran},
-            "candidates": {name: tuple(lists) for name, lists in (candidates or {}).items() if lists},
-            "mask_seen": suite.mask_seen,
-            "seeds": list(suite.seeds),
-            "own_seeds": {choice.name: list(choice.seeds) for choice in suite.models if choice.seeds},
-            "reduced": suite.reduced,
-        },
+        {name: dataset.facts for name, dataset in (data or {}).items() if name in ran},
+        {name: dataset.lists for name, dataset in (data or {}).items()},
         published,
-        {
-            (kind, choice.name): choice.published_as or choice.name
-            for kind, choices in (("dataset", suite.datasets), ("model", suite.models))
-            for choice in choices
-        },
     )
 
 
@@ -334,19 +306,6 @@ def _summary(pool: Pool, metric: str, alpha: float) -> tuple[float | None, float
     if metric in pool.totals:
         return float(by_seed.mean()), sd, None, None
     return float(by_seed.mean()), sd, *interval(pool.fits(metric), alpha)
-
-
-def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What differs from the suite's protocol, by data set."""
-
-    def plain(protocol: ProtocolModel) -> dict[str, Any]:
-        lists = [f"{task} {s.list_name}" for task, of in protocol.candidates.items() for s in of]
-        return protocol.model_dump() | {"candidates": " and ".join(lists) or "none"}
-
-    common = plain(suite.protocol)
-    own = {data.name: plain(data.protocol) for data in suite.datasets if data.protocol and data.name in ran}
-    found = {name: {k: v for k, v in values.items() if v != common[k]} for name, values in own.items()}
-    return {name: values for name, values in found.items() if values}
 
 
 def _comparisons(

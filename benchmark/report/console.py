@@ -22,7 +22,8 @@ _WRAP = 40
 
 def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = (), width: int = WIDTH) -> str:
     """Tables of at most `width` columns where their metrics can be put one below the other."""
-    parts = [f"{title(leaderboard)} — profile {leaderboard.profile or 'default'}", fill(settings(leaderboard), width)]
+    profile = leaderboard.suite.profile or "default"
+    parts = [f"{title(leaderboard)} — profile {profile}", fill(settings(leaderboard), width)]
     parts += [f"! {mark}" for mark in leaderboard.remarks]
     # What others measured is for the files: it would push this run's numbers out of the window.
     for section in (s for s in sections(leaderboard, analyses) if s.kind != "published"):

@@ -13,25 +13,22 @@ from benchmark.evaluation.leaderboard import Leaderboard, PairedTest
 from benchmark.report.layout import Column, Entry, Figure, Section, Table, interval, number, probability
 from benchmark.report.published import published
 from benchmark.report.scoreboard import ONE_FIT, mark, results
+from benchmark.suite import ProtocolModel, Suite
 from benchmark.types import Analysis
 
 
 def title(leaderboard: Leaderboard) -> str:
-    return leaderboard.facts.get("title") or leaderboard.suite
+    return leaderboard.suite.title or leaderboard.suite.name
 
 
 def settings(leaderboard: Leaderboard) -> str:
     """One sentence on how the numbers were made."""
-    facts = leaderboard.facts
-    if not facts:
-        return ""
-    seeds = ", ".join(str(seed) for seed in facts["seeds"])
-    others = "".join(
-        f"; {model}: {', '.join(str(seed) for seed in of)}" for model, of in facts.get("own_seeds", {}).items()
-    )
+    suite = leaderboard.suite
+    seeds = ", ".join(map(str, suite.seeds))
+    others = "".join(f"; {model.name}: {', '.join(map(str, model.seeds))}" for model in suite.models if model.seeds)
     own = "".join(
         f" {name}: {', '.join(f'{key} {value}' for key, value in values.items())}."
-        for name, values in facts.get("protocols", {}).items()
+        for name, values in _own_protocols(suite, leaderboard.data).items()
     )
     apart = (
         "other-day = later than the newest item of the history; "
@@ -39,10 +36,23 @@ def settings(leaderboard: Leaderboard) -> str:
         else ""
     )
     return (
-        f"Seen items {'masked' if facts['mask_seen'] else 'not masked'}; "
-        f"head = the {100 * facts['head_share']:g} % of the items that are most popular in training of the task, "
-        f"torso = the rest; {apart}seed{'s' if len(facts['seeds']) > 1 else ''} {seeds}{others}.{own}"
+        f"Seen items {'masked' if suite.mask_seen else 'not masked'}; "
+        f"head = the {100 * suite.head_share:g} % of the items that are most popular in training of the task, "
+        f"torso = the rest; {apart}seed{'s' if len(suite.seeds) > 1 else ''} {seeds}{others}.{own}"
     )
+
+
+def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What differs from the suite's protocol, by data set."""
+
+    def plain(protocol: ProtocolModel) -> dict[str, Any]:
+        lists = [f"{task} {s.list_name}" for task, of in protocol.candidates.items() for s in of]
+        return protocol.model_dump() | {"candidates": " and ".join(lists) or "none"}
+
+    common = plain(suite.protocol)
+    own = {data.name: plain(data.protocol) for data in suite.datasets if data.protocol and data.name in ran}
+    found = {name: {k: v for k, v in values.items() if v != common[k]} for name, values in own.items()}
+    return {name: values for name, values in found.items() if values}
 
 
 def sections(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> list[Section]:
@@ -82,7 +92,7 @@ def _comparisons(lb: Leaderboard) -> Iterator[Table]:
 
 def _family(lb: Leaderboard, family: Sequence[PairedTest], of: int) -> Table:
     """The comparisons that are corrected together."""
-    alpha, holm = lb.facts.get("alpha", 0.05), _holm(lb)
+    alpha, holm = lb.suite.significance.alpha, _holm(lb)
     columns = [Column(name, words=True) for name in ("data set", "task", "slice", "metric", "model", "baseline")]
     used = ("Holm p" if holm else "p", "perm. p")
     names = ("difference", f"{100 * (1 - alpha):g} % interval", *used, "resolvable", "n")
@@ -123,7 +133,7 @@ def _family(lb: Leaderboard, family: Sequence[PairedTest], of: int) -> Table:
 
 
 def _holm(lb: Leaderboard) -> bool:
-    return bool(lb.facts.get("correction", "holm") == "holm")
+    return lb.suite.significance.correction == "holm"
 
 
 def _difference(c: PairedTest, base: float | None) -> str:

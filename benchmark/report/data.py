@@ -21,11 +21,12 @@ NAMES = {
 
 def data_notes(lb: Leaderboard, dataset: str, task: Task) -> Iterator[str]:
     """The lines below the results of one data set and task; none where its facts are not known."""
-    facts = lb.facts.get("data", {}).get(dataset, {})
+    facts = lb.data.get(dataset, {})
     if f"test_requests_{task}" in facts:
         yield f"Data: {'; '.join(_parts(facts, task))}."
-    if facts.get("note"):
-        yield f"{dataset}: {facts['note']}."
+    for choice in lb.suite.datasets:
+        if choice.name == dataset and choice.note:
+            yield f"{dataset}: {choice.note}."
 
 
 def _parts(facts: Mapping[str, Any], task: Task) -> Iterator[str]:

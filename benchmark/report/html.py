@@ -72,8 +72,8 @@ def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title(leaderboard))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
         f"<h1>{escape(title(leaderboard))}</h1>",
-        f'<div class="about">Suite <b>{escape(leaderboard.suite)}</b>, profile '
-        f"<b>{escape(leaderboard.profile or 'default')}</b>. {escape(settings(leaderboard))}</div>",
+        f'<div class="about">Suite <b>{escape(leaderboard.suite.name)}</b>, profile '
+        f"<b>{escape(leaderboard.suite.profile or 'default')}</b>. {escape(settings(leaderboard))}</div>",
         *(f'<div class="mark">{escape(mark)}</div>' for mark in leaderboard.remarks),
         f"<nav>{links}</nav>",
         *(line for section in shown for line in _section(section)),

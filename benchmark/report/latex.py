@@ -33,7 +33,7 @@ _ESCAPES = {
 
 def render(leaderboard: Leaderboard) -> str:
     """One table float per data set and task, and one of comparisons; needs the packages booktabs and xcolor."""
-    about = f"{title(leaderboard)}, profile {leaderboard.profile or 'default'}. {settings(leaderboard)}"
+    about = f"{title(leaderboard)}, profile {leaderboard.suite.profile or 'default'}. {settings(leaderboard)}"
     lines = [r"% Needs \usepackage{booktabs} and \usepackage{xcolor}.", f"% {' '.join(visible(about).split())}"]
     lines += [f"% {' '.join(visible(mark).split())}" for mark in leaderboard.remarks]
     for section in sections(leaderboard):

@@ -14,8 +14,8 @@ from benchmark.types import Analysis
 
 def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> str:
     lines = [f"# {_plain(title(leaderboard))}", ""]
-    profile = leaderboard.profile or "default"
-    lines += [_plain(f"Suite {leaderboard.suite}, profile {profile}. {settings(leaderboard)}")]
+    profile = leaderboard.suite.profile or "default"
+    lines += [_plain(f"Suite {leaderboard.suite.name}, profile {profile}. {settings(leaderboard)}")]
     lines += [f"\n**{_plain(mark)}**" for mark in leaderboard.remarks]
     for section in sections(leaderboard, analyses):
         lines += ["", *_section(section)]

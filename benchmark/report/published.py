@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from benchmark.evaluation.leaderboard import Leaderboard, Row
 from benchmark.evaluation.published import Published, PublishedTable
 from benchmark.report.layout import Column, Entry, Table, decimals, number
+from benchmark.suite import Named
 
 OURS = "this run"
 ELSEWHERE = (
@@ -24,7 +25,7 @@ def published(lb: Leaderboard) -> Iterator[Table]:
     """
     if lb.published is None:
         return
-    ran = dict.fromkeys((row.dataset, lb.aliases.get(("dataset", row.dataset), row.dataset)) for row in lb.rows)
+    ran = dict.fromkeys((row.dataset, published_name(lb.suite.datasets, row.dataset)) for row in lb.rows)
     known = {table.dataset for table in lb.published.tables}
     places = [(name, alias) for name, alias in ran if alias in known]
     if not places:
@@ -48,11 +49,16 @@ def published(lb: Leaderboard) -> Iterator[Table]:
                     yield _table(heading, lb.published, group, ours)
 
 
+def published_name(choices: Sequence[Named], name: str) -> str:
+    """The name that a data set or model of the suite has in the published tables."""
+    return next((choice.published_as or name for choice in choices if choice.name == name), name)
+
+
 def _by_alias(lb: Leaderboard, rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
     """Our rows by the name that the model has in the published tables, and by its own."""
     found: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        alias = lb.aliases.get(("model", row.model), row.model)
+        alias = published_name(lb.suite.models, row.model)
         found.setdefault(alias, {}).setdefault(row.model, []).append(row)
     return found
 

@@ -124,20 +124,20 @@ def _list_notes(lb: Leaderboard, rows: Sequence[Row]) -> Iterator[str]:
             f"|{NEW}: ranked once more with all items of the user's own history left out, by every model alike; "
             "requests whose relevant items all stand there have no answer left and drop out."
         )
-    for made in lb.facts.get("candidates", {}).get(rows[0].dataset, ()):
-        if made["task"] != rows[0].task or made["list"] not in used:
+    for made in lb.lists.get(rows[0].dataset, ()):
+        if made.task != rows[0].task or made.name not in used:
             continue
         kinds = {"uniform": "drawn uniformly", "popularity": "drawn in proportion to their training interactions"}
-        kind = kinds.get(made["kind"], f"that '{made['kind']}' ranks highest")
-        several, fewer, filled = (made[key] for key in ("requests", "requests_with_fewer", "requests_filled"))
-        how = "in proportion to popularity" if made["fill"] == "popular" else "uniformly"
+        kind = kinds.get(made.kind, f"that '{made.kind}' ranks highest")
+        several, fewer, filled = made.requests, made.requests_with_fewer, made.requests_filled
+        how = "in proportion to popularity" if made.fill == "popular" else "uniformly"
         rest = f"; where it finds fewer ({filled / several:.0%} of the requests), the rest is drawn {how}"
-        few = f"; {fewer} of {several} requests have fewer, down to {made['fewest_negatives']}" if fewer else ""
-        table = "query and item" if made["task"] == "search" else "item"
+        few = f"; {fewer} of {several} requests have fewer, down to {made.fewest_negatives}" if fewer else ""
+        table = "query and item" if made.task == "search" else "item"
         yield (
-            f"|{made['list']}: the request's relevant items ranked among {made['n']} other items {kind}"
-            f"{rest if filled else ''}, {SPARED[made['spare']]}, the same for every model{few}. A table of how often "
-            f"training has each {table} has HR@1 {made['lookup_hr1']:.3f} here, without knowing the user. Such numbers "
+            f"|{made.name}: the request's relevant items ranked among {made.n} other items {kind}"
+            f"{rest if filled else ''}, {SPARED[made.spare]}, the same for every model{few}. A table of how often "
+            f"training has each {table} has HR@1 {made.lookup_hr1:.3f} here, without knowing the user. Such numbers "
             "can order models otherwise than those over the whole catalogue."
         )
 

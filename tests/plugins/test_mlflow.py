@@ -162,7 +162,7 @@ def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, *
 
 
 def board(failures: tuple[Failure, ...] = ()) -> Leaderboard:
-    return Leaderboard("tiny", "laptop", (), failures=failures)
+    return Leaderboard(suite(), (), failures=failures)
 
 
 def run(plan: Plan, results: Mapping[Cell, CellResult], failures: tuple[Failure, ...] = ()) -> None:
