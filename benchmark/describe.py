@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from benchmark.errors import unknown
 from benchmark.parameters import Parameter, as_json, init_values, is_settings, parameters, spell
 from benchmark.plugins import GIVEN, Offer, Registry, resolve
-from benchmark.suite import PROFILES, Suite
+from benchmark.suite import WrittenSuite
 
 REQUIRED = "must be given"
 
@@ -74,11 +74,11 @@ def _entries(target: Any, known: Mapping[str, Parameter], prefix: str) -> Iterat
 
 def suite_keys() -> list[Entry]:
     """Every key of a suite file, in the order of the schema; `[]` stands for each entry of a list."""
-    return [*_keys(Suite, ""), Entry("profiles", "a mapping from str to a mapping", "{}", PROFILES)]
+    return list(_keys(WrittenSuite, ""))
 
 
 def _keys(model: type[BaseModel], prefix: str) -> Iterator[Entry]:
-    homes = {field.annotation: name for name, field in Suite.model_fields.items()}
+    homes = {field.annotation: name for name, field in WrittenSuite.model_fields.items()}
     texts = meanings(model)
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)

@@ -20,11 +20,11 @@ from benchmark import fingerprint, plugins, reproducible
 from benchmark.candidates import check_sampler, known_items, listed_digest, with_candidates
 from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
-from benchmark.evaluation.published import Published, load_published
 from benchmark.hashing import splitmix
 from benchmark.parameters import names_path
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.published import Published, load_published
 from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, candidate_list, matches, results_name
 from benchmark.types import TASKS, Cell, CellResult, Dataset, Model, Ragged, Ranking, Split, Task
 

@@ -22,7 +22,6 @@ from benchmark import plugins, results
 from benchmark.errors import BenchmarkError, error_text
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.plausibility import ceiling, implausible
-from benchmark.evaluation.published import Published
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
 from benchmark.evaluation.scores import merged, score
 from benchmark.evaluation.slices import head_size
@@ -31,6 +30,7 @@ from benchmark.execution.worker import describe, worker_environment
 from benchmark.frozen import frozen
 from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Registry
+from benchmark.published import Published
 from benchmark.report.files import write_report
 from benchmark.suite import NEW, Suite, candidate_list, check_names
 from benchmark.testing import check_analysis

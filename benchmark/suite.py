@@ -6,8 +6,6 @@ from __future__ import annotations
 import copy
 import difflib
 import fnmatch
-import itertools
-import math
 import re
 import typing
 from collections import Counter
@@ -32,22 +30,14 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from benchmark.errors import BenchmarkError, unknown
-from benchmark.suite_file import SuiteFile, parse_yaml, read_suite
+from benchmark.profiles import merge, name_entries, set_value, take_likes
+from benchmark.published import Published, load_published
+from benchmark.suite_file import Part, SliceName, SuiteFile, read_suite
 from benchmark.text import visible
 from benchmark.types import Task
 
-SliceName = Literal["all", "head", "torso", "other-day"]
-"""`other-day`: the requests that are later than the newest item of their history; Amazon's times are days."""
 DRAWN = ("uniform", "popularity")
 """The kinds of candidate lists that chance alone samples."""
-NAMED = ("datasets", "models")
-"""The lists of a suite whose entries are addressed by name, in profiles and in `--set`."""
-
-
-class Part(BaseModel):
-    """A part of a suite: keys that are not known, and values of another type, are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -104,11 +94,11 @@ class Named(Part):
     """A data set or a model: the plugin's name (`use`), its name in the tables, and its parameters."""
 
     use: Annotated[str, Name] = Field(min_length=1)
-    """What it is called by its plugin; `benchmark list` has all."""
+    """What it is called by its plugin; `benchmark list` has all. A model that is `like` another has that one's."""
     name: Annotated[str, Name] = ""
     """Its name in the tables; the same as `use` where empty."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Its parameters; `benchmark list NAME` has all. `{epochs: {sweep: [1, 2]}}` makes an entry for each value."""
+    """Its parameters; `benchmark list NAME` has all."""
     note: str = ""
     """What a reader of its numbers must know; stands below the tables."""
     published_as: str = ""
@@ -118,8 +108,14 @@ class Named(Part):
 class Choice(Named):
     """A model."""
 
+    like: str = Field("", exclude=True)
+    """In place of `use`, the name of another model of the suite: this one has its `use` and, in every profile, its
+    parameters, with those of `params` laid over them."""
+    without: list[str] = Field([], exclude=True)
+    """With `like`: parameters of the other model that this one does not take over."""
     seconds: Annotated[float | None, AtMost(10**8, "that is three years")] = Field(None, gt=0)
-    """About how long one cell takes, measured once: orders the work and gives `--dry-run` its estimate."""
+    """About how long one cell takes, where none of it has finished in the results folder: orders the work and gives
+    `--dry-run` its estimate. After that, what finished cells took counts."""
     timeout: Timeout = None
     """Seconds that a cell of it may take, where they are not the suite's."""
     memory: Memory = None
@@ -229,7 +225,7 @@ class ProtocolModel(Part):
     """True: each task of a joint log is split without a look at the other, to measure what that is worth."""
     seed: Seed = 0
     """Of what chance decides in the split."""
-    candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = {}
+    candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = Field({})
     """For each task the lists that every model ranks beside the whole catalogue."""
 
 
@@ -241,7 +237,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 class DataChoice(Named):
     """A data set, which models run on it, and what it has of its own in the protocol."""
 
-    models: list[str] = []
+    models: list[str] = Field([])
     """Names or patterns (`TIGER*`) of the models that run on it, or with `!` before it of those that do not; empty:
     all."""
     protocol: ProtocolModel | None = None
@@ -304,10 +300,13 @@ class Where(Part):
 
 
 class Claim(Part):
-    """What a paper says, as a check with a verdict: see `Expectation` for what `expect` may say."""
+    """What a paper says, as a check with a verdict: see `Expectation` for what `expect` may say.
 
-    id: Annotated[str, Name]
-    """A short name that no other claim has."""
+    `id` is the place and the expectation, as in `ML/recommendation/head/R@30/Gen_R+S > Gen_R`. `source` has the numbers
+    that the paper prints.
+    """
+
+    id: str
     text: str
     """What is claimed, in a sentence."""
     source: str = ""
@@ -317,11 +316,24 @@ class Claim(Part):
     expect: str = Field(max_length=10_000)
     """`A > B`, `A < B`, `A > B, C`, `A = B ± 0.01` or `A = 0 ± 0.01`, for names of models."""
     real_searches: bool = False
+
+
+class ClaimBlock(Part):
+    """What a paper says about one place, as a suite's file has it."""
+
+    where: Where
+    """In which numbers it is looked up."""
+    source: str = ""
+    """Where the paper says it. The numbers of a table that the published values have, as in `Table 4`, are added."""
+    expect: dict[str, str] = Entries
+    """What is claimed, in a sentence, by what is expected: `A > B`, `A < B`, `A > B, C`, `A = B ± 0.01` or
+    `A = 0 ± 0.01`, for names of models."""
+    real_searches: bool = False
     """True for what a paper says of how people search: not testable on a log whose searches are made, not typed."""
 
 
-class Suite(Part):
-    """What a suite file says, with its profile and `--set` applied."""
+class Settings(Part):
+    """All of a suite but its claims, which a file has in blocks."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """The name of its results folder: letters, digits and . _ -"""
@@ -346,7 +358,7 @@ class Suite(Part):
     """How many items are ranked and stored per request; the largest cut-off a metric may have."""
     primary_metric: str = ""
     """The metric that the tables lead with; the first one over all items where empty."""
-    seeds: Seeds = [0]
+    seeds: Seeds = Field([0])
     """Each model is trained once with each."""
     threads: Annotated[int, AtMost(1024, "no machine has more cores")] = Field(1, ge=1)
     """CPU threads of one cell. Part of the suite because the order of a sum, and so its last digits, depend on it."""
@@ -370,8 +382,6 @@ class Suite(Part):
     """How they are tested."""
     published: str = ""
     """A file of published values, relative to the suite's own folder."""
-    claims: list[Claim] = Field([], max_length=MAX_ENTRIES)
-    """What the paper says, to be checked."""
     analyses: list[str] = Field([], max_length=MAX_ENTRIES)
     """Further tables and figures; `benchmark list` has all."""
 
@@ -399,11 +409,20 @@ class Suite(Part):
         return sorted(self.metrics, key=place)
 
 
-PROFILES = (
-    "By name, what a profile changes: keys of the suite, laid over the file's. Mappings merge, entries of `datasets` "
-    "and `models` merge by name (`remove: true` takes one out), all else replaces."
-)
-"""The key `profiles` of a file, which a resolved suite has not any more."""
+class WrittenSuite(Settings):
+    """What a suite file says."""
+
+    claims: list[ClaimBlock] = Field([], max_length=MAX_ENTRIES)
+    """What the paper says, to be checked, by place."""
+    profiles: dict[str, Any] = Field(default_factory=dict)
+    """By name, what a profile changes: keys of the suite, laid over the file's. Mappings merge, entries of `datasets`
+    and `models` merge by name, all else replaces."""
+
+
+class Suite(Settings):
+    """A suite as it runs, with its profile and `--set` applied; each claim is about one data set."""
+
+    claims: list[Claim] = Field([])
 
 
 def results_name(suite: Suite, source: Path, limit: int | None = None) -> str:
@@ -428,15 +447,17 @@ def load_suite(
     chosen = profile or str(raw.get("profile") or "")
     if chosen and chosen not in profiles:
         raise unknown("profile", chosen, profiles, str(file.path))
-    _name_entries(raw)
+    name_entries(raw)
     if chosen:
         change = copy.deepcopy(profiles[chosen]) or {}
         if not isinstance(change, dict):
             raise BenchmarkError(f"{file.path}: profile '{chosen}' must be a mapping of what it changes.")
-        raw = _merge(raw, change)
+        name_entries(change)
+        raw = merge(raw, change)
     raw["profile"] = chosen
     for setting in settings:
-        _set(raw, setting)
+        set_value(raw, setting)
+    take_likes(raw, [file.raw, *profiles.values()])
     if seeds is not None:
         if not 1 <= seeds <= MAX_ENTRIES:
             raise BenchmarkError(f"--seeds {seeds}: at least one seed is needed, and at most {MAX_ENTRIES:,}.")
@@ -444,16 +465,14 @@ def load_suite(
         for entry in raw["models"] if isinstance(raw.get("models"), list) else []:
             if isinstance(entry, dict):
                 entry.pop("seeds", None)
+    _whole_protocols(raw)
     try:
-        for kind in NAMED:
-            if isinstance(raw.get(kind), list):
-                raw[kind] = [e for entry in raw[kind] for e in _sweep(entry)]
-        _whole_protocols(raw)
-        suite = Suite.model_validate(raw)
+        written = WrittenSuite.model_validate(raw)
     except ValidationError as error:
         raise BenchmarkError("\n".join(_explain(file, e) for e in error.errors())) from error
-    _check_patterns(suite, [raw, file.raw, *profiles.values()], file.path)
-    suite = suite.model_copy(update={"claims": [c for claim in suite.claims for c in _per_dataset(claim, suite)]})
+    _check_patterns(written, [raw, file.raw, *profiles.values()], file.path)
+    settings_of_all = {name: getattr(written, name) for name in Settings.model_fields}
+    suite = Suite(**settings_of_all, claims=list(_claims(written, file.path)))
     check_names(suite, file.path)
     return suite, file.path
 
@@ -525,110 +544,71 @@ def parse_expectation(text: str) -> Expectation:
         return Expectation(a, "=", (other.strip(),), 0.0, size)
 
 
-def _per_dataset(claim: Claim, suite: Suite) -> Iterator[Claim]:
-    """The claim itself, or where it names data sets by a pattern one for each of them that runs all its models."""
-    names = [data.name for data in suite.datasets]
-    if claim.where.dataset in names or not any(sign in claim.where.dataset for sign in "*?"):
-        yield claim
-        return
-    said = {model.name for model in suite.models if model.name in re.split(_EXPECT_WORDS, claim.expect.strip())}
-    for data in suite.datasets:
-        if matches(data.name, [claim.where.dataset]) and all(data.wants(name) for name in said):
-            where = claim.where.model_copy(update={"dataset": data.name})
-            yield claim.model_copy(update={"id": f"{claim.id} ({data.name})", "where": where})
+def _claims(suite: WrittenSuite, path: Path) -> Iterator[Claim]:
+    """The claims of all blocks; where one names data sets by a pattern, one for each that runs all of its models."""
+    sourced = suite.published and any(block.source for block in suite.claims)
+    published = load_published(path.parent / suite.published) if sourced else None
+    for block in suite.claims:
+        for expect, text in block.expect.items():
+            source = _source(block, expect, suite, published) if published else block.source
+            for dataset in _datasets(block.where.dataset, expect, suite):
+                where = block.where.model_copy(update={"dataset": dataset})
+                place = [dataset, where.task, *([where.slice] if where.slice != "all" else []), where.metric]
+                yield Claim(
+                    id="/".join([*place, expect]),
+                    text=text,
+                    source=source,
+                    where=where,
+                    expect=expect,
+                    real_searches=block.real_searches,
+                )
 
 
-def _check_patterns(suite: Suite, parts: Iterable[Any], path: Path) -> None:
+def _source(block: ClaimBlock, expect: str, suite: WrittenSuite, published: Published) -> str:
+    """The block's source, with the numbers that it prints for the models where it is a table with all of them."""
+    try:
+        expectation = parse_expectation(expect)
+    except BenchmarkError:
+        return block.source  # refused by `check_claims`, with the claim's name
+    rows = {model.name: model.published_as or model.name for model in suite.models}
+    places = {data.name: data.published_as or data.name for data in suite.datasets}
+    where, dataset = block.where, block.where.dataset
+    return published.quote(
+        block.source,
+        None if _is_pattern(dataset) else places.get(dataset, dataset),
+        where.task,
+        where.slice,
+        where.metric.removesuffix(f"|{NEW}"),
+        [rows.get(name, name) for name in expectation.models],
+        "at least" if expectation.sign == "<" else "at most",
+    )
+
+
+def _is_pattern(dataset: str) -> bool:
+    return any(sign in dataset for sign in "*?")
+
+
+def _datasets(pattern: str, expect: str, suite: Settings) -> list[str]:
+    """The data set of this name, whether the suite has it or not; or those that fit the pattern and run the models."""
+    if pattern in [data.name for data in suite.datasets] or not _is_pattern(pattern):
+        return [pattern]
+    models = {model.name for model in suite.models if model.name in re.split(_EXPECT_WORDS, expect.strip())}
+    return [
+        data.name
+        for data in suite.datasets
+        if matches(data.name, [pattern]) and all(data.wants(name) for name in models)
+    ]
+
+
+def _check_patterns(suite: WrittenSuite, parts: Iterable[Any], path: Path) -> None:
     """A claim's pattern may fit no data set of this profile, but where it fits none of the file, it is misspelt."""
     lists = [part.get("datasets") for part in parts if isinstance(part, dict)]
     entries = [entry for entries in lists if isinstance(entries, list) for entry in entries if isinstance(entry, dict)]
     names = {str(entry.get("name") or entry.get("use")) for entry in entries}
-    for claim in suite.claims:
-        pattern = claim.where.dataset
-        if any(sign in pattern for sign in "*?") and not any(matches(name, [pattern]) for name in names):
-            raise unknown("data set", pattern, names, f"claim '{claim.id}' of {path}")
-
-
-def _name_entries(raw: dict[str, Any]) -> None:
-    for kind in NAMED:
-        entries = raw.get(kind)
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict) and "use" in entry:
-                entry["name"] = entry.get("name") or entry["use"]
-
-
-def _merge(base: Any, change: Any, key: str = "", top: bool = True) -> Any:
-    """`change` laid over `base`: mappings merge, entries of named lists merge by name, all else replaces."""
-    if top and key in NAMED and isinstance(base, list) and isinstance(change, list):
-        out = list(base)
-        names = [entry.get("name") if isinstance(entry, dict) else None for entry in out]
-        for entry in change:
-            name = entry.get("name", entry.get("use")) if isinstance(entry, dict) else None
-            if isinstance(entry, dict) and name in names:
-                at = names.index(name)
-                if entry.get("remove"):
-                    del out[at], names[at]
-                elif "use" in entry and entry["use"] != out[at].get("use"):
-                    out[at] = entry
-                else:
-                    out[at] = _merge(out[at], entry, top=False)
-            elif isinstance(entry, dict) and "use" not in entry:
-                raise unknown(key[:-1], str(name), [str(n) for n in names], "the profile")
-            else:
-                out.append({"name": name, **entry} if isinstance(entry, dict) else entry)
-                names.append(name)
-        return out
-    if isinstance(base, dict) and isinstance(change, dict):
-        return {**base, **{k: _merge(base.get(k), v, k, top and not key) for k, v in change.items()}}
-    return change
-
-
-def _set(raw: dict[str, Any], setting: str) -> None:
-    """Apply one `path=value`, such as `models.Gen_R.params.epochs=3`."""
-    path, found, text = setting.partition("=")
-    keys = path.split(".")
-    if not found or not all(keys):
-        raise BenchmarkError(f"--set {setting}: write it as path=value, such as models.Gen_R.params.epochs=3.")
-    at: Any = raw
-    for depth, key in enumerate(keys[:-1]):
-        if isinstance(at, list):
-            at = _entry(at, key, setting)
-        elif isinstance(at, dict):
-            at = at.setdefault(key, [] if depth == 0 and key in NAMED else {})
-        else:
-            raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:depth])}' holds no keys.")
-    if not isinstance(at, dict):
-        raise BenchmarkError(f"--set {setting}: '{'.'.join(keys[:-1])}' holds no keys.")
-    at[keys[-1]] = parse_yaml(text, f"--set {setting}")[0]
-
-
-def _entry(entries: list[Any], name: str, setting: str) -> Any:
-    named = {str(e.get("name")): e for e in entries if isinstance(e, dict)}
-    if name not in named:
-        raise unknown("name", name, named, f"--set {setting}")
-    return named[name]
-
-
-def _sweep(entry: Any) -> Iterable[Any]:
-    """One entry for each combination of the values under parameters marked `sweep:`."""
-    params = entry.get("params") if isinstance(entry, dict) else None
-    if not isinstance(params, dict) or "name" not in entry:
-        return [entry]
-    marked = {k: v["sweep"] for k, v in params.items() if isinstance(v, dict) and isinstance(v.get("sweep"), list)}
-    if not marked:
-        return [entry]
-    if not all(marked.values()):
-        raise BenchmarkError(f"'{entry['name']}': a sweep without values leaves nothing to run. Name some, or drop it.")
-    if (count := math.prod(map(len, marked.values()))) > MAX_ENTRIES:
-        raise BenchmarkError(f"'{entry['name']}': its sweeps are {count:,} settings; {MAX_ENTRIES:,} are allowed.")
-    return [
-        {
-            **entry,
-            "name": f"{entry['name']}[{','.join(f'{k}={v}' for k, v in zip(marked, values, strict=True))}]",
-            "params": {**params, **dict(zip(marked, values, strict=True))},
-        }
-        for values in itertools.product(*marked.values())
-    ]
+    for block in suite.claims:
+        pattern = block.where.dataset
+        if _is_pattern(pattern) and not any(matches(name, [pattern]) for name in names):
+            raise unknown("data set", pattern, names, f"claims of {path}")
 
 
 def _explain(file: SuiteFile, error: Any) -> str:
@@ -650,7 +630,7 @@ def _explain(file: SuiteFile, error: Any) -> str:
 
 def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:
     """The keys that are known at this place of a suite."""
-    model: type[BaseModel] = Suite
+    model: type[BaseModel] = WrittenSuite
     for part in loc:
         if isinstance(part, str) and part in model.model_fields:
             kinds = [model.model_fields[part].annotation]
@@ -660,7 +640,7 @@ def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:
                     model = kind
                     break
                 kinds.extend(typing.get_args(kind))
-    return (*model.model_fields, "profiles") if model is Suite else model.model_fields
+    return model.model_fields
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:

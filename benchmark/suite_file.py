@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import BenchmarkError, unknown
 
+SliceName = Literal["all", "head", "torso", "other-day"]
+"""`other-day`: the requests that are later than the newest item of their history; Amazon's times are days."""
 MAX_BYTES = 1_000_000
 MAX_NESTING = 50
 MAX_VALUES = 50_000
@@ -18,6 +21,12 @@ MAX_VALUES = 50_000
 deep, in 45 kB."""
 MAX_DIGITS = 100
 """Of a number or a date: reading a number takes time with the square of its length."""
+
+
+class Part(BaseModel):
+    """A part of a suite: keys that are not known, and values of another type, are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

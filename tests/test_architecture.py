@@ -33,6 +33,8 @@ ORDER = [
     "fingerprint",
     "testing",
     "suite_file",
+    "profiles",
+    "published",
     "suite",
     "describe",
     "candidates",

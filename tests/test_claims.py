@@ -7,8 +7,8 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import check_claims, evaluate_claims
-from benchmark.evaluation.published import load_published
 from benchmark.evaluation.significance import Estimate, Fits
+from benchmark.published import load_published
 from benchmark.suite import (
     Choice,
     Claim,

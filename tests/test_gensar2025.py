@@ -12,9 +12,9 @@ from conftest import ROOT, Command
 
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import evaluate_claims
-from benchmark.evaluation.published import Published, load_published
 from benchmark.plan import make_plan
 from benchmark.plugins import build, check_params, load
+from benchmark.published import Published, load_published
 from benchmark.suite import Suite, load_suite, parse_expectation
 
 SUITE = ROOT / "suites" / "gensar2025.yaml"

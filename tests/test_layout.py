@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from benchmark import hookspecs
-from benchmark.evaluation.published import load_published
 from benchmark.plugins import Registry, check_params, load
+from benchmark.published import load_published
 from benchmark.suite import load_suite
 from benchmark.suite_file import shipped_suites
 

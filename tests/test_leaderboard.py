@@ -14,8 +14,8 @@ from statsmodels.stats.multitest import multipletests
 
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
-from benchmark.evaluation.published import Published, load_published
 from benchmark.evaluation.significance import Fits, estimate
+from benchmark.published import Published, load_published
 from benchmark.suite import Choice, Claim, Comparison, DataChoice, Significance, Suite, Where
 from benchmark.types import Cell, Scores, Task
 

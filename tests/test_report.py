@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
-from benchmark.evaluation.published import Published
+from benchmark.published import Published
 from benchmark.report import console, html, latex, markdown, tables
 from benchmark.report.data import data_notes
 from benchmark.report.files import report_files, write_report

@@ -15,9 +15,9 @@ from benchmark_popular import Popular
 from conftest import ROOT, Command
 
 from benchmark import Context, Dataset
-from benchmark.evaluation.published import Published, PublishedTable, load_published
 from benchmark.plugins import load
 from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.published import Published, PublishedTable, load_published
 from benchmark.suite import load_suite
 
 DATA = Path(os.environ.get("BENCHMARK_DATA", ROOT.parent / "shared" / "data"))

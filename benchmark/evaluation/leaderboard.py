@@ -11,7 +11,6 @@ from typing import Any
 from benchmark.evaluation.claims import Verdict, evaluate_claims
 from benchmark.evaluation.pool import Evaluated as Evaluated
 from benchmark.evaluation.pool import Place, Pool, pool
-from benchmark.evaluation.published import Published, PublishedValue
 from benchmark.evaluation.significance import (
     Difference,
     Fits,
@@ -22,6 +21,7 @@ from benchmark.evaluation.significance import (
     interval,
     paired_test,
 )
+from benchmark.published import Published, PublishedValue
 from benchmark.suite import Named, Suite, Where, candidate_list
 from benchmark.types import TASKS, Cell, Dataset, SampledList, Task
 

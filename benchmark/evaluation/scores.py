@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmark.errors import ContractError, error_text
 from benchmark.evaluation.slices import restrict
 from benchmark.frozen import frozen
-from benchmark.suite import SliceName
+from benchmark.suite_file import SliceName
 from benchmark.types import PAD, Floats, Longs, Ragged, Ranking, Scores
 
 BoundMetric = Callable[[Ranking, Ragged, Longs], Floats | float]

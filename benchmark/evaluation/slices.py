@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.hashing import splitmix
-from benchmark.suite import SliceName
+from benchmark.suite_file import SliceName
 from benchmark.types import Longs, Ragged
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmark.evaluation.leaderboard import Leaderboard, Row
-from benchmark.evaluation.published import Published, PublishedTable
+from benchmark.published import Published, PublishedTable
 from benchmark.report.layout import Column, Entry, Table, decimals, number
 from benchmark.suite import Named
 
