@@ -93,8 +93,10 @@ def print_cells(plan: Plan, jobs: int) -> None:
     from tabulate import tabulate
 
     from benchmark.results import DamagedError, cell_folder, dataset_damage, dataset_folder, read_cell
+    from benchmark.runner import estimates
 
     rows, left, unknown, remarks = [], 0.0, 0, list(plan.marks)
+    expected = estimates(plan)
     for name, dataset in plan.datasets.items():
         if damage := dataset_damage(dataset_folder(plan.results, name, dataset.digest), verify=plan.verify):
             remarks.append(f"data set {name}: {damage}; it will be written anew")
@@ -104,8 +106,9 @@ def print_cells(plan: Plan, jobs: int) -> None:
         except DamagedError as error:
             done = False
             remarks.append(f"{cell.name}: {error}; it will be computed again")
-        seconds = plan.seconds[cell]
-        rows.append([cell.name, ", ".join(cell.tasks), "finished" if done else "to compute", seconds])
+        seconds = expected[cell]
+        shown = None if seconds is None else round(seconds, 1)
+        rows.append([cell.name, ", ".join(cell.tasks), "finished" if done else "to compute", shown])
         if not done:
             left += seconds or 0
             unknown += seconds is None

@@ -58,7 +58,7 @@ class Plan:
 
     @cached_property
     def seconds(self) -> Mapping[Cell, float | None]:
-        """The suite's own estimate per cell, None where it states none."""
+        """The suite's own estimate per cell, None where it states none; see `runner.estimates`."""
         stated = {choice.name: choice.seconds for choice in self.suite.models}
         return {cell: stated[cell.model] for cell in self.cells}
 

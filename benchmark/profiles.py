@@ -82,18 +82,22 @@ def take_likes(raw: dict[str, Any], parts: Sequence[Any]) -> None:
     `parts` are the file and its profiles: a parameter that an entry goes `without` may be set in another profile only.
     """
     models = {str(entry.get("name")): entry for entry in _entries(raw, "models")}
+    stated: dict[str, set[str]] = {}
+    for entry in (entry for part in parts if isinstance(part, dict) for entry in _entries(part, "models")):
+        if isinstance(entry.get("params"), dict):
+            stated.setdefault(str(entry.get("name")), set()).update(map(str, entry["params"]))
+    whole: dict[str, Mapping[str, Any]] = {}
 
-    written = [entry for part in parts if isinstance(part, dict) for entry in _entries(part, "models")]
-
-    def whole(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    def taken(entry: Mapping[str, Any]) -> Mapping[str, Any]:
         chain = _chain(entry, models)
-        base = chain[-1]
-        for other in reversed(chain[:-1]):
-            base = _laid_over(base, other, written)
+        start = next((n for n, one in enumerate(chain) if str(one.get("name")) in whole), len(chain) - 1)
+        base = whole.get(str(chain[start].get("name")), chain[start])
+        for one in reversed(chain[:start]):
+            whole[one["name"]] = base = _laid_over(base, one, stated)
         return base
 
     if isinstance(raw.get("models"), list):
-        raw["models"] = [whole(e) if isinstance(e, dict) and "like" in e else e for e in raw["models"]]
+        raw["models"] = [taken(e) if isinstance(e, dict) and "like" in e else e for e in raw["models"]]
 
 
 def _chain(entry: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -115,17 +119,14 @@ def _chain(entry: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) ->
     return chain
 
 
-def _laid_over(
-    other: Mapping[str, Any], entry: Mapping[str, Any], written: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any]:
+def _laid_over(other: Mapping[str, Any], entry: Mapping[str, Any], stated: Mapping[str, set[str]]) -> Mapping[str, Any]:
     """The entry with what it takes of the other; what the schema will refuse is left as it is."""
     params, own, without = other.get("params", {}), entry.get("params", {}), entry.get("without", [])
     if not isinstance(params, dict) or not isinstance(own, dict) or not isinstance(without, list):
         return {**entry, "use": other.get("use")}
-    stated = [one["params"] for one in written if one.get("name") == other.get("name") and "params" in one]
-    known = {*params, *(key for one in stated if isinstance(one, dict) for key in one)}
+    known = params.keys() | stated.get(str(other.get("name")), set()) if without else ()
     for key in without:
-        if key not in known:
+        if str(key) not in known:
             raise unknown("parameter", str(key), known, f"`without` of model '{entry['name']}'")
     kept = {key: value for key, value in params.items() if key not in without}
     return {**entry, "use": other.get("use"), "params": merge(kept, own, top=False)}

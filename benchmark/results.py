@@ -16,6 +16,7 @@ import math
 import os
 import re
 import shutil
+import statistics
 import tempfile
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -796,6 +797,17 @@ def was_interrupted(folder: Path) -> bool:
             return not (folder / "cell.json").is_file() and not read_failure(folder)
     except BlockingIOError:
         return False
+
+
+def usual_seconds(results: Path, cell: Cell) -> float | None:
+    """The median of what fitting and ranking took in the finished cells of this model on this data set, whatever their
+    seed, code or settings; None where there are none."""
+    seconds = []
+    for path in cell_folder(results, cell).parent.glob("seed-*/cell.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            costs = json.loads(path.read_text(encoding="utf-8"))["costs"]
+            seconds.append(float(costs["fit_seconds"]) + float(costs["rank_seconds"]))
+    return statistics.median(seconds) if seconds else None
 
 
 def computed_otherwise(results: Path, cell: Cell) -> bool:

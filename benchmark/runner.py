@@ -57,6 +57,12 @@ class Outcome:
     failed: tuple[Cell, ...]
 
 
+def estimates(plan: Plan) -> dict[Cell, float | None]:
+    """About how many seconds each selected cell takes: what those like it took in this results folder, or what the
+    suite states; None where nothing is known."""
+    return {cell: results.usual_seconds(plan.results, cell) or plan.seconds[cell] for cell in plan.selected}
+
+
 def run_suite(
     plan: Plan,
     registry: Registry,
@@ -74,13 +80,14 @@ def run_suite(
     scored = Scored(_prepare(plan, watcher.warned))
     plan = scored.plan
     registry.notify("benchmark_suite_started", suite=plan.suite, plan=scored.shown)
+    seconds = estimates(plan)
     if fresh:
         for cell in plan.selected:
             results.forget_cell(results.cell_folder(plan.results, cell))
             results.forget_shared(results.dataset_folder(plan.results, cell.dataset, cell.digest))
     waiting = [cell for cell in plan.selected if not _finished(plan, cell, watcher)]
     # The longest first: with several jobs no long cell is then left running alone at the end.
-    waiting.sort(key=lambda cell: -(plan.seconds[cell] or 0))
+    waiting.sort(key=lambda cell: -(seconds[cell] or 0))
     watcher.planned(plan, waiting)
 
     failed: list[Cell] = []

@@ -19,7 +19,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     ValidationError,
@@ -325,7 +324,7 @@ class ClaimBlock(Part):
     """In which numbers it is looked up."""
     source: str = ""
     """Where the paper says it. The numbers of a table that the published values have, as in `Table 4`, are added."""
-    expect: dict[str, str] = Entries
+    expect: dict[Annotated[str, Field(max_length=10_000)], str] = Entries
     """What is claimed, in a sentence, by what is expected: `A > B`, `A < B`, `A > B, C`, `A = B ± 0.01` or
     `A = 0 ± 0.01`, for names of models."""
     real_searches: bool = False

@@ -374,7 +374,7 @@ protocol:
     search: {kind: popular, n: 3}
 compare: [{model: Chance, against: [Pop]}]
 claims:
-  - {id: c, text: t, where: {dataset: Board, task: recommendation, metric: HR@5|uni4}, expect: Pop > Chance}
+  - {where: {dataset: Board, task: recommendation, metric: HR@5|uni4}, expect: {Pop > Chance: t}}
 """
 
 
@@ -469,8 +469,8 @@ def test_a_report_cannot_add_a_list(command: Command, tmp_path: Path) -> None:
         ("claims=[]; metrics=[HR@5|uni5]", "unknown candidate list 'uni5' in metric HR@5|uni5. Did you mean 'uni4'?"),
         ("claims=[]; metrics=[HR@5|]", "is not written as name"),
         ("claims=[]; metrics=[HR@50|uni4]", "looks at 50 items, but rankings hold 10"),
-        ("claims=[{id: c, text: t, where: {dataset: Board, task: search, metric: HR@5|uni4}, expect: Pop > Chance}]",
-         "unknown candidate list 'uni4' in claim 'c', search on Board"),
+        ("claims=[{where: {dataset: Board, task: search, metric: HR@5|uni4}, expect: {Pop > Chance: t}}]",
+         "unknown candidate list 'uni4' in claim 'Board/search/HR@5|uni4/Pop > Chance', search on Board"),
         ("metrics=[HR@5|uni4]; protocol.candidates.search.kind=Popular", "unknown sampler 'Popular' in candidates"),
         ("protocol.candidates.search.kind=populer", "unknown sampler 'populer' in candidates of search. Did you mean"),
         ("protocol.candidates.search.kind=[]", "protocol.candidates.search"),

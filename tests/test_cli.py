@@ -66,7 +66,7 @@ def suite(tmp_path: Path) -> Path:
         ("metrics:", "published: none.yaml\nmetrics:", "none.yaml"),
         (
             "metrics:",
-            "claims: [{id: a, text: t, where: {dataset: Board, task: search, metric: R@5}, expect: Pop}]\nmetrics:",
+            "claims: [{where: {dataset: Board, task: search, metric: R@5}, expect: {Pop: t}}]\nmetrics:",
             "'A > B'",
         ),
     ],
@@ -145,6 +145,20 @@ def test_results_of_other_settings_are_recognised_and_not_mixed_in(command: Comm
     assert "; 2 of them were computed with other code, data or settings, which are kept and not used." in done.stdout
     assert "2 of 2 cells to compute" in done.stdout
     assert "0 of 2 cells to compute" in command("run", suite, "--dry-run").stdout
+
+
+def test_finished_cells_tell_how_long_the_next_ones_take(command: Command, suite: Path, tmp_path: Path) -> None:
+    """The median over all cells of the model on the data set; the suite states 90 seconds for the other one."""
+    assert command("run", suite, "--tracking", "off", "--only", "Pop").returncode == 0
+    for seed, seconds in enumerate((30.0, 100.0, 40.0)):
+        folder = tmp_path / f"results/tiny/cells/Board/Other/seed-{seed}-otherwise"
+        folder.mkdir(parents=True)
+        (folder / "cell.json").write_text(json.dumps({"costs": {"fit_seconds": seconds - 5, "rank_seconds": 5.0}}))
+    (folder.parent / "seed-3-broken").mkdir()
+    (folder.parent / "seed-3-broken" / "cell.json").write_text('{"costs": {"fit_seconds": null}}')
+    done = command("run", suite, "--dry-run", "--jobs", "1", "--set", "depth=6")
+    assert "2 of 2 cells to compute, about 0.7 minutes with 1 at a time" in done.stdout
+    assert "without an estimate" not in done.stdout
 
 
 def test_check_says_what_the_suite_can_resolve(command: Command, suite: Path) -> None:

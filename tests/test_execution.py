@@ -122,7 +122,7 @@ seeds: [0, 1]
 depth: 5
 compare: [{model: A, against: [Pop, B]}]
 claims:
-  - {id: a, text: A beats B, where: {dataset: Board, task: recommendation, metric: R@5}, expect: A > B}
+  - {where: {dataset: Board, task: recommendation, metric: R@5}, expect: {A > B: A beats B}}
 """
 
 
@@ -233,7 +233,7 @@ metrics: [R@5]
 depth: 5
 compare: [{model: Both, against: [Pop, Other]}]
 claims:
-  - {id: c, text: t, where: {dataset: "*", task: recommendation, metric: R@5}, expect: "Both > Pop"}
+  - {where: {dataset: "*", task: recommendation, metric: R@5}, expect: {Both > Pop: t}}
 analyses: [drawing, variants]
 """
 
@@ -246,7 +246,7 @@ def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: C
     written = leaderboard(home)
     assert {row["model"] for row in written["rows"]} == {"Pop", "Both"}
     assert "without Gone: its files are not here" in str(written["rows"][0]["marks"])
-    assert [claim["id"] for claim in written["claims"]] == ["c (Board)"]
+    assert [claim["id"] for claim in written["claims"]] == ["Board/recommendation/R@5/Both > Pop"]
     assert "has not run" not in (home / "leaderboard.md").read_text()
     assert "seed 0. Board: max_history 7." in (home / "leaderboard.md").read_text()
     assert "analysis 'drawing' failed: ContractError: its figure is not the text of an SVG file" in done.stderr

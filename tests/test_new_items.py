@@ -163,8 +163,8 @@ def test_answers_in_the_history_are_none_among_new_items() -> None:
     [
         (("depth: 5", "depth: 5\nmask_seen: true"), r"R@2\|new: with `mask_seen: true` every ranking leaves out"),
         (
-            ("compare:", "claims: [{id: c, text: t, where: {dataset: Log, task: search, metric: R@2|new},"
-             " expect: Pop > Chance}]\ncompare:"),
+            ("compare:", "claims: [{where: {dataset: Log, task: search, metric: R@2|new},"
+             " expect: {Pop > Chance: t}}]\ncompare:"),
             "unknown candidate list 'new'",
         ),
     ],

@@ -53,7 +53,7 @@ slices: [all, head]
 depth: 20
 compare: [{model: SASRec, against: [Pop]}, {model: BM25, against: [Pop]}]
 claims:
-  - {id: a, text: t, where: {dataset: Shop, task: recommendation, metric: R@10}, expect: SASRec > Pop}
+  - {where: {dataset: Shop, task: recommendation, metric: R@10}, expect: {SASRec > Pop: t}}
 """
 CELLS = 3
 LIMIT = 300.0

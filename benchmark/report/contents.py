@@ -147,7 +147,6 @@ def _claims(lb: Leaderboard) -> Iterator[Table]:
         return
     columns = [
         Column("verdict", words=True),
-        Column("claim", words=True),
         Column("expected", words=True),
         Column("where", words=True),
         Column("measured", words=True),
@@ -186,7 +185,6 @@ def _claim(v: Verdict) -> list[Entry]:
     absent = v.verdict == "undecided" and rival is None  # the reason is not a word on the verdict, and may be long
     return [
         Entry(f"{v.verdict} ({v.reason})" if v.reason and not absent else v.verdict, bold=v.decided),
-        Entry(v.claim.id),
         Entry(v.claim.expect),
         Entry(place),
         Entry(v.reason if absent else measured),

@@ -45,7 +45,7 @@ th small { display: block; font-weight: 400; font-size: 11px; }
 .words { text-align: left; }
 .first { border-left: 1px solid var(--line); }
 .long { white-space: normal; min-width: 34ch; max-width: 60ch; }
-.claims td:nth-child(n+2):nth-child(-n+5) { white-space: normal; min-width: 13ch; overflow-wrap: anywhere; }
+.claims td:nth-child(n+2):nth-child(-n+4) { white-space: normal; min-width: 13ch; overflow-wrap: anywhere; }
 tbody tr { border-top: 1px solid var(--line); }
 tbody tr:hover { background: var(--ground); }
 td b { font-weight: 700; }

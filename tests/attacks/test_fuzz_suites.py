@@ -25,7 +25,11 @@ SUITES: list[dict[str, Any]] = [
     {
         "name": "one",
         "datasets": [{"use": "files", "name": "Shop", "params": {"path": "data"}}],
-        "models": [{"use": "popular", "name": "Pop"}, {"use": "bm25", "params": {"k1": {"sweep": [0.9, 1.2]}}}],
+        "models": [
+            {"use": "popular", "name": "Pop"},
+            {"use": "bm25", "params": {"k1": 0.9, "b": 0.5}},
+            {"like": "bm25", "name": "BM25[1.2]", "without": ["b"], "params": {"k1": 1.2}},
+        ],
         "metrics": ["R@5", "nDCG@5|uni9", "RR@10"],
         "slices": ["all", "head", "torso"],
         "seeds": [0, 1],
@@ -34,13 +38,12 @@ SUITES: list[dict[str, Any]] = [
             "test_share": 0.3,
             "candidates": {"recommendation": {"kind": "uniform", "n": 9}},
         },
-        "compare": [{"model": "Pop", "against": ["bm25[k1=0.9]"], "primary": True, "task": "search", "metric": "R@5"}],
+        "compare": [{"model": "Pop", "against": ["bm25"], "primary": True, "task": "search", "metric": "R@5"}],
         "claims": [
             {
-                "id": "c",
-                "text": "t",
                 "where": {"dataset": "*", "task": "search", "metric": "R@5"},
-                "expect": "Pop = 0.1 ± 0.01",
+                "source": "Table 1",
+                "expect": {"Pop = 0.1 ± 0.01": "t"},
             }
         ],
     },
@@ -90,13 +93,14 @@ WORDS = (
         "all-test",
         "uniform",
     ),
-    *("R@5", "R@", "@", "R@0", "R@5|", "R@5|new", "AP(rel=", "nDCG@1e9", "A > B", "= ±", "search", "data", "sweep"),
+    *("R@5", "R@", "@", "R@0", "R@5|", "R@5|new", "AP(rel=", "nDCG@1e9", "A > B", "= ±", "search", "data", "BM25[1.2]"),
     *("/", "~", "..", "a/b", "[", "-1", "0x1f", "1e999", "nan", "null", "2024-01-01", "é", "日本"),
     *("\x00", "\u202e", "\x1b[31m"),
 )
 words = st.sampled_from(WORDS)
 keys = st.sampled_from(
-    ["name", "use", "params", "path", "format", "sep", "names", "columns", "sweep", "models", "datasets", "protocol",
+    ["name", "use", "params", "path", "format", "sep", "names", "columns", "like", "models", "datasets", "protocol",
+     "without",
      "split", "candidates", "kind", "n", "spare", "fill", "search", "recommendation", "metrics", "seeds", "expect",
      "where", "against", "profiles", "small", "published", "published_as", "optional", "depth", "personal", "x", "",
      "task", "slice", "metric", "test_share", "max_history", "max_prefixes_per_user", "ties", "header", "min_rating"]

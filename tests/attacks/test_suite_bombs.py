@@ -82,11 +82,13 @@ def test_a_number_beyond_all_use_is_refused_with_the_reason(tmp_path: Path, text
         load(tmp_path, f"{SUITE}{text}\n")
 
 
-def test_a_sweep_over_millions_of_settings_is_refused(tmp_path: Path) -> None:
-    values = ", ".join(map(str, range(100)))
-    params = ", ".join(f"{name}: {{sweep: [{values}]}}" for name in "abc")
-    with pytest.raises(BenchmarkError, match="its sweeps are 1,000,000 settings; 1,000 are allowed"):
-        load(tmp_path, SUITE.replace("{use: popular}", f"{{use: popular, params: {{{params}}}}}"))
+@pytest.mark.timeout(20)
+def test_a_long_chain_of_models_like_others_is_read_in_no_time(tmp_path: Path) -> None:
+    chain = "".join(f"  - {{like: M{i + 1}, name: M{i}, params: {{source: search}}}}\n" for i in range(999))
+    models = f"models:\n{chain}  - {{use: popular, name: M999}}\n"
+    assert {model.use for model in load(tmp_path, SUITE.replace("models: [{use: popular}]\n", models)).models} == {
+        "popular"
+    }
 
 
 def test_an_empty_file_is_not_a_suite(tmp_path: Path) -> None:
