@@ -93,9 +93,12 @@ def take_likes(raw: dict[str, Any], parts: Sequence[Any]) -> None:
         start = next((n for n, one in enumerate(chain) if str(one.get("name")) in whole), len(chain) - 1)
         base = whole.get(str(chain[start].get("name")), chain[start])
         for one in reversed(chain[:start]):
-            whole[one["name"]] = base = _laid_over(base, one, stated)
+            whole[str(one["name"])] = base = _laid_over(base, one, stated)
         return base
 
+    for name, entry in models.items():
+        if "without" in entry and "like" not in entry:
+            raise BenchmarkError(f"model '{name}' has `without` and no `like`. Drop it, or say which model it is like.")
     if isinstance(raw.get("models"), list):
         raw["models"] = [taken(e) if isinstance(e, dict) and "like" in e else e for e in raw["models"]]
 

@@ -456,6 +456,8 @@ def load_suite(
     raw["profile"] = chosen
     for setting in settings:
         set_value(raw, setting)
+    if "profiles" in raw:
+        raise BenchmarkError("--set profiles: the chosen profile is laid over the suite already. Set the key itself.")
     take_likes(raw, [file.raw, *profiles.values()])
     if seeds is not None:
         if not 1 <= seeds <= MAX_ENTRIES:
@@ -579,7 +581,7 @@ def _source(block: ClaimBlock, expect: str, suite: WrittenSuite, published: Publ
         where.slice,
         where.metric.removesuffix(f"|{NEW}"),
         [rows.get(name, name) for name in expectation.models],
-        "at least" if expectation.sign == "<" else "at most",
+        below=expectation.sign == "<",
     )
 
 

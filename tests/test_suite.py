@@ -199,6 +199,7 @@ def test_a_model_that_is_like_another_has_its_parameters_in_every_profile(tmp_pa
         ("use: sasrec", "like: Twig", "in a circle: Twig is like Leaf is like Root is like Twig."),
         ("like: Leaf", "like: Leaf, use: sasrec", "model 'Twig' has both `use` and `like`"),
         ("like: Root, name: Late", "like: Root", "a model that is like 'Root' has no name"),
+        ("like: Leaf", "use: sasrec, without: [epochs]", "model 'Twig' has `without` and no `like`"),
         ("like: Leaf", "like: 3", "unknown model '3' in `like` of model 'Twig'"),
         ("[epochs, ", "[epoch, ", "unknown parameter 'epoch' in `without` of model 'Leaf'. Did you mean 'epochs'?"),
         ("[epochs, layers]", "epochs", "'models.2.without': input should be a valid list (given: 'epochs')"),
@@ -245,7 +246,7 @@ def test_a_mistake_is_named_with_its_remedy(tmp_path: Path, old: str, new: str, 
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("setting", ["epochs", "=3", "models.Popp.params.x=1", "name.x=1"])
+@pytest.mark.parametrize("setting", ["epochs", "=3", "profiles.gpu.seeds=[0]", "models.Popp.params.x=1", "name.x=1"])
 def test_a_wrong_set_is_refused(tmp_path: Path, setting: str) -> None:
     with pytest.raises(BenchmarkError, match="--set"):
         load(tmp_path, settings=[setting])
