@@ -115,7 +115,9 @@ scalars = st.one_of(
     st.dates(),
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys | words, inner, max_size=4), max_leaves=8
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.one_of(keys, words), inner, max_size=4)),
+    max_leaves=8,
 )
 
 

