@@ -25,8 +25,6 @@ from benchmark.suite import NEW, DataChoice, Suite, candidate_list
 from benchmark.text import visible
 from benchmark.types import Dataset
 
-HISTORY = ("max_history", "max_length", "history")
-"""Parameters of models that say how many items of a history they read."""
 CEILING = 0.9995
 """A recall that cannot be above this cannot be 1.000."""
 FEW = 30
@@ -184,10 +182,10 @@ def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
     joint = {name for name, dataset in plan.datasets.items() if dataset.train.events is not None}
     shorter = []
     for name, cell in cells.items():
-        sizes = [size for key in HISTORY if isinstance(size := cell.model_params.get(key), int)]
+        size = cell.model_params.get("max_history")
         reads = "recommendation" in cell.tasks or cell.dataset in joint
-        if reads and sizes and (most is None or min(sizes) < most):
-            shorter.append(f"{name} ({min(sizes)})")
+        if reads and isinstance(size, int) and (most is None or size < most):
+            shorter.append(f"{name} ({size})")
     if shorter:
         left = "whole histories" if most is None else f"the {most} newest items of a history"
         yield f"the protocol leaves {left}, of which these models read fewer: {', '.join(shorter)}."

@@ -344,6 +344,10 @@ class Train:
     max_prefixes_per_user: int | None = None
     events: Events | None = None
 
+    def capped(self, n: int) -> int:
+        """How many items of a history a model reads that wants the newest `n`: at most the protocol's `max_history`."""
+        return n if self.max_history is None else min(n, self.max_history)
+
     def popularity(self, task: Task) -> Longs:
         """(N,) training interactions per item; or clicks of searches, and in no joint log training query-item pairs."""
         values = (self.histories if task == "recommendation" else self.searches).values

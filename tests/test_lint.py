@@ -210,8 +210,8 @@ name: limits
 datasets: [{use: checkerboard, name: Board}]
 models:
   - {use: popular, name: Pop}
-  - {use: gru4rec, name: GRU4Rec, params: {max_length: 5}}
-  - {use: sasrec, name: SASRec, params: {max_length: 50}}
+  - {use: gru4rec, name: GRU4Rec, params: {max_history: 5}}
+  - {use: sasrec, name: SASRec, params: {max_history: 50}}
   - {use: diffrec, name: DiffRec}
 metrics: [R@1, R@30]
 slices: [all, head, torso]
@@ -236,6 +236,6 @@ def test_check_names_what_no_model_can_reach_or_miss_and_who_reads_less(command:
     assert "R@1 of recommendation is" not in notes  # one relevant item each: 1 can be reached
     assert "note: GRU4Rec, SASRec, DiffRec: 1 seed." in notes
     quiet = command("check", "s.yaml", "--results", "out", "--set", "slices=[all]", "--set", "mask_seen=true", "--set",
-                    "models.GRU4Rec.params.max_length=50", "--seeds", "3").stdout  # fmt: skip
+                    "models.GRU4Rec.params.max_history=50", "--seeds", "3").stdout  # fmt: skip
     for text in ("on head look", "slice head", "read fewer", "never returned", ": 1 seed"):
         assert text not in quiet

@@ -276,3 +276,17 @@ def test_pairs_are_looked_up_in_rows() -> None:
     rows = Ragged.from_rows([[3, 1], [], [2]])
     assert rows.has([0, 0, 1, 2, 2], [1, 2, 1, 2, 9]).tolist() == [True, False, False, True, False]
     assert Ragged.empty(2).has([0, 1], [0, 5]).tolist() == [False, False]
+
+
+@pytest.mark.parametrize(("protocol", "read"), [(None, 20), (50, 20), (5, 5)])
+def test_a_model_reads_no_more_of_a_history_than_the_protocol_leaves(protocol: int | None, read: int) -> None:
+    train = Train(
+        catalog=Catalog(np.array([], object), np.array([], object), pd.DataFrame()),
+        users=np.array([], object),
+        histories=Ragged.empty(0),
+        times=np.array([], np.int64),
+        queries=np.array([], object),
+        searches=Ragged.empty(0),
+        max_history=protocol,
+    )
+    assert train.capped(20) == read

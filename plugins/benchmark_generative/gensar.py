@@ -359,7 +359,7 @@ class GenSar:
                 d_kv=self.d_kv, table_init=self.table_init, layer_init=self.layer_init,
             )  # fmt: skip
         self.network_ = network.to(context.device)
-        newest = min(self.max_history, train.max_history or self.max_history)
+        newest = train.capped(self.max_history)
         self.writer_ = Writer(
             vocabulary, self.behaviour, newest, newest, self.max_query_tokens, self.max_description_tokens
         )

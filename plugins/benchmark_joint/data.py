@@ -184,7 +184,7 @@ def training(train: Train, vocabulary: Vocabulary, items: int, searches: int, sh
     With a joint log they are its events. Without, they are the prefixes of the histories, and pairs of a query and an
     item that nobody asked. With `share`, examples of one user that are near to each other are a group.
     """
-    items, searches = (n if train.max_history is None else min(n, train.max_history) for n in (items, searches))
+    items, searches = train.capped(items), train.capped(searches)
     found: dict[Task, Examples] = {}
     slices: Sequence[Any]
     empty = torch.zeros((1, 1), dtype=torch.int64)

@@ -85,9 +85,7 @@ class Joint(ABC):
 
         self.device_ = torch.device(context.device)
         self.vocabulary_ = self.words(train)
-        self.history_ = {
-            s: n if train.max_history is None else min(n, train.max_history) for s, n in self.reads.items()
-        }
+        self.history_ = {stream: train.capped(n) for stream, n in self.reads.items()}
         found = data.training(train, self.vocabulary_, **self.history_, share=self.shares)
         examples = {task: found[task].to(self.device_) for task in TASKS if task in self.tasks and task in found}
         if not examples:
@@ -221,7 +219,7 @@ class Tem(Search):
     """TEM, a Transformer over the query and the user's past items (Bi et al., SIGIR 2020).
 
     The output at the query, which decides how much of the history to heed, is matched with the items. Past items are
-    the newest `history` recommended ones; a searched purchase that is logged as an interaction too is one of them.
+    the newest `max_history` recommended ones; a searched purchase that is logged as an interaction too is one of them.
     Without a joint log nobody asks, and the model reads the query alone. Defaults are the settings of ProdSearch, the
     authors' code, with the smaller number where it tries 1 and 2 layers. Places are numbered from the newest item
     back, and layers are normalised behind each part; the paper says neither.
@@ -239,18 +237,18 @@ class Tem(Search):
     heads: Count = 8
     inner: Count = 512
     dropout: ProperFraction = 0.1
-    history: Count = 20
+    max_history: Count = 20
 
     @property
     def reads(self) -> dict[str, int]:
-        return {"items": self.history, "searches": 0}
+        return {"items": self.max_history, "searches": 0}
 
     def build(self, train: Train) -> Network:
         from benchmark_joint.modules import QueryItemsNetwork
 
         return QueryItemsNetwork(
             len(train.catalog), len(self.vocabulary_), self.dim, self.layers, self.heads, self.inner, self.dropout,
-            self.history, self.item_words(train), self.negatives,
+            self.max_history, self.item_words(train), self.negatives,
         )  # fmt: skip
 
 
@@ -263,7 +261,8 @@ class Jsr(Joint):
     recommendation plus `search_weight` times that of search. An item is its embedding: the paper's reads the item's
     text, which the later one (WSDM 2020) has the model reconstruct instead; neither is done here. `users: id` is the
     paper's, an embedding for each user, so an unknown one is told the popular items; `history` reads the mean of the
-    newest `history` recommended items instead. Sizes and rates are ours: the paper tuned its own and no code is public.
+    newest `max_history` recommended items instead. Sizes and rates are ours: the paper tuned its own, and there is no
+    public code.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
@@ -278,12 +277,12 @@ class Jsr(Joint):
     hidden: Count = 128
     dropout: ProperFraction = 0.1
     users: Literal["id", "history"] = "id"
-    history: Count = 20
+    max_history: Count = 20
     search_weight: NonNegative = 1.0
 
     @property
     def reads(self) -> dict[str, int]:
-        return {"items": self.history if self.users == "history" else 0, "searches": 0}
+        return {"items": self.max_history if self.users == "history" else 0, "searches": 0}
 
     def build(self, train: Train) -> Network:
         from benchmark_joint.modules import TwoTowers
@@ -298,9 +297,9 @@ class Jsr(Joint):
 class UniSar(Joint):
     """UniSAR, the transitions between searching and being recommended to (Shi et al., SIGIR 2024).
 
-    A history is the newest `history` recommended items and as many searches, each the mean of its words plus the mean
-    of what was clicked. Transformers whose masks leave only events of one kind (r2r, s2s) or only pairs of different
-    kinds (s2r, r2s) extract four kinds of transitions; contrastive losses align both that lead to one kind
+    A history is the newest `max_history` recommended items and as many searches, each the mean of its words plus the
+    mean of what was clicked. Transformers whose masks leave only events of one kind (r2r, s2s) or only pairs of
+    different kinds (s2r, r2s) extract four kinds of transitions; contrastive losses align both that lead to one kind
     (`history_weight`), and, in both tasks, each query of the history with what was clicked for it (`query_weight`);
     cross-attention fuses them. What is pooled of both kinds, the user and the query go to `experts` shared experts and
     as many of each task (PLE), and the output is matched with the items. The loss is that of recommendation plus
@@ -334,7 +333,7 @@ class UniSar(Joint):
     layers: Count = 1
     heads: Count = 2
     dropout: ProperFraction = 0.1
-    history: Count = 30
+    max_history: Count = 30
     experts: Count = 4
     search_weight: NonNegative = 1.0
     history_weight: NonNegative = 0.01
@@ -344,13 +343,13 @@ class UniSar(Joint):
 
     @property
     def reads(self) -> dict[str, int]:
-        return {"items": self.history, "searches": self.history}
+        return {"items": self.max_history, "searches": self.max_history}
 
     def build(self, train: Train) -> Network:
         from benchmark_joint.unisar import UniSarNetwork
 
         return UniSarNetwork(
             len(train.catalog), len(self.vocabulary_), len(train.users), self.dim, self.layers, self.heads,
-            self.dropout, self.history, self.experts, self.history_weight, self.history_temperature,
+            self.dropout, self.max_history, self.experts, self.history_weight, self.history_temperature,
             self.query_weight, self.query_temperature,
         )  # fmt: skip

@@ -78,7 +78,7 @@ class S3Rec(ContentAware):
     First stage, `pretrain_epochs` (section 4.2), with attention to both sides: the attributes of the items that are
     shown (AAP) and of those that are masked (MAP), masked items (MIP) and segments (SP) against others at random. The
     four weights are the paper's; RecBole has those of AAP and MIP at 1 and 0.2. `pretrain_batch_size` counts rows.
-    `pretraining: prefixes` is the authors' way, a row for every prefix of a history, its newest `max_length` items.
+    `pretraining: prefixes` is the authors' way, a row for every prefix of a history, its newest `max_history` items.
     With `windows` a history is cut into rows of at most so many items, anew in each epoch, each item in one of them: an
     epoch of Amazon Beauty has 23,692 rows so, and 153,776 of theirs. As in their code, and not in RecBole's, a row's
     last item is always masked.

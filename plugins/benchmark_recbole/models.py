@@ -133,11 +133,11 @@ class NextItem(Recommender):
     prefix: the same targets, about 35 times the work.
     """
 
-    max_length: Count = 50
+    max_history: Count = 50
     training: Literal["windows", "prefixes"] = "windows"
 
     def length(self, train: Train) -> int:
-        return min(self.max_length, train.max_history or self.max_length)
+        return train.capped(self.max_history)
 
     def losses(self, module: Any, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
         length = self.length(train)
@@ -260,8 +260,8 @@ class Gru4Rec(NextItem):
 class Bert4Rec(Recommender):
     """BERT4Rec, masked items of a history from both sides (Sun et al., CIKM 2019), RecBole's module and loss.
 
-    A row is a window of `max_length` + 1 items. Each epoch masks `mask_ratio` of its items anew, and in `last_ratio` of
-    the rows the last item is one of them, which is what is asked at test time (RecBole's `ft_ratio` masks it alone).
+    A row is a window of `max_history` + 1 items. Each epoch masks `mask_ratio` of its items anew, and in `last_ratio`
+    of the rows the last item is one of them, which is what is asked at test time (RecBole's `ft_ratio` masks it alone).
     RecBole's `reconstruct_test_data` makes room for the mask behind a history by dropping the oldest item, for short
     histories too; here the module has one position more than the longest history, so nothing is dropped. RecBole's rows
     begin in the first column, so that the mask behind a long history is in a column that nothing was masked in; here
@@ -278,7 +278,7 @@ class Bert4Rec(Recommender):
     epochs: Count = 12
     patience: Count = 4
     weight_decay: NonNegative = 0.0
-    max_length: Count = 50
+    max_history: Count = 50
     mask_ratio: ProperFraction = 0.3
     last_ratio: ProperFraction = 0.9
     hidden_size: Count = 64
@@ -292,7 +292,7 @@ class Bert4Rec(Recommender):
         check_heads(self.hidden_size, self.heads)
 
     def build(self, train: Train) -> nn.Module:
-        length = min(self.max_length, train.max_history or self.max_length)
+        length = train.capped(self.max_history)
         return modules.build(
             "BERT4Rec", len(train.catalog), self.device_, MAX_ITEM_LIST_LENGTH=length + 1,
             mask_ratio=self.mask_ratio, n_layers=self.layers, n_heads=self.heads, hidden_size=self.hidden_size,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Personal(Recommender):
-    """A model of the user and of the newest `max_length` items, which together predict the next `targets` items: one
+    """A model of the user and of the newest `max_history` items, which together predict the next `targets` items: one
     in RecBole, three in the papers. At the end of a history there are fewer.
 
     Its module has one output for all these items and none for each, so every prefix is a row, with `batch_size` rows
@@ -31,12 +31,12 @@ class Personal(Recommender):
     batch. A user who is not in training, or has no target there, is the mean of those who have one.
     """
 
-    max_length: Count = 5
+    max_history: Count = 5
     targets: Count = 1
     embedding_size: Count = 64
 
     def length(self, train: Train) -> int:
-        return min(self.max_length, train.max_history or self.max_length)
+        return train.capped(self.max_history)
 
     def count_users(self, train: Train) -> int:
         """Number the users who have a target from 1 on, all others 0, and say how many they are."""
@@ -78,7 +78,7 @@ class Personal(Recommender):
 class Caser(Personal):
     """Caser, convolutions over the newest items as over an image (Tang & Wang, WSDM 2018), RecBole's module.
 
-    `horizontal` filters of each height from 1 to `max_length` (section 3.2.1) and `vertical` ones (3.2.2). `loss: CE`
+    `horizontal` filters of each height from 1 to `max_history` (section 3.2.1) and `vertical` ones (3.2.2). `loss: CE`
     is the softmax over all items, RecBole's default, with RecBole's own penalty `reg_weight` on the norms of the
     weights, which either loss has. `loss: BCE` is the paper's (section 3.4): binary cross-entropy of each target and of
     `negatives` items drawn uniformly from those not in the user's history. RecBole has no such loss; this one is ours,
@@ -90,7 +90,7 @@ class Caser(Personal):
     and pads a history that is shorter; here every prefix is a row.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
-    max_length 5 (50), learning_rate 0.002 (0.001), batch_size 1024 (2048), epochs 12 (300), patience 4 (10). Not worth
+    max_history 5 (50), learning_rate 0.002 (0.001), batch_size 1024 (2048), epochs 12 (300), patience 4 (10). Not worth
     their time there: 16 horizontal filters, dropout 0.2, batches of 512.
     """
 
@@ -143,7 +143,7 @@ class Hgn(Personal):
     whole windows of 5 + 3 items and pads a history that is shorter; here every prefix is a row.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
-    max_length 5 (50), batch_size 1024 (2048), epochs 20 (300), patience 4 (10). Worse there: 10 items (R@30 .317
+    max_history 5 (50), batch_size 1024 (2048), epochs 20 (300), patience 4 (10). Worse there: 10 items (R@30 .317
     against .332), BPR with one target (.261).
     """
 

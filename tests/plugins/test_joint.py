@@ -43,7 +43,7 @@ MAKERS: dict[str, Callable[..., Joint]] = {
     "qem": partial(Qem, **SMALL, learning_rate=0.02),
     "tem": partial(Tem, **SMALL, learning_rate=0.005, heads=4, inner=64),
     "jsr": partial(Jsr, **{**SMALL, "epochs": 15}, learning_rate=0.02),
-    "unisar": partial(UniSar, **{**SMALL, "epochs": 12}, loss="CE", learning_rate=0.01, history=10),
+    "unisar": partial(UniSar, **{**SMALL, "epochs": 12}, loss="CE", learning_rate=0.01, max_history=10),
 }
 
 
@@ -199,7 +199,7 @@ def test_the_masks_of_the_four_transitions() -> None:
 
 def test_unisar_gives_a_target_the_same_state_whatever_shares_its_history(tmp_path: Path) -> None:
     train = checkerboard(joint=True).train
-    network, model = build(quick(UniSar, history=10), train)
+    network, model = build(quick(UniSar, max_history=10), train)
     alone, shared = (data.training(train, model.vocabulary_, 10, 10, share) for share in (False, True))
     rows = torch.arange(40)
     for task in alone:
@@ -352,7 +352,9 @@ def test_a_killed_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
     resumed.fit(tiny(), {}, context)
     np.testing.assert_array_equal(whole.item_embeddings(), resumed.item_embeddings())
     assert [point["step"] for point in context.curve] == [1, 2, 3, 4, 5]
-    fresh = fitted(quick(UniSar, epochs=5, history=5), tiny(), tmp_path / "cut")  # another fit's checkpoint is not read
+    fresh = fitted(
+        quick(UniSar, epochs=5, max_history=5), tiny(), tmp_path / "cut"
+    )  # another fit's checkpoint is not read
     assert fresh.network_.age.shape == (2, 5)  # type: ignore[union-attr]
 
 

@@ -386,7 +386,7 @@ for name in modules._DEFAULTS:
         import torch
 
         train, _ = rings()
-        model = small(name, epochs=1, max_length=3)
+        model = small(name, epochs=1, max_history=3)
         model.fit(train, {}, context(tmp_path))
         module = model.module_
         rows, users = torch.tensor([[1, 2, 3], [0, 0, 9]]), torch.tensor([5, 1])
@@ -422,7 +422,7 @@ for name in modules._DEFAULTS:
         from torch.nn.functional import cross_entropy
 
         train, _ = rings()
-        model = small("s3rec", epochs=1, pretrain_epochs=1, max_length=6, hidden_dropout=0.0, attention_dropout=0.0)
+        model = small("s3rec", epochs=1, pretrain_epochs=1, max_history=6, hidden_dropout=0.0, attention_dropout=0.0)
         model.fit(train, {}, context(tmp_path))
         batch = next(batches.window_batches(batches.make_windows(train, 6), 6, np.random.default_rng(0)))
         inputs, targets = torch.from_numpy(batch.inputs[:1]), torch.from_numpy(batch.targets[:6])
@@ -451,7 +451,7 @@ for name in modules._DEFAULTS:
 
     def test_bert4rec_uses_the_oldest_item(self, tmp_path: Path) -> None:
         train, _ = rings()
-        model = small("bert4rec", epochs=1, max_length=4)
+        model = small("bert4rec", epochs=1, max_history=4)
         model.fit(train, {}, context(tmp_path))
         one, other, longer = model.score(Ragged.from_rows([[0, 1, 2, 3], [39, 1, 2, 3], [5, 0, 1, 2, 3]]))
         assert not np.allclose(one, other, atol=1e-4)
@@ -619,7 +619,7 @@ def test_keeps_the_contract(name: str, params: dict[str, Any], success: float) -
     Success@1 over five seeds with one thread and with two: Caser .970, sd .035; all others 1.000 in each of the ten.
     """
     if name != "diffrec":  # longer histories than training has would ask for more than the contract does
-        params = {"max_length": 4, **params}
+        params = {"max_history": 4, **params}
     check_model(lambda: small(name, **CONTRACT | params), min_success=success)
 
 
