@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.leaderboard import Leaderboard
     from benchmark.hashing import stable_hash, tie_break
     from benchmark.hookspecs import hookimpl
+    from benchmark.metric import better
     from benchmark.parameters import Count, Natural, NonNegative, Positive, ProperFraction, Share
     from benchmark.plan import Plan
     from benchmark.ranking import top_k
@@ -48,6 +49,7 @@ _HOMES = {
     "benchmark.evaluation.leaderboard": ("Leaderboard",),
     "benchmark.hashing": ("stable_hash", "tie_break"),
     "benchmark.hookspecs": ("hookimpl",),
+    "benchmark.metric": ("better",),
     "benchmark.parameters": ("Count", "Natural", "NonNegative", "Positive", "ProperFraction", "Share"),
     "benchmark.plan": ("Plan",),
     "benchmark.ranking": ("top_k",),
@@ -122,6 +124,7 @@ __all__ = [
     "Suite",
     "Task",
     "Train",
+    "better",
     "hookimpl",
     "stable_hash",
     "tie_break",

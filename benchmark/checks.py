@@ -17,11 +17,12 @@ from benchmark.errors import BenchmarkError
 from benchmark.evaluation.significance import detectable_difference, first_step
 from benchmark.evaluation.slices import head_items, restrict
 from benchmark.lint import faults
+from benchmark.metric import parse_metric
 from benchmark.plan import Plan, digest_of, protocol_settings
 from benchmark.plugins import Registry
 from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
-from benchmark.suite import NEW, DataChoice, Suite, candidate_list
+from benchmark.suite import NEW, DataChoice, Suite
 from benchmark.text import visible
 from benchmark.types import Dataset
 
@@ -91,7 +92,11 @@ def families(plan: Plan) -> dict[str, tuple[int, float]]:
             over = {"", *[NEW] * (task == "recommendation"), *(sampler.list_name for sampler in lists.get(task, ()))}
             both = [cells.get((data, model)) for model in (entry.model, baseline)]
             made = all(cell and task in cell.tasks for cell in both) and entry.asks(task, slice_name, metric)
-            if made and candidate_list(metric) in over and any(cell and task in cell.built_for for cell in both):
+            if (
+                made
+                and parse_metric(metric).candidates in over
+                and any(cell and task in cell.built_for for cell in both)
+            ):
                 place = (data, task, slice_name, metric, entry.model, baseline)
                 tests[place] = tests.get(place, False) or entry.primary
     claims = sum(claim.where.dataset in plan.datasets for claim in suite.claims)
@@ -118,9 +123,9 @@ def lint(plan: Plan) -> Iterator[str]:
             yield from (f"{data.name}: {limit}" for limit in limits(plan, dataset))
             yield from (f"{data.name}: {reading}" for reading in reads_less(plan, data))
             yield from (f"{data.name}: {hard}" for hard in how_hard(plan, data.name))
-    sampled = [metric for metric in suite.metrics if candidate_list(metric) not in ("", NEW)]
+    sampled = [metric for metric in suite.metrics if parse_metric(metric).candidates not in ("", NEW)]
     if sampled:
-        lists = dict.fromkeys(map(candidate_list, sampled))
+        lists = dict.fromkeys(parse_metric(metric).candidates for metric in sampled)
         whole = "those over all items stand beside them."
         none = "add some over all items."
         yield (

@@ -157,16 +157,26 @@ def print_offer(offer: Offer) -> None:
     """What a plugin says of one thing that it offers, and its parameters."""
     from benchmark.describe import docstring, parameter_entries
     from benchmark.parameters import takes_any
-    from benchmark.plugins import resolve
+    from benchmark.plugins import better_values, resolve
 
     entries = parameter_entries(offer)
     sys.stdout.write(visible(f"{offer} of {offer.plugin}\n\n{docstring(offer) or 'It says nothing of itself.'}\n\n"))
+    if offer.kind == "metric":
+        sys.stdout.write(f"{_BETTER[better_values(offer)]}\n\n")
     sys.stdout.write("Parameters\n\n" if entries else "")
     print_entries(entries)
     if takes_any(resolve(offer)):
         sys.stdout.write("It checks further parameters by itself.\n")
     elif not entries:
         sys.stdout.write("It has no parameters.\n")
+
+
+_BETTER = {
+    "higher": "Higher values are better.",
+    "lower": "Lower values are better.",
+    "neither": "Neither higher nor lower values are better.",
+    None: "Higher values are better; neither side is where it gives one number about all lists.",
+}
 
 
 def print_entries(entries: Iterable[Entry]) -> None:

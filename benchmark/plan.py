@@ -21,11 +21,12 @@ from benchmark.candidates import check_sampler, known_items, listed_digest, with
 from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
 from benchmark.hashing import splitmix
+from benchmark.metric import parse_metric
 from benchmark.parameters import names_path
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.published import Published, load_published
-from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, candidate_list, matches, results_name
+from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, matches, results_name
 from benchmark.types import TASKS, Cell, CellResult, Dataset, Model, Ragged, Ranking, Split, Task
 
 
@@ -378,7 +379,7 @@ def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, B
     published_values(suite, source)
     lists = list_names(suite)
     for spec in suite.metrics:
-        if candidate_list(spec) == NEW and suite.mask_seen:
+        if parse_metric(spec).candidates == NEW and suite.mask_seen:
             raise BenchmarkError(
                 f"metric {spec}: with `mask_seen: true` every ranking leaves out the items of the history. Name the "
                 f"metric without |{NEW}, or set `mask_seen: false` to see both."
@@ -395,7 +396,7 @@ def list_names(suite: Suite) -> set[str]:
 
 def asks_for_new(suite: Suite) -> bool:
     """Whether a metric is about recommendation with the items of the history left out."""
-    return any(candidate_list(metric) == NEW for metric in suite.metrics)
+    return any(parse_metric(metric).candidates == NEW for metric in suite.metrics)
 
 
 def published_values(suite: Suite, source: Path) -> Published | None:
@@ -487,12 +488,12 @@ def _checked_metric(spec: str, registry: Registry, depth: int, lists: Collection
     # Tried once on one request: a wrong parameter of a metric is better found now than after training.
     one = Ranking(np.arange(depth, dtype=np.int32)[None], np.arange(depth, 0, -1, dtype=np.float32)[None])
     try:
-        metric(one, Ragged.from_rows([[0]]), np.ones(depth, dtype=np.int64))
+        value = metric(one, Ragged.from_rows([[0]]), np.ones(depth, dtype=np.int64))
     except BenchmarkError:
         raise
     except Exception as error:
         raise BenchmarkError(f"metric {spec} cannot be computed: {type(error).__name__}: {error}") from error
-    return metric
+    return replace(metric, better=metric.better or ("higher" if np.ndim(value) else "neither"))
 
 
 def _needed(choice: Choice, registry: Registry, model: str, params: Mapping[str, Any]) -> dict[str, Any]:

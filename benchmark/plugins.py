@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import functools
 import importlib
@@ -18,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pluggy
 
@@ -26,6 +25,7 @@ from benchmark import hookspecs
 from benchmark.errors import BenchmarkError, ContractError, error_text, unknown
 from benchmark.frozen import frozen
 from benchmark.hookspecs import NAME
+from benchmark.metric import SIDES, Better, parse_metric
 from benchmark.parameters import as_json, resolve_params
 from benchmark.text import visible
 from benchmark.types import Floats, Log, Longs, Model, Ragged, Ranking
@@ -56,7 +56,6 @@ GIVEN: dict[Kind, tuple[str, ...]] = {
 """The arguments that the harness gives: no parameters of a suite."""
 _NAME = re.compile(r"\w[\w.+-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-_METRIC = re.compile(r"(?P<name>[^(@|]*)(?:\((?P<arguments>[^)|]*)\))?(?:@(?P<k>[^|]*))?(?:\|(?P<list>[^|]+))?")
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ class BoundMetric:
     """A metric as a suite writes it, "AP(rel=2)@100" or "HR@10|uni99": ready to be called.
 
     `k` is None for the whole ranking, `candidates` the list whose ranking it is for, empty for the whole catalogue's.
+    `better` says which values are better, None where the metric does not say: then higher ones of a metric with a value
+    per request, neither of one number about all lists.
     """
 
     name: str
@@ -103,6 +104,7 @@ class BoundMetric:
     function: Callable[..., Floats | float]
     wants_popularity: bool = False
     candidates: str = ""
+    better: Better | None = None
 
     def __call__(self, ranking: Ranking, relevant: Ragged, popularity: Longs) -> Floats | float:
         """One value per request, or one number about all lists. `popularity` (N,) are training counts of the task."""
@@ -136,31 +138,22 @@ class Registry:
     def metric(self, spec: str) -> BoundMetric:
         """The metric that a suite writes as "nDCG@10", "AP(rel=2)@100", "RR" or "HR@10|uni99". Raises
         BenchmarkError."""
-        match = _METRIC.fullmatch(spec)
-        if match is None:
-            raise BenchmarkError(
-                f"metric '{spec}' is not written as name, name@k or name(parameter=value)@k, or with a candidate list "
-                "behind it as in name@k|uni99."
-            )
-        offer = self.offer("metric", match["name"])
-        if match["k"] is not None and not re.fullmatch("[1-9][0-9]*", match["k"]):
-            raise BenchmarkError(
-                f"metric '{spec}': the cut-off '{match['k']}' must be a whole number from 1, as in {offer.name}@10."
-            )
+        parsed = parse_metric(spec)
+        offer = self.offer("metric", parsed.name)
         function = resolve(offer)
         names = _callable_names(offer, function)
         if names[:3] != ["ranking", "relevant", "k"]:
             raise ContractError(
                 f"{offer}: its arguments must begin with ranking, relevant, k; they are {', '.join(names)}."
             )
-        given = _arguments(spec, match["arguments"] or "")
-        bound = resolve_params(function, given, str(offer), GIVEN["metric"])
+        bound = resolve_params(function, parsed.arguments, str(offer), GIVEN["metric"])
         return BoundMetric(
             spec,
-            None if match["k"] is None else int(match["k"]),
+            parsed.k,
             functools.partial(function, **bound) if bound else function,
             "popularity" in names,
-            match["list"] or "",
+            parsed.candidates,
+            better_values(offer),
         )
 
     def notify(self, hook: str, **arguments: Any) -> list[tuple[Plugin, Exception]]:
@@ -260,6 +253,16 @@ def resolve(offer: Offer) -> Any:
         raise ContractError(
             f"{offer} of {offer.plugin}: '{offer.target}' cannot be imported: {_short(error)}"
         ) from error
+
+
+def better_values(offer: Offer) -> Better | None:
+    """Which values of a metric are better, None where it does not say. Raises ContractError for another word."""
+    side: Any = getattr(resolve(offer), "better", None)
+    if side is not None and side not in SIDES:
+        raise ContractError(
+            f"{offer} of {offer.plugin}: its attribute `better` is {side!r}; it must be {', '.join(SIDES)}, or absent."
+        )
+    return cast("Better | None", side)
 
 
 def check_requirements(offer: Offer) -> None:
@@ -433,16 +436,6 @@ def _callable_names(offer: Offer, function: Any) -> list[str]:
     if not callable(function):
         raise ContractError(f"{offer} of {offer.plugin} cannot be called: {function!r}")
     return list(inspect.signature(function).parameters)
-
-
-def _arguments(spec: str, written: str) -> dict[str, Any]:
-    try:
-        call = ast.parse(f"f({written})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError(written)
-        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError):
-        raise BenchmarkError(f"metric '{spec}': '{written}' is not written as parameter=value.") from None
 
 
 def _needs(offer: Offer, module: str) -> BenchmarkError:

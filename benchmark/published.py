@@ -45,13 +45,15 @@ class PublishedTable(Part):
     note: str = ""
     source: str = ""
 
-    def compared(self, names: Sequence[str], below: bool) -> str:
-        """The first row's value with its mark, and beside it the second's, or the highest (lowest) of the others."""
+    def compared(self, names: Sequence[str]) -> str:
+        """The first row's value with its mark, and beside it the second's, or the highest of the others (the lowest,
+        where the first is below them all)."""
         digits = max(len(repr(value).partition(".")[2]) for value in self.values.values())
         printed = {name: f"{self.values[name]:.{digits}f}" for name in names}
         first, *others = names
         text = printed[first] + self.marks.get(first, "")
         if len(others) > 1:
+            below = self.values[first] < min(self.values[name] for name in others)
             rival = (min if below else max)(others, key=lambda name: self.values[name])
             return f"{text} vs at {'least' if below else 'most'} {printed[rival]} ({rival})"
         return f"{text} vs {printed[others[0]]}" if others else text
@@ -104,14 +106,13 @@ class Published(Part):
         slice_name: SliceName,
         metric: str,
         names: Sequence[str],
-        *,
-        below: bool = False,
     ) -> str:
         """A table's name with what it prints for these rows: "Table 5, page 8: 0.119‡ vs 0.103", and for all data sets
         (None) "Table 1: R@10 0.0648 vs 0.0605 on Beauty, 0.0400 vs 0.0350 on Sports".
 
         Of three rows and more the first stands beside the highest of the others, "0.119 vs at most 0.103 (Gen_R)", or
-        with `below` beside the lowest. The name alone where this paper has no such table, or not all of the rows.
+        beside the lowest where it is below them all. The name alone where this paper has no such table, or not all of
+        the rows.
         """
         tables = [
             t
@@ -124,7 +125,7 @@ class Published(Part):
         if not tables:
             return table
         page = f", page {tables[0].page}" if tables[0].page else ""
-        numbers = [t.compared(names, below) for t in tables]
+        numbers = [t.compared(names) for t in tables]
         if dataset is not None:
             return f"{table}{page}: {numbers[0]}"
         places = ", ".join(f"{text} on {t.dataset}" for text, t in zip(numbers, tables, strict=True))

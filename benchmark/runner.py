@@ -28,11 +28,12 @@ from benchmark.evaluation.slices import head_size
 from benchmark.execution import inline, local
 from benchmark.execution.worker import describe, worker_environment
 from benchmark.frozen import frozen
+from benchmark.metric import parse_metric
 from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Registry
 from benchmark.published import Published
 from benchmark.report.files import write_report
-from benchmark.suite import NEW, Suite, candidate_list, check_names
+from benchmark.suite import NEW, Suite, check_names
 from benchmark.testing import check_analysis
 from benchmark.types import TASKS, Analysis, AnalysisInput, Cell, CellResult, Floats, Task
 
@@ -155,6 +156,7 @@ def report(
         plan.datasets,
         remarks,
         {name: head_size(len(dataset.train.catalog), suite.head_share) for name, dataset in plan.datasets.items()},
+        {name: metric.better for name, metric in plan.metrics.items() if metric.better},
     )
     analyses = tuple(_analyse(plan, finished, registry, watcher))
     write_report(plan.results, leaderboard, analyses)
@@ -211,7 +213,7 @@ def stored_plan(
     cells, marks, device, used = results.read_run(home)
     ran = results.read_suite(home)
     merged = ran.model_copy(update={name: getattr(suite, name) for name in SCORING})
-    new = {candidate_list(metric) for metric in suite.metrics} & (list_names(suite) - list_names(ran))
+    new = {parse_metric(metric).candidates for metric in suite.metrics} & (list_names(suite) - list_names(ran))
     if new:
         raise BenchmarkError(
             f"the run in {home} did not rank the list {' or '.join(sorted(new))}, which the suite has now. "
@@ -307,10 +309,11 @@ class Scored:
             return
         yield from still_learning(result.facts)
         metrics = self.plan.metrics
-        whole = [name for name in (self.plan.suite.primary_metric, *metrics) if name and not metrics[name].candidates]
+        names = [name for name in (self.plan.suite.primary_metric, *metrics) if name]
+        whole = [name for name in names if not metrics[name].candidates and metrics[name].better != "neither"]
         if whole:
             least = {task: self._popularity(cell.dataset, task, whole[0]) for task in cell.tasks}
-            yield from below_popularity(whole[0], result.means, least)
+            yield from below_popularity(whole[0], result.means, least, metrics[whole[0]].better == "lower")
 
     def _popularity(self, dataset: str, task: Task, metric: str) -> float | None:
         key = dataset, task
@@ -326,7 +329,8 @@ class Scored:
         for (name, dataset), task in product(self.plan.datasets.items(), TASKS):
             done = [cell for cell in cells if cell.dataset == name and task in cell.tasks]
             for metric, bound in self.plan.metrics.items() if done else ():
-                best = None if bound.candidates else ceiling(dataset, task, metric, bound, suite.depth)
+                unknown = bound.candidates or bound.better != "higher"
+                best = None if unknown else ceiling(dataset, task, metric, bound, suite.depth)
                 if best is None:
                     continue
                 fits: dict[str, list[Floats]] = {}

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from benchmark.errors import BenchmarkError, unknown
+from benchmark.metric import parse_metric
 from benchmark.profiles import merge, name_entries, set_value, take_likes
 from benchmark.published import Published, load_published
 from benchmark.suite_file import Part, SliceName, SuiteFile, read_suite
@@ -189,12 +190,6 @@ def _samplers(value: Any) -> Any:
 
 NEW = "new"
 """The list name (R@30|new) for recommendation with the items of the request's own history left out."""
-
-
-def candidate_list(metric: str) -> str:
-    """The part of a metric after the |: a candidate list, uni99 for HR@10|uni99, or `NEW`; empty for the whole
-    catalogue."""
-    return metric.partition("|")[2]
 
 
 class ProtocolModel(Part):
@@ -403,7 +398,7 @@ class Settings(Part):
         """The primary metric, then those over the whole catalogue, over what is new to the user, over lists."""
 
         def place(metric: str) -> tuple[bool, int]:
-            return metric != self.primary_metric, {"": 0, NEW: 1}.get(candidate_list(metric), 2)
+            return metric != self.primary_metric, {"": 0, NEW: 1}.get(parse_metric(metric).candidates, 2)
 
         return sorted(self.metrics, key=place)
 
@@ -495,7 +490,8 @@ _EXPECT_WORDS = r"\s+[<>=±]\s+|,\s+"
 class Expectation:
     """What a claim says of model `a`.
 
-    - "A > B" or "A < B": it is better, or worse, than another model.
+    - "A > B" or "A < B": it is better, or worse, than another model: higher, or lower, but for a metric whose lower
+      values are better.
     - "A > B, C, D": than each of these.
     - "A = B ± 0.01": it is as good as another model, but for less than 0.01 to either side.
     - "A = 0 ± 0.01": its mean is 0, but for less than 0.01.
@@ -581,7 +577,6 @@ def _source(block: ClaimBlock, expect: str, suite: WrittenSuite, published: Publ
         where.slice,
         where.metric.removesuffix(f"|{NEW}"),
         [rows.get(name, name) for name in expectation.models],
-        below=expectation.sign == "<",
     )
 
 

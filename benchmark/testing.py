@@ -192,7 +192,8 @@ def check_metric(
     """Hold a metric against the contract on rankings of three requests.
 
     Its values must be finite and from `low` to `high` (None: no bound), be the same whatever padding stands behind a
-    ranking, follow their requests into another order, and be 0 for a request without a ranking. Raises ContractError.
+    ranking, follow their requests into another order, and be 0 for a request without a ranking, unless lower values
+    are better. Raises ContractError.
     """
     items = np.array([[4, 2, 0, 1, 5], [3, 0, 5, 4, 2], [1, 5, PAD, PAD, PAD], [PAD] * 5], dtype=np.int32)
     scores = np.where(items == PAD, -np.inf, -np.arange(5.0)).astype(np.float32)
@@ -221,7 +222,8 @@ def check_metric(
         "the metric's values did not follow the requests into another order; one request must not change another's",
     )
     if values.ndim:
-        _require(values[3] == 0, f"a request without a ranking scored {values[3]}; it must score 0")
+        free = getattr(metric, "better", None) == "lower"
+        _require(free or values[3] == 0, f"a request without a ranking scored {values[3]}; it must score 0")
         _require(len(_measure(metric, ranking.take([]), relevant.take([]), k)) == 0, "no requests must give no values")
 
 

@@ -662,7 +662,10 @@ class Model(Protocol):
 class Metric(Protocol):
     """A metric plugin: one value per request, or one number about all the lists together (catalogue coverage, say).
 
-    A metric that has a parameter called `popularity` is given the (N,) training counts of the task.
+    A metric that has a parameter called `popularity` is given the (N,) training counts of the task. Its attribute
+    `better`, "higher", "lower" or "neither", says which of its values are better (`benchmark.better` sets it for a
+    function); without it the higher ones are, and of one number about all lists neither. A request without a ranking
+    scores 0, and where lower is better what the metric says.
     """
 
     def __call__(self, ranking: Ranking, relevant: Ragged, k: int) -> Floats | float: ...

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,6 +166,7 @@ class Kernel:
     name: str
     of: Callable[[Block], Floats]
     binary: bool = True
+    better: ClassVar[str] = "higher"
 
     def __call__(self, ranking: Ranking, relevant: Ragged, k: int, **params: Any) -> Floats:
         """(R,) one value per request. Raises BenchmarkError for a parameter that the measure does not have."""
@@ -187,6 +188,10 @@ class Bridge:
     """
 
     name: str
+
+    @property
+    def better(self) -> str:
+        return "neither" if self.name in COUNTS else "higher"
 
     def __call__(self, ranking: Ranking, relevant: Ragged, k: int, **params: Any) -> Floats:
         """(R,) one value per request. Raises BenchmarkError for parameters or a provider that ir_measures lacks."""
@@ -267,6 +272,10 @@ BRIDGED = (
     *("RPrec", "Rprec", "SDCG", "SetAP", "SetF", "SetP", "SetR", "SetRelP", "StRecall", "alpha_DCG", "alpha_nDCG"),
     *("infAP", "nERR_IA", "nNRBP", "α_DCG", "α_nDCG"),
 )
+
+
+COUNTS = ("Judged", "NumQ", "NumRel", "NumRet")
+"""Those that say how much was asked, judged or returned, and not how good it is."""
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import PAD, Metric, Ragged, Ranking, hookimpl
+from benchmark import PAD, Metric, Ragged, Ranking, better, hookimpl
 
 ROWS_PER_BLOCK = 4096
 
@@ -21,15 +21,18 @@ def benchmark_metrics() -> Mapping[str, Metric | str]:
     }
 
 
+@better("higher")
 def item_coverage(ranking: Ranking, relevant: Ragged, k: int, popularity: NDArray[np.int64]) -> float:
     """The share of the catalogue, 0-1, that stands in at least one request's first k."""
     return float(np.count_nonzero(_exposure(ranking, k, len(popularity))) / max(1, len(popularity)))
 
 
+@better("lower")
 def gini(ranking: Ranking, relevant: Ragged, k: int, popularity: NDArray[np.int64]) -> float:
     """How unequally the places among the first k are spread over the whole catalogue.
 
     0 where every item has as many, 1 - 1/N where one of N items has them all; 0 where there are no places.
+    Lower is more equal and counts as better, as in RecBole.
     """
     exposure = np.sort(_exposure(ranking, k, len(popularity)))  # (N,) ascending
     n, total = len(exposure), int(exposure.sum())
@@ -38,6 +41,7 @@ def gini(ranking: Ranking, relevant: Ragged, k: int, popularity: NDArray[np.int6
     return float((2 * np.arange(1, n + 1) - n - 1) @ exposure / (n * total))
 
 
+@better("neither")
 def average_popularity(
     ranking: Ranking, relevant: Ragged, k: int, popularity: NDArray[np.int64]
 ) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ PLUGINS = ROOT / "plugins"
 ORDER = [
     "errors",
     "hashing",
+    "metric",
     "text",
     "reproducible",
     "types",

@@ -95,6 +95,14 @@ def test_a_claim_holds_fails_or_stays_undecided() -> None:
     assert verdicts[3].level == 0.0125
 
 
+def test_by_a_metric_whose_lower_values_are_better_the_better_model_has_the_lower_ones() -> None:
+    texts = ("Gen_R > Gen_R+S", "Gen_R+S > Gen_R", "Gen_R+S < Gen_R", "Gen_R > Gen_R+S, SASRec[CE]", "Gen_R = 0 ± 0.5")
+    verdicts = evaluate_claims(suite(*texts), find, lower_is_better={"R@30"})
+    assert [v.verdict for v in verdicts] == ["holds", "fails", "holds", "holds", "holds"]
+    assert verdicts[0].test is not None
+    assert verdicts[0].test.difference == -0.5
+
+
 def test_one_fit_of_a_model_that_has_fits_decides_about_this_fit_only() -> None:
     def one(where: Where, model: str) -> Fits | str:
         scores = find(where, model)

@@ -55,6 +55,21 @@ def test_every_offer_can_be_described(registry: Registry, capsys: pytest.Capture
         assert capsys.readouterr().out.startswith(f"{offer} of plugin ")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nDCG", "Higher values are better."),
+        ("NumRet", "Neither higher nor lower values are better."),
+        ("Gini", "Lower values are better."),
+    ],
+)
+def test_a_metric_says_which_values_are_better(
+    registry: Registry, capsys: pytest.CaptureFixture[str], name: str, says: str
+) -> None:
+    print_offer(registry.metrics[name])
+    assert says in capsys.readouterr().out.splitlines()
+
+
 def test_every_key_of_a_suite_has_a_meaning() -> None:
     keys = suite_keys()
     assert [key.name for key in keys if not key.meaning] == []

@@ -40,6 +40,9 @@ def test_a_mean_below_popularity_is_remarked_by_task() -> None:
     means: Any = {("recommendation", "all", "R@1"): 0.1, ("search", "all", "R@1"): 0.5, ("search", "head", "R@1"): 0.0}
     least: Any = {"recommendation": 0.2, "search": 0.5}
     assert list(below_popularity("R@1", means, least)) == ["below popularity (R@1 of recommendation: 0.100 < 0.200)"]
+    worse = below_popularity("Cost", {("search", "all", "Cost"): 0.6}, {"search": 0.5}, lower_is_better=True)
+    assert list(worse) == ["worse than popularity (Cost of search: 0.600 > 0.500)"]
+    assert not list(below_popularity("Cost", {("search", "all", "Cost"): 0.4}, {"search": 0.5}, lower_is_better=True))
     assert list(below_popularity("R@1", means, {"recommendation": None})) == []
 
 

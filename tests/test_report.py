@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.metric import Better
 from benchmark.published import Published
 from benchmark.report import console, html, latex, markdown, tables
 from benchmark.report.data import data_notes
@@ -58,7 +59,11 @@ REPRODUCED = Published(
 
 
 def board(
-    seeds: int = 1, coverage: float = 1.0, published: Published = PUBLISHED, primary: bool = False
+    seeds: int = 1,
+    coverage: float = 1.0,
+    published: Published = PUBLISHED,
+    primary: bool = False,
+    better: dict[str, Better] | None = None,
 ) -> Leaderboard:
     """Joint finds 60 of 100 answers, Gen_R 20 of the same, the model with the nasty name 10; torso has 40 requests."""
     suite = Suite(
@@ -98,7 +103,13 @@ def board(
     failures = [Failure("ML", "Lost", 0, "RuntimeError: x <y>\nout of memory", "cells/ML/Lost/log.txt")]
     costs = [Cost("ML", "Joint", 0, 12.34, 1.5, 0.25, 512e6, 1234567), Cost("ML", "Gen_R", 0)]
     return build_leaderboard(
-        suite, scores, failures, costs, published, {"": ["partial (--limit 100)"], "Gen_R": ["4 beams"]}
+        suite,
+        scores,
+        failures,
+        costs,
+        published,
+        {"": ["partial (--limit 100)"], "Gen_R": ["4 beams"]},
+        better={"ARP@10": "neither"} if better is None else better,
     )
 
 
@@ -122,6 +133,28 @@ def test_markdown_tells_best_significant_published_and_remarks() -> None:
     assert "| ML | 1682 | 0.0630 |  |" in lines
     assert r"| ML | Lost | 0 | RuntimeError: x \<y> out of memory | cells/ML/Lost/log.txt |" in lines
     assert "coverage" not in text
+
+
+def test_where_lower_is_better_the_lowest_is_bold_and_claims_expect_it() -> None:
+    board_ = board(better={"R@30": "lower", "nDCG@10": "neither", "ARP@10": "lower"})
+    lines = markdown.render(board_).splitlines()
+    joint = next(line for line in lines if line.startswith("| Joint"))
+    assert joint.startswith("| Joint | 0.6000 | 1.0000 | 0.3000 | 0.5000 | 250.50 |")  # as far above as before: no ‡
+    assert next(line for line in lines if line.startswith("| Gen_R")).endswith("| **200.50** | **200.50** | 0.103 |")
+    assert any(line.startswith(r"| Pop\_\<b>\|\*R\*&50% | **0.1000** |") for line in lines)
+    assert "R@30, ARP@10: lower values are better." in lines
+    assert "nDCG@10: neither side is better, so none is marked." in lines
+    assert "R@30: > says better, which is lower." in lines
+    assert [verdict.verdict for verdict in board_.claims] == ["fails for this fit", "holds for this fit"]
+
+
+def test_where_all_are_equal_none_is_the_best() -> None:
+    rows = [replace(row, mean=0.5) for row in board().rows]
+    assert "**" not in next(iter(scoreboard_lines(replace(board(), rows=tuple(rows)))))
+
+
+def scoreboard_lines(leaderboard: Leaderboard) -> list[str]:
+    return [line for line in markdown.render(leaderboard).splitlines() if line.startswith("| Joint")]
 
 
 def noted(task: Task, facts: dict[str, object]) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.errors import ContractError
 from benchmark.evaluation.scores import score
+from benchmark.metric import better
 from benchmark.types import PAD, Floats, Longs, Ragged, Ranking
 
 # Item 0 is the head (one item of four), requests: two find their item first, one second, one has no ranking.
@@ -50,6 +51,15 @@ def test_slices_keep_the_whole_ranking() -> None:
 def test_a_request_without_a_ranking_scores_zero_whatever_the_metric_says() -> None:
     scores = score(RANKING, RELEVANT, POPULARITY, {"m": constant([1, 1, 1, np.nan])}, "all", 0.25)
     assert scores.values["m"].tolist() == [1, 1, 1, 0]
+
+
+def test_where_lower_is_better_a_request_without_a_ranking_scores_what_the_metric_says() -> None:
+    @better("lower")
+    def miss(ranking: Ranking, relevant: Ragged, popularity: Longs) -> Floats:
+        return 1 - success_at_1(ranking, relevant, popularity)
+
+    scores = score(RANKING, RELEVANT, POPULARITY, {"miss": miss}, "all", 0.25)
+    assert scores.values["miss"].tolist() == [0, 0, 1, 1]
 
 
 def test_a_slice_without_requests_has_no_values() -> None:

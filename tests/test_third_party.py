@@ -18,9 +18,13 @@ datasets:
 models:
   - {use: popular, name: Pop}
   - {use: acme-repeat, name: Repeat}
-metrics: [R@1, "Novelty(base=10)@5"]
+metrics: [R@1, Missed@1, "Novelty(base=10)@5"]
 compare: [{model: Repeat, against: [Pop]}]
+claims:
+  - where: {dataset: Circle, task: recommendation, metric: Missed@1}
+    expect: {Repeat > Pop: Repeat misses less.}
 """
+METRICS = ("R@1", "Missed@1", "Novelty(base=10)@5")
 CONTRACT = """
 from benchmark.plugins import build, load, resolve
 from benchmark.testing import check_dataset, check_metric, check_model
@@ -28,6 +32,7 @@ acme = load()
 print(check_model(lambda: build(acme.models["acme-repeat"], {})))
 print(check_dataset(resolve(acme.datasets["acme-circle"]), {"direction": "down"}).tasks)
 check_metric(resolve(acme.metrics["Novelty"]), high=None)
+check_metric(resolve(acme.metrics["Missed"]))
 """
 LISTING = """
 from benchmark.plugins import load
@@ -64,7 +69,7 @@ def test_it_is_listed_with_distribution_and_version(environment: dict[str, str],
     assert python(LISTING, environment, tmp_path).splitlines() == [
         "data set 'acme-circle', plugin 'acme' (benchmark-acme 2.5)",
         "model 'acme-repeat', plugin 'acme' (benchmark-acme 2.5)",
-        "metric 'Novelty', plugin 'acme' (benchmark-acme 2.5)",
+        "metric 'Novelty', plugin 'acme' (benchmark-acme 2.5) metric 'Missed', plugin 'acme' (benchmark-acme 2.5)",
         "benchmark_datasets benchmark_metrics benchmark_models",
     ]
 
@@ -95,9 +100,17 @@ def test_it_runs_in_a_suite(environment: dict[str, str], tmp_path: Path, executo
         for row in board["rows"]
         if (row["dataset"], row["task"], row["slice"]) == ("Circle", "recommendation", "all")
     }
-    assert set(means) == {(model, metric) for model in ("Pop", "Repeat") for metric in ("R@1", "Novelty(base=10)@5")}
+    assert set(means) == {(model, metric) for model in ("Pop", "Repeat") for metric in METRICS}
     assert means["Repeat", "R@1"] == 1
     assert means["Pop", "R@1"] < 0.2
+    # Lower is better: the lower mean is bold and has the mark, and "better" is what the claim expects.
+    assert means["Repeat", "Missed@1"] == 0
+    assert [claim["verdict"] for claim in board["claims"]] == ["holds"]
+    report = (tmp_path / "out" / "acme" / "leaderboard.md").read_text().splitlines()
+    repeat, pop = (next(line for line in report if line.startswith(f"| {name} |")) for name in ("Repeat", "Pop"))
+    assert repeat.startswith("| Repeat | **1.0000**‡ | **0.0000**‡ | 1.4771 |")
+    assert "**" not in pop
+    assert "‡" not in pop
     # 30 items that are equally popular: every list is as surprising as log10(30).
     assert means["Repeat", "Novelty(base=10)@5"] == pytest.approx(1.4771, abs=1e-4)
     again = benchmark(*command, environment=environment, folder=tmp_path)

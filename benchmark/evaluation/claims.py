@@ -21,7 +21,8 @@ from benchmark.evaluation.significance import (
     showable_margin,
     too_few,
 )
-from benchmark.suite import NEW, Claim, Expectation, Suite, Where, candidate_list, parse_expectation
+from benchmark.metric import parse_metric
+from benchmark.suite import NEW, Claim, Expectation, Suite, Where, parse_expectation
 
 Find = Callable[[Where, str], Fits | str]
 """The scores of a model at some place; or, as text, why there are none."""
@@ -55,6 +56,7 @@ class Rival:
 @dataclass(frozen=True)
 class Verdict:
     """A claim and what was measured: `holds` is a significant difference of the expected sign, `fails` of the other.
+    What is expected to be better has lower values where those of the metric are better.
 
     With `one_fit` a model was trained with one seed only: the verdict is about that fit, and says so. `undecided` and
     `not testable` have a `reason`, the former only where nothing was measured or n is too small; what is not testable
@@ -147,7 +149,7 @@ def check_claims(suite: Suite) -> None:
         (data,) = (dataset for dataset in suite.datasets if dataset.name == where.dataset)
         lists = [sampler.list_name for sampler in suite.protocol_of(data).candidates.get(where.task, ())]
         lists += [NEW] * (where.task == "recommendation")
-        if (name := candidate_list(where.metric)) and name not in lists:
+        if (name := parse_metric(where.metric).candidates) and name not in lists:
             raise unknown("candidate list", name, lists, f"{place}, {where.task} on {where.dataset}")
 
 
@@ -156,8 +158,10 @@ def evaluate_claims(
     find: Find,
     obstacle: Obstacle = lambda where, models: "",
     made_searches: Collection[str] = (),
+    lower_is_better: Collection[str] = (),
 ) -> tuple[Verdict, ...]:
-    """A verdict on every claim, in the suite's order; `made_searches` are the data sets whose searches nobody typed.
+    """A verdict on every claim, in the suite's order; `made_searches` are the data sets whose searches nobody typed,
+    `lower_is_better` the metrics by which "A > B" expects that A has the lower values.
 
     All claims that are tested are one family for the correction; what is not testable, or was not measured, is not in
     it. A claim is decided where its p and its permutation p, each corrected in their family, are below alpha.
@@ -172,11 +176,20 @@ def evaluate_claims(
     family = sum(not isinstance(sides, Verdict) for sides in found)
     level = first_step(settings.alpha, family, settings.correction)
     permutations = enough_permutations(settings.permutations, level)
+    expected = [_expected(claim, lower_is_better) for claim in suite.claims]
     verdicts = [
-        sides if isinstance(sides, Verdict) else _measured(claim, sides, settings.alpha, level, permutations)
-        for claim, sides in zip(suite.claims, found, strict=True)
+        sides if isinstance(sides, Verdict) else _measured(claim, of, sides, settings.alpha, level, permutations)
+        for claim, of, sides in zip(suite.claims, expected, found, strict=True)
     ]
-    return tuple(replace(verdict, reduced=suite.reduced) for verdict in _decided(verdicts, suite))
+    return tuple(replace(verdict, reduced=suite.reduced) for verdict in _decided(verdicts, expected, suite))
+
+
+def _expected(claim: Claim, lower_is_better: Collection[str]) -> Expectation:
+    """What a claim says of the values: what is better is lower where the metric's lower values are better."""
+    expectation = parse_expectation(claim.expect)
+    if expectation.sign == "=" or claim.where.metric not in lower_is_better:
+        return expectation
+    return replace(expectation, sign="<" if expectation.sign == ">" else ">")
 
 
 Sides = tuple[Fits, Sequence[tuple[str, Fits]]]
@@ -199,14 +212,15 @@ def _sides(claim: Claim, find: Find, obstacle: Obstacle) -> Sides | Verdict:
     return a, [("", Fits(np.full((1, a.values.shape[1]), expectation.value), deterministic=True))]
 
 
-def _measured(claim: Claim, sides: Sides, alpha: float, level: float, permutations: int) -> Verdict:
+def _measured(
+    claim: Claim, expectation: Expectation, sides: Sides, alpha: float, level: float, permutations: int
+) -> Verdict:
     """The claim's p values, not corrected yet.
 
     Of several rivals all must be beaten, so the largest p counts (the intersection-union test: Berger 1982), and the
     claim fails by one that is significantly better, by Bonferroni over the rivals.
     """
     a, others = sides
-    expectation = parse_expectation(claim.expect)
     rivals = [Rival(name, b.mean, paired_test(a, b, alpha=alpha, permutations=permutations)) for name, b in others]
     if expectation.sign == "=":
         (decisive,) = rivals
@@ -235,7 +249,7 @@ def _agrees(expectation: Expectation, rival: Rival) -> bool:
     return rival.test.difference > 0 if expectation.sign == ">" else rival.test.difference < 0
 
 
-def _decided(verdicts: Sequence[Verdict], suite: Suite) -> list[Verdict]:
+def _decided(verdicts: Sequence[Verdict], expected: Sequence[Expectation], suite: Suite) -> list[Verdict]:
     settings = suite.significance
     family = [i for i, verdict in enumerate(verdicts) if verdict.p is not None]
     decided = list(verdicts)
@@ -244,9 +258,7 @@ def _decided(verdicts: Sequence[Verdict], suite: Suite) -> list[Verdict]:
     for i, corrected_p, corrected_flips in zip(family, p, flips, strict=True):
         verdict = replace(verdicts[i], p_corrected=corrected_p, p_permutation_corrected=corrected_flips)
         if max(corrected_p, corrected_flips) < settings.alpha and not verdict.reason:
-            expectation = parse_expectation(verdict.claim.expect)
-            rivals = verdict.rivals
-            outcome: Outcome = "holds" if all(_agrees(expectation, rival) for rival in rivals) else "fails"
+            outcome: Outcome = "holds" if all(_agrees(expected[i], rival) for rival in verdict.rivals) else "fails"
             if verdict.one_fit:
                 outcome = "holds for this fit" if outcome == "holds" else "fails for this fit"
             verdict = replace(verdict, verdict=outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -21,8 +20,9 @@ from benchmark.evaluation.significance import (
     interval,
     paired_test,
 )
+from benchmark.metric import Better, parse_metric
 from benchmark.published import Published, PublishedValue
-from benchmark.suite import Named, Suite, Where, candidate_list
+from benchmark.suite import Named, Suite, Where
 from benchmark.types import TASKS, Cell, Dataset, SampledList, Task
 
 SCHEMA_VERSION = 2
@@ -152,6 +152,7 @@ class Leaderboard:
 
     `marks` are remarks by model, those under "" hold for all. `data` are the facts of each data set that was run,
     `lists` how its candidate lists were made. `published` is all that the suite's file of published values has.
+    `better` says of each metric which values are better; of one that is not in it the higher ones are.
     """
 
     suite: Suite
@@ -165,6 +166,7 @@ class Leaderboard:
     data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     lists: Mapping[str, Sequence[SampledList]] = field(default_factory=dict)
     published: Published | None = None
+    better: Mapping[str, Better] = field(default_factory=dict)
 
     @property
     def remarks(self) -> Sequence[str]:
@@ -195,10 +197,12 @@ def build_leaderboard(
     data: Mapping[str, Dataset] | None = None,
     remarks: Mapping[Cell, Sequence[str]] | None = None,
     heads: Mapping[str, int] | None = None,
+    better: Mapping[str, Better] | None = None,
 ) -> Leaderboard:
     """Rows in the suite's order: data sets, tasks, slices, metrics (the primary one first, those over candidate lists
     last), models; the order of the input does not matter. `remarks` are what each cell said of itself, which its
-    model's rows carry, `heads` how many items are the head of each data set.
+    model's rows carry, `heads` how many items are the head of each data set, `better` which values of a metric
+    are better (higher ones where it is not named).
 
     The primary comparisons of the suite are one family for the correction, the others another, its claims a third.
     What says nothing about the models (see `_obstacle`) is not tested, and in no family. Raises ContractError for
@@ -222,12 +226,14 @@ def build_leaderboard(
             lambda where, model: _find(suite, pools, failures, where, model),
             lambda where, models: _obstacle(suite, pools, heads or {}, where, models),
             {name for name, dataset in (data or {}).items() if dataset.facts.get("smoke_test")},
+            {metric for metric, side in (better or {}).items() if side == "lower"},
         ),
         (*_untested(suite, pools, failures, absent), *barred),
         {model: tuple(remarks) for model, remarks in marks.items()},
         {name: dataset.facts for name, dataset in (data or {}).items() if name in ran},
         {name: dataset.lists for name, dataset in (data or {}).items()},
         published,
+        dict(better or {}),
     )
 
 
@@ -364,14 +370,14 @@ def _obstacle(
     if n < suite.significance.min_requests:
         return f"n = {n} < {suite.significance.min_requests}"
     sparing = [model for model, pool in zip(models, scored, strict=True) if pool.cell.excludes_history]
-    if sparing and where.task == "recommendation" and not suite.mask_seen and not candidate_list(where.metric):
+    if sparing and where.task == "recommendation" and not suite.mask_seen and not parse_metric(where.metric).candidates:
         others = [model for model in models if model not in sparing]
         if others:
             return f"{' and '.join(sparing)} never returns the history, {' and '.join(others)} may"
-    head, cutoff = heads.get(where.dataset), re.search(r"@(\d+)", where.metric)
+    head, cutoff = heads.get(where.dataset), parse_metric(where.metric).k
     full = any((pool.values[where.metric] == 1).all() for pool in scored)
-    if where.slice == "head" and head and cutoff and head <= int(cutoff[1]) and full:
-        return f"head of {head} ≤ {cutoff[1]}"
+    if where.slice == "head" and head and cutoff and head <= cutoff and full:
+        return f"head of {head} ≤ {cutoff}"
     return ""
 
 

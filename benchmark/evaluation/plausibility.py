@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from benchmark.errors import ContractError
-from benchmark.evaluation.scores import BoundMetric, score
+from benchmark.evaluation.scores import score
 from benchmark.evaluation.significance import detectable_difference
+from benchmark.plugins import BoundMetric
 from benchmark.types import PAD, Dataset, Floats, Ranking, Task
 
 NEAR = 0.95

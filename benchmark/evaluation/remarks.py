@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.evaluation.scores import BoundMetric, score
+from benchmark.evaluation.scores import score
 from benchmark.hashing import splitmix
+from benchmark.plugins import BoundMetric
 from benchmark.types import PAD, Dataset, Longs, Ragged, Ranking, Requests, Task
 
 PROGRESS = {"epoch": ("best_epoch", "epochs"), "checkpoint": ("best_updates", "updates")}
@@ -30,12 +31,19 @@ def still_learning(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def below_popularity(
-    metric: str, means: Mapping[tuple[Task, str, str], float], popularity: Mapping[Task, float | None]
+    metric: str,
+    means: Mapping[tuple[Task, str, str], float],
+    popularity: Mapping[Task, float | None],
+    lower_is_better: bool = False,
 ) -> Iterator[str]:
-    """A remark for every task where the mean over all requests is below that of the most popular items."""
+    """A remark for every task where the mean over all requests is worse than that of the most popular items."""
     for task, least in popularity.items():
         mean = means.get((task, "all", metric))
-        if mean is not None and least is not None and mean < least:
+        if mean is None or least is None:
+            continue
+        if lower_is_better and mean > least:
+            yield f"worse than popularity ({metric} of {task}: {mean:.3f} > {least:.3f})"
+        if not lower_is_better and mean < least:
             yield f"below popularity ({metric} of {task}: {mean:.3f} < {least:.3f})"
 
 

@@ -14,23 +14,22 @@ from benchmark.frozen import frozen
 from benchmark.suite_file import SliceName
 from benchmark.types import PAD, Floats, Longs, Ragged, Ranking, Scores
 
-BoundMetric = Callable[[Ranking, Ragged, Longs], Floats | float]
-"""A metric with its cut-off: ranking, relevant items of the slice, popularity → a value per request, or one in all."""
-
 
 def score(
     ranking: Ranking,
     relevant: Ragged,
     popularity: Longs,
-    metrics: Mapping[str, BoundMetric],
+    metrics: Mapping[str, Callable[[Ranking, Ragged, Longs], Floats | float]],
     slice_name: SliceName,
     head_share: float,
     later: NDArray[np.bool_] | None = None,
 ) -> Scores:
     """The scores of the requests that have a relevant item in the slice.
 
-    `popularity` (N,) are the training counts of the task. A request without a ranking scores 0. Where no request is in
-    the slice, every metric has no values. Each metric is given read-only views of its own. Raises ContractError if the
+    Each of `metrics` is called with the ranking, the relevant items in the slice, and `popularity`, the (N,) training
+    counts of the task, all of them read-only views of its own; it gives a value per request, or one number. A request
+    without a ranking scores 0, but by a metric whose lower values are better what that metric says, or nothing would
+    be the best answer. Where no request is in the slice, every metric has no values. Raises ContractError if the
     ranking does not have one row per request, or if a metric fails, or does not give one finite number per request or
     one in all.
     """
@@ -53,12 +52,14 @@ def score(
                 f"metric '{name}' returned an array of shape {result.shape} for {len(rows)} requests; "
                 f"it must return shape {rows.shape}, or one number"
             )
-        if not np.isfinite(result if result.ndim == 0 else result[covered]).all():
+        if getattr(metric, "better", None) != "lower" and result.ndim:
+            result = np.where(covered, result, 0.0)
+        if not np.isfinite(result).all():
             raise ContractError(f"metric '{name}' returned NaN or infinity; every value must be finite")
         if result.ndim == 0:
             totals[name] = float(result)
         else:
-            values[name] = np.where(covered, result, 0.0)
+            values[name] = result
     return Scores(rows, values, totals, float(covered.mean()))
 
 

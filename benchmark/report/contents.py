@@ -163,6 +163,10 @@ def _claims(lb: Leaderboard) -> Iterator[Table]:
         "sign. Against several models: from all of them, the least clear one is shown. "
         f"resolvable: the smallest true difference found with 80 % power at {level}, the level that decides."
     ]
+    if lower := dict.fromkeys(
+        v.claim.where.metric for v in lb.claims if lb.better.get(v.claim.where.metric) == "lower"
+    ):
+        notes.append(f"{', '.join(lower)}: > says better, which is lower.")
     if any(verdict.one_fit for verdict in tested):
         notes.append(
             "holds for this fit, fails for this fit: a model of the claim was trained with one seed; another fit may "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from benchmark.evaluation.leaderboard import Leaderboard, PairedTest, Row
+from benchmark.metric import Better, parse_metric
 from benchmark.report.data import data_notes
 from benchmark.report.layout import Column, Entry, Table, decimals, number
-from benchmark.suite import NEW, candidate_list
+from benchmark.suite import NEW
 
 ONE_FIT = (
     "¹ one fit: a model here was trained with one seed, so this is about these fitted models. Another fit may differ, "
@@ -33,15 +34,15 @@ def _result(lb: Leaderboard, heading: str, rows: Sequence[Row]) -> Table:
     slices = dict.fromkeys(row.slice for row in rows)
     counts = {(row.metric, row.slice): row.n for row in rows}
     models = list(dict.fromkeys(row.model for row in rows))
-    higher = _higher(lb, rows[0].dataset, rows[0].task)
+    won = _won(lb, rows[0].dataset, rows[0].task)
     columns, lines = [Column("model", words=True)], [[Entry(model)] for model in models]
     for metric in metrics:
         for slice_name in slices:
             columns.append(Column(slice_name, metric, f"n={counts[metric, slice_name]}"))
             cells = [at.get((metric, slice_name, model)) for model in models]
-            best = _best(cells)
+            best = _best(cells, lb.better.get(metric, "higher"))
             for line, row in zip(lines, cells, strict=True):
-                line.append(_score(row, best, higher.get((metric, slice_name, row.model), "") if row else ""))
+                line.append(_score(row, best, won.get((metric, slice_name, row.model), "") if row else ""))
     _add_coverage(columns, lines, rows, models)
     for metric in metrics:
         for slice_name in slices:
@@ -52,7 +53,7 @@ def _result(lb: Leaderboard, heading: str, rows: Sequence[Row]) -> Table:
                 for line, row in zip(lines, cells, strict=True):
                     printed = row.published if row else None
                     line.append(Entry(f"{printed.value:.{digits}f}", hint=printed.source) if printed else Entry(""))
-    return Table(heading, columns, lines, list(_result_notes(lb, rows, set(higher.values()))))
+    return Table(heading, columns, lines, list(_result_notes(lb, rows, set(won.values()))))
 
 
 def _add_coverage(columns: list[Column], lines: list[list[Entry]], rows: Sequence[Row], models: Sequence[str]) -> None:
@@ -66,14 +67,12 @@ def _add_coverage(columns: list[Column], lines: list[list[Entry]], rows: Sequenc
         line.append(Entry(f"{coverage[model]:.4f}" if model in coverage else ""))
 
 
-def _best(rows: Sequence[Row | None]) -> float | None:
-    """The highest mean among several models, where higher is better.
-
-    It is for shares of what could be reached, 0-1 per request. Numbers about all lists (a Gini index; they have no
-    interval) and counts (the popularity of what was recommended) have no better side.
-    """
-    means = [row.mean for row in rows if row and row.mean is not None and row.low is not None]
-    return max(means) if len(means) > 1 and 0 < max(means) <= 1 else None
+def _best(rows: Sequence[Row | None], better: Better) -> float | None:
+    """The best mean of several models; None where they are all equal, or neither side is better."""
+    means = [row.mean for row in rows if row and row.mean is not None]
+    if better == "neither" or len(set(means)) < 2:
+        return None
+    return max(means) if better == "higher" else min(means)
 
 
 def _score(row: Row | None, best: float | None, mark: str) -> Entry:
@@ -84,13 +83,14 @@ def _score(row: Row | None, best: float | None, mark: str) -> Entry:
     return Entry(number(row.mean), mark, spread, best is not None and row.mean == best, hint)
 
 
-def _higher(lb: Leaderboard, dataset: str, task: str) -> dict[tuple[str, str, str], str]:
-    """Where a model is significantly above every baseline it was tested against, by (metric, slice, model), and how
-    that is marked: ‡, or ‡¹ where it is about one fit."""
+def _won(lb: Leaderboard, dataset: str, task: str) -> dict[tuple[str, str, str], str]:
+    """Where a model is significantly better than every baseline it was tested against, by (metric, slice, model), and
+    how that is marked: ‡, or ‡¹ where it is about one fit."""
+    signs = {"higher": 1, "lower": -1, "neither": 0}
     marks: dict[tuple[str, str, str], list[str]] = {}
     for c in lb.comparisons:
         if (c.dataset, c.task) == (dataset, task):
-            won = c.significant and c.test.difference > 0
+            won = c.significant and signs[lb.better.get(c.metric, "higher")] * c.test.difference > 0
             marks.setdefault((c.metric, c.slice, c.model), []).append(mark(c) if won else "")
     return {place: max(some, key=len) for place, some in marks.items() if all(some)}
 
@@ -100,9 +100,13 @@ def _result_notes(lb: Leaderboard, rows: Sequence[Row], marked: Collection[str])
         place = rows[0].dataset, rows[0].task
         pairs = dict.fromkeys((c.model, c.baseline) for c in lb.comparisons if (c.dataset, c.task) == place)
         tested = ", ".join(f"{model} with {baseline}" for model, baseline in pairs)
-        yield f"‡ significantly higher than every baseline the model is compared with here ({tested}); see Comparisons."
+        yield f"‡ significantly better than every baseline the model is compared with here ({tested}); see Comparisons."
     if "‡¹" in marked:
         yield ONE_FIT
+    metrics = dict.fromkeys(row.metric for row in rows)
+    for side, which in (("lower", "lower values are better"), ("neither", "neither side is better, so none is marked")):
+        if names := [metric for metric in metrics if lb.better.get(metric) == side]:
+            yield f"{', '.join(names)}: {which}."
     if any(row.sd is not None for row in rows):
         yield "± standard deviation over seeds."
     for source in dict.fromkeys(row.published.source for row in rows if row.published):
@@ -118,7 +122,7 @@ def _result_notes(lb: Leaderboard, rows: Sequence[Row], marked: Collection[str])
 
 def _list_notes(lb: Leaderboard, rows: Sequence[Row]) -> Iterator[str]:
     """What the metrics over candidate lists are, a line for each list."""
-    used = {candidate_list(row.metric) for row in rows} - {""}
+    used = {parse_metric(row.metric).candidates for row in rows} - {""}
     if NEW in used:
         yield (
             f"|{NEW}: ranked once more with all items of the user's own history left out, by every model alike; "

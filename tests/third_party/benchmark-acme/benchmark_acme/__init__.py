@@ -19,4 +19,4 @@ def benchmark_models() -> Mapping[str, str]:
 
 @hookimpl
 def benchmark_metrics() -> Mapping[str, str]:
-    return {"Novelty": "benchmark_acme.metrics:novelty"}
+    return {"Novelty": "benchmark_acme.metrics:novelty", "Missed": "benchmark_acme.metrics:missed"}
