@@ -175,7 +175,7 @@ _BETTER = {
     "higher": "Higher values are better.",
     "lower": "Lower values are better.",
     "neither": "Neither higher nor lower values are better.",
-    None: "Higher values are better; neither side is where it gives one number about all lists.",
+    None: "Higher values are better, or neither side if it is one number about all lists.",
 }
 
 

@@ -6,12 +6,12 @@ import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from benchmark.errors import BenchmarkError, ContractError
 
 Better = Literal["higher", "lower", "neither"]
-SIDES: tuple[Better, ...] = ("higher", "lower", "neither")
+SIDES: tuple[str, ...] = get_args(Better)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _FORM = re.compile(r"(?P<name>[^(@|]*)(?:\((?P<arguments>[^)|]*)\))?(?:@(?P<k>[^|]*))?(?:\|(?P<candidates>[^|]+))?")
@@ -29,8 +29,10 @@ class MetricName:
 
 
 def parse_metric(text: str) -> MetricName:
-    """Raises BenchmarkError where the text is not the name of a metric; whether there is such a metric, the registry
-    knows."""
+    """Take a metric's name apart; the registry knows whether there is such a metric.
+
+    Raises BenchmarkError where the text is not written as a metric is.
+    """
     match = _FORM.fullmatch(text)
     if match is None:
         raise BenchmarkError(
