@@ -1,9 +1,9 @@
 """Decoding items from a T5 along a trie: beam search, exact scores of candidates, free decoding, sampling.
 
 Beams are rows of tensors: nothing loops over requests or beams. A score is the exact log-likelihood of an item's
-tokens over the whole vocabulary; the trie only decides which tokens are looked at. A result for a request does not
-depend on the others in its batch but for rounding. Requests of similar length in a batch are faster, since attention is
-over the longest. Axis letters: B requests, M beams, C possible next tokens, V vocabulary, L tokens of an item, K depth
+tokens over the whole vocabulary; the trie only decides which tokens are considered. Except for rounding, a request's
+result does not depend on its batch. Batches of requests of similar length are faster, since attention is over the
+longest. Axis letters: B requests, M beams, C possible next tokens, V vocabulary, L tokens of an item, K depth
 of a result.
 """
 
@@ -50,8 +50,8 @@ def beam_search(
     """The likeliest items int32 (B, M), best first, and their log-likelihoods float32 (B, M), never rising.
 
     Rows with fewer than M reachable items end in -1 and -inf; no item comes twice. At every depth the M best prefixes
-    go on, and the M best items that end are kept. `tokens` and `mask` (B, S) are the encoder's input. `exclude` and
-    `candidates` have a row of items per request: prefixes that lead to no item left are not followed. `normalise`
+    continue, and the M best complete items are kept. `tokens` and `mask` (B, S) are the encoder's input. `exclude` and
+    `candidates` have a row of items per request: prefixes that lead to no allowed item are not followed. `normalise`
     divides each step's probabilities by their sum over the tokens that this request may write. `keys` (B,) hash the
     requests: equal scores are ordered by `benchmark.tie_break(keys, item)`. Raises ContractError on NaN.
     """
@@ -113,10 +113,10 @@ def unconstrained(
     length: int | None = None,
     precision: Precision = "fp32",
 ) -> tuple[Tensor, Tensor]:
-    """What beam search over the whole vocabulary writes: items int32 (B, M), -1 where the `length` tokens (by default
-    the trie's depth) are no item's, and log-likelihoods float32 (B, M), never rising (TIGER 4.5, Figure 6).
+    """Beam search over the whole vocabulary: items int32 (B, M), -1 where the `length` tokens (by default the trie's
+    depth) spell no item, and log-likelihoods float32 (B, M), never rising (TIGER 4.5, Figure 6).
 
-    No token ends a sequence. Equal scores are in no particular order. Raises ContractError on NaN.
+    There is no end token. Equal scores are in no particular order. Raises ContractError on NaN.
     """
     _check_beams(beams)
     steps, n, device = T5Steps(model, precision), len(tokens), tokens.device
@@ -160,12 +160,12 @@ def score_candidates(
     steps = T5Steps(model, precision)
     scores = torch.zeros(len(candidates.values), device=tokens.device)
     table = sequences.padded(int(sequences.lengths.max(initial=0)))
-    order = np.lexsort((*table[candidates.values].T[::-1], candidates.rows))  # what shares a prefix is together
+    order = np.lexsort((*table[candidates.values].T[::-1], candidates.rows))  # groups shared prefixes
     parts, owner = _split(candidates.lengths, order)
-    at = 0
-    while at < len(parts):
-        rows = np.arange(at, min(len(parts), at + max(1, pairs // int(parts.lengths[at]))))
-        at += len(rows)
+    done = 0
+    while done < len(parts):
+        rows = np.arange(done, min(len(parts), done + max(1, pairs // int(parts.lengths[done]))))
+        done += len(rows)
         part, who = parts.take(rows), torch.as_tensor(owner[rows], device=tokens.device)
         scores[torch.as_tensor(part.values, device=tokens.device).long()] = _forced(
             steps, steps.encode(tokens[who], mask[who]), part.rows, sequences.take(candidates.values[part.values])
@@ -198,8 +198,8 @@ def _forced(steps: T5Steps, memory: Memory, rows: NDArray[np.int64], sequences: 
         logits = steps.step(memory, cache, token, parents)
         total = logits.logsumexp(-1)
         live = np.flatnonzero(lengths > depth)
-        row, place, here = (torch.as_tensor(x[live], device=device) for x in (rows, beam, tokens[:, depth]))
-        score[torch.as_tensor(live, device=device)] += logits[row, place, here] - total[row, place]
+        row, place, tokens_here = (torch.as_tensor(x[live], device=device) for x in (rows, beam, tokens[:, depth]))
+        score[torch.as_tensor(live, device=device)] += logits[row, place, tokens_here] - total[row, place]
         on = np.flatnonzero(lengths > depth + 1)
         if not len(on):
             break
@@ -219,8 +219,8 @@ def _forced(steps: T5Steps, memory: Memory, rows: NDArray[np.int64], sequences: 
 
 @dataclass(frozen=True)
 class _Front:
-    """The prefixes (B, M) at one depth: their scores, what they were chosen by, and their children (B, M, C), -1 where
-    none may follow."""
+    """The prefixes (B, M) at one depth: scores, the ranks by which they were chosen, and children (B, M, C), -1 where
+    the request allows none."""
 
     depth: int
     score: Tensor
@@ -234,7 +234,7 @@ Extend = Callable[[Tensor, Tensor, _Front], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class _Search:
-    """The way down the trie that beam search and sampling share."""
+    """The descent of the trie that beam search and sampling share."""
 
     trie: Trie
     beams: int
@@ -254,7 +254,7 @@ class _Search:
         _check_beams(beams)
         _check_rows(tokens, len(trie), exclude=exclude, candidates=candidates)
         if keys is not None and len(keys) != len(tokens):
-            raise BenchmarkError(f"{len(keys)} keys were given for {len(tokens)} requests; each needs its own.")
+            raise BenchmarkError(f"there are {len(keys)} keys for {len(tokens)} requests; give one key per request.")
         keys = np.zeros(len(tokens), dtype=np.uint64) if keys is None else keys
         return cls(
             trie.to(tokens.device),
@@ -305,7 +305,7 @@ class _Search:
         return self.ordered(torch.cat(items, 1), torch.cat(ranks, 1))
 
     def best(self, rank: Tensor, level: Level, child: Tensor) -> Tensor:
-        """Where the M best of `rank` (B, M*C) are; at the border equal ones by the hash of an item below."""
+        """The positions of the M best of `rank` (B, M*C); ties for the last place go by the hash of an item below."""
         k = min(self.beams, rank.shape[1])
         top = rank.topk(min(k + 1, rank.shape[1]))
         place = top.indices[:, :k]
@@ -337,11 +337,11 @@ class _Search:
 
 def _check_beams(beams: int) -> None:
     if beams < 1:
-        raise BenchmarkError(f"{beams} beams were asked for; at least 1 is needed.")
+        raise BenchmarkError(f"`beams` is {beams}; at least 1 is needed.")
 
 
-def _check_rows(tokens: Tensor, items: int, **named: Ragged | None) -> None:
-    for name, rows in named.items():
+def _check_rows(tokens: Tensor, items: int, **arguments: Ragged | None) -> None:
+    for name, rows in arguments.items():
         if rows is not None and len(rows) != len(tokens):
             raise BenchmarkError(f"`{name}` has {len(rows)} rows for {len(tokens)} requests; give one row per request.")
         if rows is not None and len(rows.values) and not 0 <= rows.values.min() <= rows.values.max() < items:

@@ -27,13 +27,13 @@ def first_token(model: T5ForConditionalGeneration, tokens: Tensor, mask: Tensor)
 
 
 def exact(scores: Tensor, requests: Requests, k: int) -> Ranking:
-    """The k best items by scores (B, N): what a beam search of any width at least k finds when an item is one token.
+    """The k best items by scores (B, N): what beam search of any width from k on finds when an item is one token.
 
-    Honours `exclude` and `candidates`; equal scores are ordered by a hash of (request, item). `benchmark.top_k` with
-    the search for the border on the model's device, so that only the few items above it leave it. Raises ContractError
-    on NaN.
+    Honours `exclude` and `candidates`; equal scores are ordered by a hash of (request, item). As `benchmark.top_k`, but
+    the k-th score is found on the model's device, so that only items that reach it leave the device. Raises
+    ContractError on NaN.
     """
-    if scores.isnan().any():  # it is above no border, so the list would be short or empty
+    if scores.isnan().any():  # NaN reaches no k-th score: the list would be short or empty
         raise ContractError("the scores hold NaN")
     if requests.candidates is not None:
         allowed = torch.zeros_like(scores, dtype=torch.bool)
@@ -43,18 +43,18 @@ def exact(scores: Tensor, requests: Requests, k: int) -> Ranking:
         scores = scores.clone()
         scores[_index(requests.exclude.rows, scores), _index(requests.exclude.values, scores)] = -torch.inf
     border = scores.topk(min(k, scores.shape[1]), sorted=False).values.amin(1, keepdim=True)  # (B, 1)
-    found = torch.nonzero((scores >= border) & (scores > -torch.inf))
-    value = scores[found[:, 0], found[:, 1]].cpu().numpy()
-    row, item = found.cpu().numpy().T
+    above = torch.nonzero((scores >= border) & (scores > -torch.inf))
+    value = scores[above[:, 0], above[:, 1]].cpu().numpy()
+    row, item = above.cpu().numpy().T
     return Ranking.best(requests, row, item, value, k)
 
 
 def diverse_beam(scores: Tensor, requests: Requests, k: int, beams: int, groups: int, penalty: float) -> Ranking:
-    """What diverse beam search (Vijayakumar 2016) with `groups` groups of beams / groups returns: fewer distinct items.
+    """The ranking of diverse beam search (Vijayakumar 2016) with `groups` groups of beams / groups beams.
 
-    As transformers 4 had it before its removal: the groups choose one after the other, each the best items after taking
-    `penalty` off an item for every time an earlier group chose it. An item's first choice costs it nothing, so the
-    distinct items are the beginning of the exact ranking, and only how many there are has to be found out. Nothing
+    As in transformers 4, which later removed it: the groups choose in turn, each the best items after an item has lost
+    `penalty` for every earlier group that chose it. The first choice of an item costs nothing, so the distinct items
+    are the beginning of the exact ranking; only their number has to be computed. It is at most `beams`, and nothing
     refills the list.
     """
     best = exact(scores, requests, beams)
@@ -63,8 +63,8 @@ def diverse_beam(scores: Tensor, requests: Requests, k: int, beams: int, groups:
     for _ in range(groups):
         order = (value - penalty * chosen).sort(dim=1, descending=True, stable=True).indices
         chosen.scatter_add_(1, order[:, : beams // groups], torch.ones_like(value))
-    found = (chosen > 0).numpy()
-    items, likelihood = np.where(found, best.items, PAD), np.where(found, best.scores, -np.inf)
+    kept = (chosen > 0).numpy()
+    items, likelihood = np.where(kept, best.items, PAD), np.where(kept, best.scores, -np.inf)
     out = Ranking.empty(len(items), k)
     width = min(k, beams)
     out.items[:, :width], out.scores[:, :width] = items[:, :width], likelihood[:, :width]

@@ -1,4 +1,4 @@
-"""Pseudo-queries: what a T5 that writes queries for a text (doc2query) would ask to find an item (Shi 2025, A.4)."""
+"""Pseudo-queries for items, written by a T5 that writes queries for a text (doc2query; Shi 2025, A.4)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LEARNING_RATE = 1e-4
 def pseudo_queries(
     train: Train, checkpoint: str, per_item: int, epochs: int, context: Context
 ) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Texts (P,) and the row of the item that each asks for; at most `per_item` different ones of an item.
+    """Texts (P,) and the row of the item that each is for; at most `per_item` different ones per item.
 
     `checkpoint` is a T5 by name or folder, such as doc2query/msmarco-t5-base-v1; it first learns for `epochs` from the
     training queries and the items that were found with them. Queries are sampled (of the 10 likeliest words those
-    with 0.95 of the probability, as the authors do); none for an item without a text. They are kept in the folder of
-    the data set, so that all who ask for the same make them once. Raises BenchmarkError where the checkpoint cannot be
-    had.
+    with 0.95 of the probability, as the authors do); none for an item without a text. They are cached in the folder of
+    the data set, so that all models with the same settings share them. Raises BenchmarkError if the checkpoint cannot
+    be loaded.
     """
     from benchmark_generative.vectors import digests
 
@@ -41,13 +41,13 @@ def pseudo_queries(
     folder = Path(checkpoint)
     identity = digests(folder) if folder.is_dir() else [checkpoint]
     device = context.device.partition(":")[0]
-    told = json.dumps([identity, per_item, epochs, context.seed, device, texts, queries if epochs else []])
-    digest = hashlib.sha256(told.encode() + b"".join(np.asarray(part, dtype=np.int64).tobytes() for part in pairs))
+    key = json.dumps([identity, per_item, epochs, context.seed, device, texts, queries if epochs else []])
+    digest = hashlib.sha256(key.encode() + b"".join(np.asarray(part, dtype=np.int64).tobytes() for part in pairs))
     kept = Path(context.shared or context.workdir) / f"pseudo-queries-{digest.hexdigest()[:16]}.json"
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with kept.with_name(f".{kept.stem}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given up with the file, whatever becomes of the process
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file, even if the process dies
             if not kept.is_file():
                 made = _made(train, checkpoint, texts, queries, per_item, epochs, context)
                 draft = kept.with_name(f".{kept.name}.{os.getpid()}")
@@ -80,16 +80,18 @@ def _made(
     network.to(context.device)
     cuda = torch.device(context.device).type == "cuda"
     with seeded(context):
-        told = np.flatnonzero((inputs.length > 0).numpy()[train.searches.values])
-        if epochs and len(told):
-            asked = Slices.of(vocabulary.text(queries, MAX_QUERY_TOKENS)).take(train.searches.rows[told])
-            written = joined([asked, Slices.repeated([config.eos_token_id], len(asked.start))])
-            found = Slices.of(vocabulary.text(texts, MAX_TEXT_TOKENS)).take(train.searches.values[told])
+        rows_with_text = np.flatnonzero((inputs.length > 0).numpy()[train.searches.values])
+        if epochs and len(rows_with_text):
+            query_tokens = Slices.of(vocabulary.text(queries, MAX_QUERY_TOKENS)).take(
+                train.searches.rows[rows_with_text]
+            )
+            written = joined([query_tokens, Slices.repeated([config.eos_token_id], len(query_tokens.start))])
+            item_tokens = Slices.of(vocabulary.text(texts, MAX_TEXT_TOKENS)).take(train.searches.values[rows_with_text])
             training.train(
                 network,
                 [
                     training.Pairs(
-                        sequences(joined([found])),
+                        sequences(joined([item_tokens])),
                         torch.from_numpy(written.padded(int(written.lengths.max()), pad=training.IGNORED)),
                     )
                 ],
@@ -105,7 +107,7 @@ def _made(
                     warmup=0.1,
                     precision="bf16" if cuda else "fp32",
                 ),
-                # Its checkpoints are not those of the model itself, and its loss is no point of the model's curve.
+                # Keep its checkpoints apart from the model's, and its loss out of the model's curve.
                 replace(context, workdir=context.workdir / "doc2query", facts={}, curve=[], on_progress=None),
             )
         torch.manual_seed(context.seed)
@@ -120,7 +122,7 @@ def _made(
                 input_ids=tokens, attention_mask=mask, do_sample=True, top_p=0.95, top_k=10,
                 max_new_tokens=MAX_QUERY_TOKENS, num_return_sequences=per_item,
             ).cpu().numpy()  # fmt: skip
-            said = [text.strip() for text in words.decode_batch(written_ids.tolist(), skip_special_tokens=True)]
-            for row, i in zip(chosen.tolist(), range(0, len(said), per_item), strict=True):
-                rows[row] = [text for text in dict.fromkeys(said[i : i + per_item]) if text]
+            samples = [text.strip() for text in words.decode_batch(written_ids.tolist(), skip_special_tokens=True)]
+            for row, i in zip(chosen.tolist(), range(0, len(samples), per_item), strict=True):
+                rows[row] = [text for text in dict.fromkeys(samples[i : i + per_item]) if text]
     return rows

@@ -60,15 +60,15 @@ class Gen:
     dropout: ProperFraction = 0.0
     table_init: Positive = 0.1
     layer_init: Positive = 0.3
-    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices; a
-    `checkpoint` has neither. Tried with Gen_R on the validation requests of MovieLens 100K, one fit each, table and
+    """Factors on transformers' random initial weights of the token table, N(0, 1), and of all other matrices; unused
+    with a `checkpoint`. Tried with Gen_R on the validation requests of MovieLens 100K, one fit each, table and
     layers: R@30 (standard error .014) after 800 updates (1, 1) .160, (.1, 1) .200, (.3, .1) .196, (.3, .3) .207,
     (.1, .1) .162, (.1, .3) .186; after 3,000 over 10 items, with the mean log-likelihood of a target, which decided,
     (.3, .3) .255, -6.141, (.1, .1) .259, -6.144, (.1, .3) .275, -6.083. Gen_S likewise: .40 with (1, 1), .56 to .63
     with the smaller ones. Dropout of .1 and learning rates of 3e-3 and 4e-3 were worse. Of 50, 20, 10 and 5 newest
     items the fewest were best in equal time, .18 to .26."""
     mixing: Literal["concat", "balanced"] = "concat"
-    """Both tasks' pairs as they are, or the smaller task's repeated up to the number of the larger's."""
+    """concat: all pairs once. balanced: oversample the smaller task to the size of the larger."""
     decoding: Literal["exact", "diverse_beam"] = "exact"
     beams: Count = 30
     groups: Count = 15
@@ -81,18 +81,18 @@ class Gen:
     """The paper's: 5 epochs, 2e-3, 128, AdamW with 0.01."""
     steps: Count | None = None
     """Updates in all, in `epochs` equal parts with a validation after each; None: an epoch is a pass over the pairs, so
-    that a model for two tasks trains longer than one for one. With `balanced` half of every batch is either task: as
-    many steps are then the same budget, and twice the steps of a model for one task show as many examples of it."""
+    that a model for two tasks trains longer than one for one. With `balanced` each task fills half of every batch: the
+    same number of steps is the same budget, and twice a one-task model's steps show as many examples of its task."""
     warmup: ProperFraction = 0.1
     """Share of the steps in which the learning rate rises; it falls to 0 in the rest. The paper states no schedule."""
     patience: Count = 3
-    """Stop after so many epochs without a better R@30 on validation."""
+    """Stop after this many epochs without a better R@30 on validation."""
     max_history: Count = 50
-    """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
+    """The model reads this many of a history's newest items; the suite's protocol may allow fewer."""
     max_query_tokens: Count = 32
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto: bf16 on a GPU, fp32 elsewhere. On a CPU that multiplies bf16 natively it may be chosen, for
-    other results than on one that does not. Answers are given in fp32."""
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. bf16 also works on a CPU, but results then depend on whether
+    the CPU multiplies bf16 natively. Ranking is always in fp32."""
 
     requires: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "accelerate")
 
@@ -143,8 +143,8 @@ class Gen:
         context.record("best_epoch", progress.best_epoch)
         context.record("epochs", progress.epoch)
         if self.decoding == "diverse_beam":
-            found = {task: self.rank(split.requests, self.beams).items != PAD for task, split in splits.items()}
-            context.record("distinct_items", {task: float(f.sum(1).mean()) for task, f in found.items()})
+            returned = {task: self.rank(split.requests, self.beams).items != PAD for task, split in splits.items()}
+            context.record("distinct_items", {task: float(f.sum(1).mean()) for task, f in returned.items()})
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         """The likeliest items first, with their log-likelihoods over the whole vocabulary as scores.
@@ -165,10 +165,10 @@ class Gen:
         network.eval()
         order = inputs.length.argsort(stable=True)  # requests of similar length pad each other little
         size = 512 if network.device.type == "cuda" else 32
-        for at in range(0, len(order), size):
-            likelihood = decoding.first_token(network, *inputs.batch(order[at : at + size], *self._ends()))
+        for start in range(0, len(order), size):
+            likelihood = decoding.first_token(network, *inputs.batch(order[start : start + size], *self._ends()))
             scores = likelihood[:, first : first + self.vocabulary_.items]
-            rows = order[at : at + size].cpu().numpy()
+            rows = order[start : start + size].cpu().numpy()
             part = requests.take(rows)
             if self.decoding == "exact":
                 best = decoding.exact(scores, part, k)
@@ -203,21 +203,21 @@ class Gen:
         from benchmark_generative.tokens import Sequences
         from benchmark_generative.training import Pairs
 
-        vocabulary, found = self.vocabulary_, []
+        vocabulary, pairs = self.vocabulary_, []
         if "recommendation" in self.tasks and len(prefixes := train.prefixes()):
             targets = torch.as_tensor(prefixes.targets, dtype=torch.int64)[:, None] + vocabulary.first_item
-            found.append(Pairs(vocabulary.prefixes(prefixes, self.max_history), targets))
+            pairs.append(Pairs(vocabulary.prefixes(prefixes, self.max_history), targets))
         if "search" in self.tasks and len(train.searches.values):
             queries = vocabulary.queries(train.queries, self.max_query_tokens)
             row = torch.as_tensor(train.searches.rows)  # a query with k relevant items is k pairs
             targets = torch.from_numpy(train.searches.values.astype(np.int64))[:, None] + vocabulary.first_item
-            found.append(Pairs(Sequences(queries.tokens, queries.start[row], queries.length[row]), targets))
-        if not found:
+            pairs.append(Pairs(Sequences(queries.tokens, queries.start[row], queries.length[row]), targets))
+        if not pairs:
             raise BenchmarkError(
                 f"gen: the data set has no training pair for {' or '.join(sorted(self.tasks))}; change `tasks`, or use "
                 "a data set with histories of at least two items or queries with relevant items."
             )
-        return found
+        return pairs
 
     def _inputs(self, requests: Requests) -> Sequences:
         if requests.task == "search":
@@ -229,6 +229,6 @@ class Gen:
         return config.pad_token_id, config.eos_token_id
 
     def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
-        """The mean R@30 of the tasks, and each task's own where there are two."""
+        """The mean R@30 of the tasks, and each task's own if there are two."""
         depth = min(VALIDATION_DEPTH, max(1, self.vocabulary_.items // 10))
         return validate(self.rank, splits, f"R@{depth}")

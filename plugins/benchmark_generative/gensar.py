@@ -1,9 +1,9 @@
 """GenSAR: one T5 for search and recommendation that writes one of two identifiers of an item (Shi 2025).
 
-Items have a semantic and a collaborative identifier that begin alike (3.2); a history of clicks, queries and found
-items becomes their tokens behind tokens of the behaviours; six kinds of examples are trained together (3.3, and the
-ad-hoc search of the authors' code); a search over the tree of the right identifiers answers a request (3.4). Axis
-letters: N items, R requests, B requests of a group, M beams, K depth of a ranking.
+Every item has a semantic and a collaborative identifier with a shared beginning (3.2). In a history of clicks, queries
+and searched items, a token of the behaviour precedes each event's tokens; six kinds of examples are trained together
+(3.3, and the ad-hoc search of the authors' code); beam search over the tree of the task's identifiers answers a request
+(3.4). Axis letters: N items, R requests, B requests of a group, M beams, K depth of a ranking.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ if TYPE_CHECKING:
     from benchmark_generative.gensar_tasks import Writer
     from benchmark_generative.identifiers.joint import JointIdentifiers
     from benchmark_generative.identifiers.settings import Kind
-    from benchmark_generative.retrieval import Found
+    from benchmark_generative.retrieval import Hits
     from benchmark_generative.tokens import Sequences
     from benchmark_generative.training import Pairs
     from benchmark_generative.trie import Trie
 
 VALIDATION = "nDCG@10"
 LOSS_EXAMPLES = 512
-"""How many training examples of each task the losses among the facts are the mean of."""
+"""Training examples per task over which the losses among the facts are averaged."""
 Trained = Literal["nrip", "nsqp", "nsip", "adhoc", "desc2id", "id2desc"]
 SHARES: dict[Trained, float] = {"nrip": 1.0, "nsqp": 1.0, "nsip": 1.0, "adhoc": 0.0, "desc2id": 1.0, "id2desc": 1.0}
 Pseudo = tuple[NDArray[np.object_], NDArray[np.int64]]
-"""Texts of pseudo-queries, and the item that each asks for."""
-ASKS: dict[Task, str] = {"recommendation": "nrip", "search": "nsip"}
+"""Texts of pseudo-queries, and the item that each is for."""
+TASK_OF: dict[Task, str] = {"recommendation": "nrip", "search": "nsip"}
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Collaborative:
     use: str = ""
     """A model that offers item embeddings (the paper: unisar)."""
     params: dict[str, Any] = field(default_factory=dict)
-    """Of that model."""
+    """Parameters of that model."""
     file: str = ""
-    """Ready vectors."""
+    """A file of ready vectors."""
 
     def __post_init__(self) -> None:
         if bool(self.use) == bool(self.file) or (self.file and self.params):
             raise BenchmarkError(
-                "name a model, {use: sasrec, params: {…}}, or a file with a vector per item, {file: …}."
+                "give either a model, {use: sasrec, params: {…}}, or a file with a vector per item, {file: …}."
             )
 
 
@@ -85,7 +85,7 @@ class Collaborative:
 class GenSar:
     """T5 that writes collaborative identifiers for recommendation and semantic ones for search (Shi 2025).
 
-    The network's sizes are small ones that train in minutes; with `checkpoint: t5-small` they are the paper's.
+    The default sizes train in minutes; `checkpoint: t5-small` has the paper's.
     """
 
     identifiers: JointSettings = JointSettings()
@@ -96,36 +96,37 @@ class GenSar:
     collaborative: Collaborative = Collaborative("sasrec")
     """Where collaborative vectors come from."""
     compare_identifiers: bool = False
-    """Make identifiers of either kind of vectors alone too, and keep what they are like among the facts (4.4.2)."""
+    """Also build semantic-only and collaborative-only identifiers and record their statistics (4.4.2)."""
     tasks_trained: dict[Trained, NonNegative] = field(default_factory=dict)
-    """What share of a task's examples a pass over the data trains, each task's own; 0 leaves it out, 0.1 is another
-    tenth in every pass, 2 is each twice. Tasks: nrip, nsqp, nsip (next recommended item, query, searched item),
-    desc2id, id2desc, all 1; and adhoc, search without a history, 0 but where `doc2query` is given, then 1."""
+    """Share of each task's examples that a pass over the data trains: 0 leaves the task out, 0.1 draws a new tenth in
+    every pass, 2 repeats each. Tasks: nrip, nsqp, nsip (next recommended item, query, searched item), desc2id, id2desc,
+    by default 1; and adhoc, search without a history, by default 1 with `doc2query` and otherwise 0."""
     examples_per_pass: dict[Trained, Count] = field(default_factory=dict)
-    """At most so many of a task's examples a pass over the data trains, drawn anew every time, where its share would
-    have more. The authors' code has 100,000 for nsip and 1,000 for each of the others but nrip."""
+    """Most examples of a task in one pass, drawn anew for each; caps the task's share. The authors' code has 100,000
+    for nsip and 1,000 for all others except nrip."""
     behaviour_tokens: bool = True
-    """<R_I>, <S_Q> and <S_I> in front of what they say about (3.2.4). Without them (Table 5) only the instruction tells
-    the tasks apart."""
+    """<R_I>, <S_Q> and <S_I> in front of each event (3.2.4). Without them (Table 5) only the instruction distinguishes
+    the tasks."""
     behaviour: Literal["input", "decoder"] = "input"
-    """Where the token stands that says what is to be written: at the end of the input, as the paper says (3.4.2), or
-    in front of the decoder's output, as in the authors' code; in training as in inference."""
+    """Where the token of the behaviour to predict goes: at the end of the input, as in the paper (3.4.2), or at the
+    start of the decoder's output, as in the authors' code; the same in training and inference."""
     instructions: Literal["words", "tokens"] = "words"
-    """How instructions are read: word by word, or every fixed part as a token of its own, which is faster where the
-    network knows no language yet."""
+    """How instructions are encoded: word by word, or every fixed part as one token, which is faster for a network
+    without pretraining."""
     max_history: Count = 5
-    """The newest recommended clicks and, as many, the newest searches that are read (A.4: 5); the suite's protocol may
-    allow fewer."""
+    """The model reads this many of the newest recommended clicks, and as many of the newest searches (A.4: 5); the
+    suite's protocol may allow fewer."""
     max_query_tokens: Count = 16
     max_description_tokens: Count = 32
     max_words: Count = 8000
-    """Words known without a checkpoint, the frequent ones, those of instructions and queries first."""
+    """Size of the word vocabulary without a checkpoint: words of instructions, then of queries, then the most frequent
+    of item texts."""
     doc2query: str = ""
     """A T5 that writes pseudo-queries, by name or folder (the paper: doc2query/msmarco-t5-base-v1); empty: none."""
     pseudo_queries: Count = 1
     """Pseudo-queries per item (A.4: 1 on Amazon)."""
     doc2query_epochs: Natural = 1
-    """How long it learns from the training searches before it writes; the paper says that it does."""
+    """Epochs for which `doc2query` is first fine-tuned on the training searches, as in the paper."""
     checkpoint: str = ""
     """A T5 by name or folder (the paper: t5-small); empty: one of the sizes below with random weights."""
     d_model: Count = 64
@@ -137,17 +138,17 @@ class GenSar:
     dropout: ProperFraction = 0.1
     table_init: Positive = 1.0
     layer_init: Positive = 1.0
-    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices. Tried
+    """Factors on transformers' random initial weights of the token table, N(0, 1), and of all other matrices. Tried
     on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, table and layers: mean nDCG@10 of
     both tasks after 1,000 updates (1, 1) .107, (.3, .3) .106, (.3, 1) .076; with one decoder layer, three items of a
     history and 1,500 updates in the same time (1, 1) .125, (.3, .3) .099."""
     steps: Count = 3000
     evaluate_every: Count = 500
-    """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""
+    """Steps between two validations, rounded so that they divide `steps` evenly; each writes a checkpoint."""
     patience: Count = 5
-    """Stop after so many validations without a better nDCG@10, mean over both tasks."""
+    """Stop after this many validations without a better nDCG@10, mean over both tasks."""
     validation_requests: Count = 500
-    """At most so many requests of each task, chosen by a hash, are validated on."""
+    """Validate on at most this many requests of each task, chosen by a hash."""
     batch_size: Count = 256
     learning_rate: Positive = 1e-3
     schedule: Literal["cosine", "inverse_sqrt", "linear", "constant"] = "cosine"
@@ -157,11 +158,11 @@ class GenSar:
     """0 makes AdamW the paper's Adam (A.4)."""
     beams: Count = 30
     candidate_scoring: Literal["exact", "trie"] = "exact"
-    """Candidates are scored one and all, or searched with `beams` beams in each request's own tree of them, as in the
-    authors' code, which can lose some on the way."""
+    """exact: score every candidate. trie: beam search in the tree of a request's candidates, as in the authors' code,
+    which can lose some on the way."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto: bf16 on a GPU, fp32 elsewhere. On a CPU that multiplies bf16 natively it may be chosen, for
-    other results than on one that does not. Answers are given in fp32."""
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. bf16 also works on a CPU, but results then depend on whether
+    the CPU multiplies bf16 natively. Ranking is always in fp32."""
     compile: bool = False
     """Train with torch.compile: for long training on a GPU."""
 
@@ -172,52 +173,52 @@ class GenSar:
     identifiers_: JointIdentifiers = field(init=False, repr=False, compare=False)
     writer_: Writer = field(init=False, repr=False, compare=False)
     tries_: dict[str, Trie] = field(init=False, repr=False, compare=False)
-    """The identifiers that may be written, by task: nrip and nsip."""
+    """The tree of identifiers to search, by task: nrip and nsip."""
     queries_: NDArray[np.object_] = field(init=False, repr=False, compare=False)
     """The different training queries, in the order of `query_trie_`."""
     query_trie_: Trie | None = field(init=False, repr=False, compare=False)
-    """The words of `queries_`; None where no next query is learned."""
+    """The words of `queries_`; None if next queries are not trained."""
 
     def __post_init__(self) -> None:
         if not any(self._shares.values()):
             raise BenchmarkError(f"`tasks_trained` is {self.tasks_trained}; at least one task needs a share above 0.")
         if self.doc2query and not self._shares["adhoc"]:
             raise BenchmarkError(
-                "`doc2query` writes the examples of adhoc; give that a share above 0 in `tasks_trained`, or "
-                "leave it out."
+                "`doc2query` writes the examples of adhoc; give adhoc a share above 0 in `tasks_trained`, or "
+                "leave out `doc2query`."
             )
 
     @property
     def _shares(self) -> dict[Trained, float]:
-        """Of every task."""
+        """The share of every task."""
         return {**SHARES, "adhoc": 1.0 if self.doc2query else 0.0, **self.tasks_trained}
 
     def _share(self, task: Trained, n: int) -> float:
-        """What share of a task's n examples a pass trains."""
+        """The share of a task's n examples that a pass trains."""
         return min(self._shares[task], self.examples_per_pass.get(task, np.inf) / n)
 
     @property
     def needs(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-        """The model whose item embeddings are asked for."""
-        alone = self.identifiers.kind == "semantic" and not self.compare_identifiers
-        if alone or self.collaborative.file:
+        """The model that supplies item embeddings."""
+        semantic_only = self.identifiers.kind == "semantic" and not self.compare_identifiers
+        if semantic_only or self.collaborative.file:
             return ()
         return ((self.collaborative.use, self.collaborative.params),)
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
-        """Make the identifiers, train on the examples of all tasks, keep the checkpoint with the best nDCG@10 on
+        """Make the identifiers, train on the examples of all tasks, and keep the checkpoint with the best nDCG@10 on
         `valid`, mean over the tasks.
 
         Raises BenchmarkError when there is nothing to train on, the identifiers cannot be made, or `checkpoint` or
-        `doc2query` cannot be had.
+        `doc2query` cannot be loaded.
         """
         import torch
 
         from benchmark_generative import training
 
         torch.set_num_threads(context.threads)
-        self.identifiers_, alone = self._identify(train, context)
-        context.record("identifiers", {**self.identifiers_.facts, **({"alone": alone} if alone else {})})
+        self.identifiers_, kind_facts = self._identify(train, context)
+        context.record("identifiers", {**self.identifiers_.facts, **({"alone": kind_facts} if kind_facts else {})})
         for remark in self.identifiers_.facts.get("remarks", ()):
             context.remark(remark)
         pseudo = None
@@ -231,8 +232,8 @@ class GenSar:
             self._build(train, pseudo, context)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
             pairs = self._pairs(train, pseudo)
-            shares = {task: self._share(task, len(of.targets)) for task, of in pairs.items()}
-            context.record("examples_by_task", {task: len(of.targets) for task, of in pairs.items()})
+            shares = {task: self._share(task, len(examples.targets)) for task, examples in pairs.items()}
+            context.record("examples_by_task", {task: len(examples.targets) for task, examples in pairs.items()})
             context.record("shares", shares)
             splits = {t: s for t in TASKS if (s := retrieval.sampled(valid.get(t), self.validation_requests))}
             epochs = max(1, round(self.steps / self.evaluate_every))
@@ -257,7 +258,7 @@ class GenSar:
                 ),
                 context,
             )
-        context.record("losses", {task: self._loss(of, context.seed) for task, of in pairs.items()})
+        context.record("losses", {task: self._loss(examples, context.seed) for task, examples in pairs.items()})
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         """The likeliest items that the search finds, at most `beams`, with their log-likelihoods as scores.
@@ -267,18 +268,18 @@ class GenSar:
         self._fitted("rank")
         inputs = self.writer_.next_item(requests)
         exact = requests.candidates is not None and self.candidate_scoring == "exact"
-        ask = partial(self._candidates if exact else self._search, ASKS[requests.task])
-        return retrieval.answer(self.network_, inputs, self._ends, requests, k, ask)
+        decode = partial(self._candidates if exact else self._search, TASK_OF[requests.task])
+        return retrieval.answer(self.network_, inputs, self._ends, requests, k, decode)
 
     def predict_queries(
         self, requests: Requests, n: int, *, free: bool = False
     ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
-        """What users will search for next: texts (R, n), likeliest first, empty behind the last, and their
-        log-likelihoods (R, n), -inf there; from the histories alone.
+        """Users' likely next queries from their histories alone: texts (R, n), likeliest first, and log-likelihoods
+        (R, n); short rows end in "" and -inf.
 
-        The answers are training queries, found by beam search along the tree of their words; `free` ones are what beam
-        search writes word by word, at most `max_query_tokens` of them, which may be no query that anyone asked. Raises
-        BenchmarkError where training knew no queries.
+        Answers are training queries, found by beam search along the tree of their words; with `free`, any texts of at
+        most `max_query_tokens` tokens that beam search writes. Raises BenchmarkError if the training data had no
+        queries.
         """
         self._fitted("predict_queries")
         if self.query_trie_ is None:
@@ -291,10 +292,10 @@ class GenSar:
         if free:
             return texts, self._written(inputs, texts)
         asked = replace(requests, exclude=Ragged.empty(len(requests)), candidates=None)
-        found = retrieval.answer(self.network_, inputs, self._ends, asked, n, partial(self._search, "nsqp"))
-        there = found.items != PAD
-        texts[there] = self.queries_[found.items[there]]
-        return texts, found.scores
+        ranking = retrieval.answer(self.network_, inputs, self._ends, asked, n, partial(self._search, "nsqp"))
+        present = ranking.items != PAD
+        texts[present] = self.queries_[ranking.items[present]]
+        return texts, ranking.scores
 
     @property
     def _ends(self) -> tuple[int, int]:
@@ -305,7 +306,7 @@ class GenSar:
             raise NotFittedError(f"gensar: {method} was called before fit.")
 
     def _identify(self, train: Train, context: Context) -> tuple[JointIdentifiers, dict[str, Any]]:
-        """The identifiers, and facts about those of either kind of vectors alone where these are wanted."""
+        """The identifiers and, for `compare_identifiers`, facts about those of each kind of vectors alone."""
         from benchmark_generative.identifiers.joint import make_pair
         from benchmark_generative.vectors import item_vectors, read_vectors
 
@@ -325,14 +326,14 @@ class GenSar:
                 folder=context.shared or context.workdir,
             )  # fmt: skip
 
-        alone: dict[str, Any] = {}
+        kind_facts: dict[str, Any] = {}
         if self.compare_identifiers:
-            alone = {"semantic": made("semantic").facts["semantic"]}
-            alone["collaborative"] = made("collaborative").facts["collaborative"]
-        return made(kind), alone
+            kind_facts = {"semantic": made("semantic").facts["semantic"]}
+            kind_facts["collaborative"] = made("collaborative").facts["collaborative"]
+        return made(kind), kind_facts
 
     def _build(self, train: Train, pseudo: Pseudo | None, context: Context) -> None:
-        """The network, the writer of its inputs and responses, and the trees of what it may write."""
+        """Build the network, the writer of its inputs and responses, and the trees of identifiers."""
         import torch
 
         from benchmark_generative import t5
@@ -341,19 +342,19 @@ class GenSar:
         from benchmark_generative.trie import Trie
 
         own = phrases(signs=False) if self.instructions == "tokens" else ()
-        named = partial(Vocabulary.of, behaviours=self.behaviour_tokens, phrases=own)
+        make_vocabulary = partial(Vocabulary.of, behaviours=self.behaviour_tokens, phrases=own)
         if self.checkpoint:
             network, words = t5.from_checkpoint(self.checkpoint)
             config: Any = network.config
             ends = (config.pad_token_id, config.eos_token_id)
             first = len(network.get_input_embeddings().weight)
-            vocabulary = named(words, ends, first, self.identifiers_)
+            vocabulary = make_vocabulary(words, ends, first, self.identifiers_)
             t5.add_tokens(network, len(vocabulary.names), torch.Generator().manual_seed(context.seed))
         else:
-            asked = [train.queries, *(() if train.events is None else (train.events.queries,)),
+            query_texts = [train.queries, *(() if train.events is None else (train.events.queries,)),
                      *(() if pseudo is None else (pseudo[0],))]  # fmt: skip
-            words = own_words(np.concatenate(asked), train.catalog.texts, phrases(), self.max_words)
-            vocabulary = named(words, (0, 1), words.get_vocab_size(), self.identifiers_)
+            words = own_words(np.concatenate(query_texts), train.catalog.texts, phrases(), self.max_words)
+            vocabulary = make_vocabulary(words, (0, 1), words.get_vocab_size(), self.identifiers_)
             network = t5.from_scratch(
                 vocabulary.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
                 d_kv=self.d_kv, table_init=self.table_init, layer_init=self.layer_init,
@@ -363,13 +364,12 @@ class GenSar:
         self.writer_ = Writer(
             vocabulary, self.behaviour, newest, newest, self.max_query_tokens, self.max_description_tokens
         )
-        self.tries_ = {task: Trie.build(self.writer_.items(task)).to(context.device) for task in ASKS.values()}
+        self.tries_ = {task: Trie.build(self.writer_.items(task)).to(context.device) for task in TASK_OF.values()}
         self.queries_ = np.empty(0, dtype=object)
         self.query_trie_ = None
 
     def _pairs(self, train: Train, pseudo: Pseudo | None) -> dict[Trained, Pairs]:
-        """The training examples of each task that has any; from now on next queries can be searched, if they are
-        learned."""
+        """The training examples of each task that has any; builds the tree of queries if next queries are trained."""
         from benchmark_generative.gensar_tasks import examples
         from benchmark_generative.trie import Trie
 
@@ -384,33 +384,33 @@ class GenSar:
                 "histories of at least two items, queries with relevant items, or item texts."
             )
         if "nsqp" in found and train.events is not None:
-            # All that anyone asked; `train.queries` are those that an item was found with.
+            # All queries of the log; `train.queries` are only those with a searched item.
             asked = train.events.queries[np.unique(train.events.value[train.events.kind == QUERY])]
             words = self.writer_.queries(asked)
             known = np.flatnonzero(words.length > 0)
             rows = self.writer_.responses("nsqp", words.take(known), end=True)
-            # Queries that differ in signs or capitals only are one.
+            # Queries that differ only in punctuation or capitals count once.
             first = np.unique(rows.padded(int(rows.lengths.max())), axis=0, return_index=True)[1]
             self.queries_ = asked[known[first]]
             self.query_trie_ = Trie.build(rows.take(first)).to(self.network_.device)
         return found
 
-    def _search(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+    def _search(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import beam_search
 
         trie, beams = self.tries_.get(task, self.query_trie_), self.beams
         assert trie is not None
-        found, scores = beam_search(
+        items, scores = beam_search(
             self.network_, tokens, mask, trie, beams=max(beams, k) if task == "nsqp" else beams,
             exclude=requests.exclude, candidates=requests.candidates, keys=requests.keys,
         )  # fmt: skip
-        return found.cpu().numpy(), scores.cpu().numpy()
+        return items.cpu().numpy(), scores.cpu().numpy()
 
-    def _candidates(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+    def _candidates(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         return retrieval.best_candidates(self.network_, tokens, mask, self.writer_.items(task), requests, k)
 
     def _written(self, inputs: Sequences, texts: NDArray[np.object_]) -> NDArray[np.float32]:
-        """Fill `texts` (R, n) with what beam search over all words writes, and give their log-likelihoods."""
+        """Fill `texts` (R, n) by beam search over all words; returns their log-likelihoods."""
         import torch
 
         network, vocabulary, (n, width) = self.network_, self.writer_.vocabulary, texts.shape
@@ -432,23 +432,23 @@ class GenSar:
                 output_scores=True, return_dict_in_generate=True,
             )  # fmt: skip
             written = out.sequences[:, len(start) :].tolist()
-            said = vocabulary.words.decode_batch([[t for t in row if t not in self._ends] for row in written])
-            at = rows.cpu().numpy()
-            texts[at] = np.array(said, dtype=object).reshape(len(at), width)
-            scores[at] = out.sequences_scores.float().cpu().numpy().reshape(len(at), width)
+            decoded = vocabulary.words.decode_batch([[t for t in row if t not in self._ends] for row in written])
+            places = rows.cpu().numpy()
+            texts[places] = np.array(decoded, dtype=object).reshape(len(places), width)
+            scores[places] = out.sequences_scores.float().cpu().numpy().reshape(len(places), width)
         return scores
 
     def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
-        """The mean nDCG@10 of the tasks, and each task's own where there are two."""
+        """The mean nDCG@10 of the tasks, and each task's own if there are two."""
         return validate(self.rank, splits, VALIDATION)
 
     def _loss(self, pairs: Pairs, seed: int) -> float:
-        """Mean negative log-likelihood of a token (equation 12), over some training examples of a task."""
+        """Mean negative log-likelihood of a token (equation 12), over a sample of a task's training examples."""
         import torch
 
         from benchmark_generative.training import IGNORED
 
-        device, total, count = self.network_.device, 0.0, 0
+        device, total, written = self.network_.device, 0.0, 0
         rng = np.random.default_rng(seed)
         chosen = torch.from_numpy(rng.permutation(len(pairs.targets))[:LOSS_EXAMPLES])
         self.network_.eval()
@@ -456,9 +456,9 @@ class GenSar:
             for rows in torch.split(chosen, 64):
                 tokens, mask = pairs.inputs.batch(rows, *self._ends)
                 labels = pairs.targets[rows].long()
-                of = int((labels != IGNORED).sum())
+                tokens_written = int((labels != IGNORED).sum())
                 loss = self.network_(
                     input_ids=tokens.to(device), attention_mask=mask.to(device), labels=labels.to(device)
                 ).loss
-                total, count = total + float(loss) * of, count + of
-        return total / count
+                total, written = total + float(loss) * tokens_written, written + tokens_written
+        return total / written

@@ -1,8 +1,8 @@
-"""What GenSAR is trained on: instructions and responses (Shi 2025, 3.3), and the inputs of requests (3.4.2).
+"""GenSAR's training examples, instructions and responses (Shi 2025, 3.3), and the inputs of requests (3.4.2).
 
-The wording of an instruction is the paper's, but for the sentence about the query, whose box is not in the text that
-the paper is read from. A sentence without anything to say, such as that about a history that is empty, is left out.
-Everything is columnar: no loop is over examples. Axis letters: N items, P examples, R requests, L tokens.
+Instructions are worded as in the paper, except the sentence about the query, whose box is missing from the paper's
+text. A sentence with nothing to fill in, such as an empty history, is left out. Everything is columnar: no loop is over
+examples. Axis letters: N items, P examples, R requests, L tokens.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
 """The sentences of each task's instruction: next recommended item (3.3.1), next query (3.3.2), next searched item
 (3.3.3), an item for a query without a history (the authors' code), identifiers and descriptions (3.3.4)."""
 BEHAVIOUR = {"nrip": RECOMMENDED, "nsqp": QUERY, "nsip": SEARCHED, "adhoc": SEARCHED}
-"""The kind of event that a response is; descriptions and their items are none."""
+"""The kind of event that a task's response is; desc2id and id2desc have none."""
 NO_EVENTS = np.empty(0, dtype=object)
 
 
 def _parts(sentence: str) -> list[str]:
-    """Fixed parts and, with braces, what goes between them."""
+    """The sentence split into fixed parts and {fields}."""
     return [part.strip() for part in re.split(r"(\{\w+\})", sentence) if part.strip()]
 
 
 def phrases(*, signs: bool = True) -> list[str]:
-    """The fixed parts of all instructions, also or not those that are signs alone, and what separates the events of a
-    history."""
+    """The fixed parts of all instructions, and the separator of a history's events; without `signs`, no parts that are
+    punctuation alone."""
     parts = [part for sentences in INSTRUCTIONS.values() for sentence in sentences for part in _parts(sentence)]
     fixed = [part for part in parts if part[0] != "{" and (signs or any(c.isalpha() for c in part))]
     return list(dict.fromkeys([*fixed, SEPARATOR]))
@@ -56,9 +56,9 @@ def phrases(*, signs: bool = True) -> list[str]:
 class Writer:
     """Writes instructions and responses in the tokens of `vocabulary`.
 
-    `behaviour` says where the token of a response's behaviour stands: at the end of the instruction, in training as in
-    inference (`input`), or in front of the response (`decoder`); instruction and response together are the same.
-    `clicks` and `searches` are the newest of a history that are read.
+    `behaviour` says where the token of a response's behaviour goes: at the end of the instruction (`input`) or at the
+    start of the response (`decoder`), in training and inference alike. `clicks` and `searches` limit how many of a
+    history's newest events are read.
     """
 
     vocabulary: Vocabulary
@@ -68,34 +68,34 @@ class Writer:
     max_query_tokens: int
     max_description_tokens: int
 
-    def instructions(self, task: str, n: int, **said: Slices) -> Sequences:
-        """The inputs of n examples; `said` is what goes between the fixed parts, a row for each."""
+    def instructions(self, task: str, n: int, **texts: Slices) -> Sequences:
+        """The inputs of n examples; `texts` fills the fields of the instruction, one row per example."""
         parts: list[Slices] = []
         for sentence in INSTRUCTIONS[task]:
             pieces = [
-                said[piece[1:-1]] if piece[0] == "{" else Slices.repeated(self.vocabulary.phrase(piece), n)
+                texts[piece[1:-1]] if piece[0] == "{" else Slices.repeated(self.vocabulary.phrase(piece), n)
                 for piece in _parts(sentence)
             ]
-            there = np.ones(n, dtype=bool)
+            present = np.ones(n, dtype=bool)
             for name in re.findall(r"\{(\w+)\}", sentence):
-                there &= said[name].length > 0
-            parts.extend(piece.where(there) for piece in pieces)
+                present &= texts[name].length > 0
+            parts.extend(piece.where(present) for piece in pieces)
         if self.behaviour == "input":
             parts.append(Slices.repeated(self._behaviour(task), n))
         return sequences(joined(parts))
 
     def responses(self, task: str, row: Slices, *, end: bool = False) -> Ragged:
-        """The targets, with a token that ends them where they are text."""
+        """The targets; texts get an end token."""
         n = len(row.start)
         ends = [Slices.repeated([self.vocabulary.end], n)] if end else []
         return joined([Slices.repeated(self.lead(task), n), row, *ends])
 
     def lead(self, task: str) -> list[int]:
-        """What a response begins with, whatever it says."""
+        """The tokens that every response of the task begins with."""
         return self._behaviour(task) if self.behaviour == "decoder" else []
 
     def items(self, task: str) -> Longs:
-        """(N, L) what answers a request of this task, for every item: the responses among which a search looks."""
+        """(N, L) every item as a response to a request of this task: the sequences that a search chooses from."""
         table = self.vocabulary.collaborative if task == "nrip" else self.vocabulary.semantic
         return np.concatenate([np.tile(np.array(self.lead(task), dtype=np.int64), (len(table), 1)), table], axis=1)
 
@@ -106,7 +106,7 @@ class Writer:
         return Slices.of(self.vocabulary.text(texts[used], self.max_query_tokens)).take(row)
 
     def asked(self, row: Slices) -> Slices:
-        """Queries as what an instruction says of them, behind their behaviour token."""
+        """Queries as they appear in an instruction, after their behaviour token."""
         lead = Slices.repeated(self.vocabulary.behaviour(QUERY), len(row.start))
         return Slices.of(joined([lead, row]))
 
@@ -135,9 +135,9 @@ def examples(
 ) -> Pairs | None:
     """The training examples of a task; None where the data have none.
 
-    Without a joint log there are no next queries, and what is searched has no history. `pseudo_queries`, texts and the
-    items that they ask for, are those of `adhoc` where given, else the queries of training: of a joint log every click,
-    so that an item is learned for a query as often as it was chosen for it, otherwise every judged pair once.
+    Without a joint log there are no next queries, and searches have no history. `adhoc` trains on `pseudo_queries`
+    (texts and their items) if given. Otherwise it trains on the training queries: on every click of a joint log, so
+    that a pair counts as often as it was clicked, or on every judged pair once.
     """
     made = _MAKERS[task](train, writer, pseudo_queries) if task == "adhoc" else _MAKERS[task](train, writer)
     if made is None or not len(made[0]):
@@ -156,8 +156,8 @@ def _next_recommended(train: Train, writer: Writer) -> Made:
         newest = replace(prefixes, start=np.maximum(prefixes.start, prefixes.end - writer.clicks))
         past, item = clicked(newest.histories()), prefixes.targets
     else:
-        at = train.event_targets(RECOMMENDED)
-        past, item = train.events.histories(at, writer.clicks, writer.searches), train.events.value[at]
+        targets = train.event_targets(RECOMMENDED)
+        past, item = train.events.histories(targets, writer.clicks, writer.searches), train.events.value[targets]
     history = writer.history_of(past)
     codes = Slices.table(writer.vocabulary.collaborative).take(item)
     return writer.instructions("nrip", len(item), history=history), writer.responses("nrip", codes)
@@ -166,30 +166,30 @@ def _next_recommended(train: Train, writer: Writer) -> Made:
 def _next_query(train: Train, writer: Writer) -> Made:
     if train.events is None:
         return None
-    at = train.event_targets(QUERY)
-    history = writer.history_of(train.events.histories(at, writer.clicks, writer.searches))
-    words = writer.queries(train.events.queries, train.events.value[at])
-    said = np.flatnonzero((history.length > 0) & (words.length > 0))
+    targets = train.event_targets(QUERY)
+    history = writer.history_of(train.events.histories(targets, writer.clicks, writer.searches))
+    words = writer.queries(train.events.queries, train.events.value[targets])
+    rows = np.flatnonzero((history.length > 0) & (words.length > 0))
     return (
-        writer.instructions("nsqp", len(said), history=history.take(said)),
-        writer.responses("nsqp", words.take(said), end=True),
+        writer.instructions("nsqp", len(rows), history=history.take(rows)),
+        writer.responses("nsqp", words.take(rows), end=True),
     )
 
 
 def _next_found(train: Train, writer: Writer) -> Made:
     if train.events is None:
         return _found("nsip", writer, writer.queries(train.queries, train.searches.rows), train.searches.values)
-    at = train.event_targets(SEARCHED)
-    history = writer.history_of(train.events.histories(at, writer.clicks, writer.searches))
-    words = writer.queries(train.events.queries, train.events.queries_of(at))
-    return _found("nsip", writer, words, train.events.value[at], history)
+    targets = train.event_targets(SEARCHED)
+    history = writer.history_of(train.events.histories(targets, writer.clicks, writer.searches))
+    words = writer.queries(train.events.queries, train.events.queries_of(targets))
+    return _found("nsip", writer, words, train.events.value[targets], history)
 
 
 def _ad_hoc(train: Train, writer: Writer, pseudo_queries: tuple[NDArray[np.object_], NDArray[np.int64]] | None) -> Made:
     if pseudo_queries is None and train.events is not None:
-        at = train.events.positions(SEARCHED)
-        words = writer.queries(train.events.queries, train.events.queries_of(at))
-        return _found("adhoc", writer, words, train.events.value[at])
+        targets = train.events.positions(SEARCHED)
+        words = writer.queries(train.events.queries, train.events.queries_of(targets))
+        return _found("adhoc", writer, words, train.events.value[targets])
     if pseudo_queries is None:
         return _found("adhoc", writer, writer.queries(train.queries, train.searches.rows), train.searches.values)
     texts, items = pseudo_queries
@@ -200,13 +200,12 @@ def _found(task: str, writer: Writer, words: Slices, item: NDArray[np.integer], 
     n = len(item)
     history = Slices.repeated([], n) if history is None else history
     codes = Slices.table(writer.vocabulary.semantic).take(item)
-    said = {"history": history} if task == "nsip" else {}
-    return writer.instructions(task, n, **said, query=writer.asked(words)), writer.responses(task, codes)
+    histories = {"history": history} if task == "nsip" else {}
+    return writer.instructions(task, n, **histories, query=writer.asked(words)), writer.responses(task, codes)
 
 
 def _described(train: Train, writer: Writer) -> tuple[Slices, Slices]:
-    """Every item's description and codes, twice where it has two identifiers; items without a description are left
-    out."""
+    """Every item's description and codes, once per identifier; items without a description are left out."""
     texts = [str(text).rstrip(" .") for text in train.catalog.texts]
     words = Slices.of(writer.vocabulary.text(texts, writer.max_description_tokens))
     rows = np.flatnonzero(words.length > 0)
@@ -226,8 +225,10 @@ def _to_identifier(train: Train, writer: Writer) -> Made:
 def _to_description(train: Train, writer: Writer) -> Made:
     words, codes = _described(train, writer)
     stop = Slices.repeated(writer.vocabulary.phrase("."), len(words.start))
-    said = Slices.of(joined([words, stop]))
-    return writer.instructions("id2desc", len(said.start), item=codes), writer.responses("id2desc", said, end=True)
+    descriptions = Slices.of(joined([words, stop]))
+    return writer.instructions("id2desc", len(descriptions.start), item=codes), writer.responses(
+        "id2desc", descriptions, end=True
+    )
 
 
 _MAKERS: dict[str, Callable[..., Made]] = {

@@ -28,7 +28,7 @@ Longs = NDArray[np.int64]
 
 
 class Slices(NamedTuple):
-    """P rows of tokens: row p is `values[start[p] : start[p] + length[p]]`, so that rows may share what they hold."""
+    """P rows of tokens: row p is `values[start[p] : start[p] + length[p]]`; rows may overlap."""
 
     values: NDArray[np.int32]
     start: Longs
@@ -62,9 +62,9 @@ class Slices(NamedTuple):
     def take(self, rows: NDArray[np.integer] | slice) -> Slices:
         return Slices(self.values, self.start[rows], self.length[rows])
 
-    def where(self, there: NDArray[np.bool_]) -> Slices:
-        """The rows, empty where not `there` (P,)."""
-        return self._replace(length=np.where(there, self.length, 0))
+    def where(self, present: NDArray[np.bool_]) -> Slices:
+        """The rows, emptied where `present` (P,) is false."""
+        return self._replace(length=np.where(present, self.length, 0))
 
 
 def joined(parts: Sequence[Slices]) -> Ragged:
@@ -72,12 +72,12 @@ def joined(parts: Sequence[Slices]) -> Ragged:
     length = np.sum([part.length for part in parts], axis=0)
     offsets = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
     values = np.empty(offsets[-1], dtype=np.int32)
-    at = offsets[:-1].copy()
+    offset = offsets[:-1].copy()
     for part in parts:
         count = int(part.length.sum())
         within = np.arange(count) - np.repeat(np.cumsum(part.length) - part.length, part.length)
-        values[np.repeat(at, part.length) + within] = part.values[np.repeat(part.start, part.length) + within]
-        at += part.length
+        values[np.repeat(offset, part.length) + within] = part.values[np.repeat(part.start, part.length) + within]
+        offset += part.length
     return Ragged(offsets, values)
 
 
@@ -87,9 +87,9 @@ def sequences(rows: Ragged) -> Sequences:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`names` are the tokens behind the words, the first of which is number `first`; `semantic` and `collaborative`
-    int64 (N, L) are the code tokens of every item. `padding` and `end` are tokens among the words. `phrases` are parts
-    of instructions that are one token each, the first of `names`; none: they are words."""
+    """`names` are the tokens that follow the words, from token `first` on; `semantic` and `collaborative` int64 (N, L)
+    are the code tokens of every item. `padding` and `end` are tokens among the words. `phrases` are parts of
+    instructions that are one token each, the first of `names`; empty: they are encoded as words."""
 
     words: tokenizers.Tokenizer
     padding: int
@@ -114,8 +114,7 @@ class Vocabulary:
     ) -> Vocabulary:
         """Codes are named as in the paper: <M_1_10> are shared, <S_1_10> semantic, <R_1_10> collaborative ones.
 
-        `ends` are the tokens of padding and of an end. Where both identifiers of an item are the same, all codes are
-        shared.
+        `ends` are the padding and the end token. Where both identifiers of an item are the same, all codes are shared.
         """
         names = [*phrases, *(BEHAVIOURS.values() if behaviours else ())]
         tables = []
@@ -135,7 +134,7 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return self.first + len(self.names)
 
     @property
@@ -144,65 +143,65 @@ class Vocabulary:
 
     @property
     def tables(self) -> list[Longs]:
-        """The different identifiers of the items: semantic and collaborative ones, or those that are both."""
+        """The items' distinct identifiers: semantic and collaborative, or one table if they are the same."""
         same = np.array_equal(self.semantic, self.collaborative)
         return [self.semantic] if same else [self.semantic, self.collaborative]
 
     def behaviour(self, kind: int) -> list[int]:
-        """The token of a kind of event; none where behaviours have none."""
+        """The token of a kind of event; empty without behaviour tokens."""
         return [self.first + self.names.index(BEHAVIOURS[kind])] if self.behaviours else []
 
     def text(self, texts: Iterable[str], limit: int) -> Ragged:
-        """The word tokens of each text, its first `limit` ones."""
+        """The first `limit` word tokens of each text."""
         return encode(self.words, texts, limit)
 
     def phrase(self, text: str) -> list[int]:
-        """A fixed part of an instruction: its words, signs included; or its own token, where phrases have one."""
+        """A fixed part of an instruction: its own token if it is one of `phrases`, otherwise its words and signs."""
         if self.phrases:
             return [self.first + self.phrases.index(text)] if text in self.phrases else []
-        if isinstance(self.words.model, tokenizers.models.WordLevel):  # whose words leave signs out
-            found = [self.words.token_to_id(word) for word in _WORD_OR_SIGN.findall(text.lower())]
-            return [token for token in found if token is not None]
+        if isinstance(self.words.model, tokenizers.models.WordLevel):  # its words exclude signs
+            numbers = [self.words.token_to_id(word) for word in _WORD_OR_SIGN.findall(text.lower())]
+            return [token for token in numbers if token is not None]
         ids: list[int] = self.words.encode(text, add_special_tokens=False).ids
         return ids
 
     def history(self, events: Events, limit: int) -> Slices:
         """A row for each history: behaviour-aware identifiers (equation 11), oldest first, with `;` between them.
 
-        `limit` is the most tokens of a query.
+        A query has at most `limit` tokens.
         """
         separator, n = self.phrase(SEPARATOR), self.items
         number, query = np.unique(events.value[events.kind == QUERY], return_inverse=True)
-        found = self.text(events.queries[number], limit)
+        query_words = self.text(events.queries[number], limit)
         kinds = ((RECOMMENDED, Slices.table(self.collaborative)), (SEARCHED, Slices.table(self.semantic)),
-                 (QUERY, Slices.of(found)))  # fmt: skip
+                 (QUERY, Slices.of(query_words)))  # fmt: skip
         store = joined(
             [
                 Slices.stacked([Slices.repeated(self.behaviour(kind), len(row.start)) for kind, row in kinds]),
                 Slices.stacked([row for _, row in kinds]),
-                Slices.repeated(separator, 2 * n + len(found)),
+                Slices.repeated(separator, 2 * n + len(query_words)),
             ]
         )
-        at = events.value.astype(np.int64) + np.where(events.kind == SEARCHED, n, 0)
-        at[events.kind == QUERY] = 2 * n + query
-        words = store.take(at)
+        rows = events.value.astype(np.int64) + np.where(events.kind == SEARCHED, n, 0)
+        rows[events.kind == QUERY] = 2 * n + query
+        words = store.take(rows)
         start, stop = words.offsets[events.offsets[:-1]], words.offsets[events.offsets[1:]]
         return Slices(words.values, start, np.maximum(stop - start - len(separator), 0))
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Tokens as text, with a space between any two."""
-        said: list[str] = []
+        texts: list[str] = []
         run: list[int] = []
         for token in [*(int(t) for t in tokens), -1]:
             if 0 <= token < self.first:
                 run.append(token)
                 continue
             if run:
-                said.append(self.words.decode(run, skip_special_tokens=False))
+                texts.append(self.words.decode(run, skip_special_tokens=False))
                 run = []
             if token >= 0:
-                said.append(self.names[token - self.first])
-        return " ".join(said)
+                texts.append(self.names[token - self.first])
+        return " ".join(texts)
 
 
 def own_words(queries: Iterable[str], texts: Iterable[str], phrases: Sequence[str], limit: int) -> tokenizers.Tokenizer:
@@ -212,8 +211,8 @@ def own_words(queries: Iterable[str], texts: Iterable[str], phrases: Sequence[st
     kept = dict.fromkeys([*SPECIALS, *(w for text in phrases for w in _WORD_OR_SIGN.findall(text.lower()))])
     limit = max(limit, len(kept))
     for source in (queries, texts):
-        found = train_words([str(text) for text in source]).get_vocab()
-        kept |= dict.fromkeys(sorted(found, key=found.__getitem__))
+        vocabulary = train_words([str(text) for text in source]).get_vocab()
+        kept |= dict.fromkeys(sorted(vocabulary, key=vocabulary.__getitem__))
     words.model = tokenizers.models.WordLevel(
         {word: number for number, word in zip(range(limit), kept, strict=False)}, unk_token=SPECIALS[2]
     )

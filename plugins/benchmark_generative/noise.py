@@ -1,4 +1,4 @@
-"""Words hashed from requests and nodes, the same in any batch: for ties, and for sampling without replacement."""
+"""Hashes of requests and nodes, the same in any batch: for breaking ties, and for sampling without replacement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def _mix(x: Tensor) -> Tensor:
-    """`benchmark.hashing`'s SplitMix64 on signed words, which overflow alike."""
+    """`benchmark.hashing`'s SplitMix64 on signed 64-bit words, which overflow in the same way."""
     x = x + -0x61C8864680B583EB
     x = (x ^ _shifted(x, 30)) * -0x40A7B892E31B1A47
     x = (x ^ _shifted(x, 27)) * -0x6B2FB644ECCEEE15

@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 REQUESTS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """Requests searched together: what is fastest on a CPU (its cache), and enough to fill a GPU."""
 
-Found = tuple[NDArray[np.int32], NDArray[np.float32]]
-Ask = Callable[..., Found]
+Hits = tuple[NDArray[np.int32], NDArray[np.float32]]
+Decoder = Callable[..., Hits]
 """(requests, k, tokens, mask) -> items and scores (B, M), best first, padded."""
 
 
 def answer(
-    network: T5ForConditionalGeneration, inputs: Sequences, ends: tuple[int, int], requests: Requests, k: int, ask: Ask
+    network: T5ForConditionalGeneration,
+    inputs: Sequences,
+    ends: tuple[int, int],
+    requests: Requests,
+    k: int,
+    decode: Decoder,
 ) -> Ranking:
-    """What `ask` finds for the requests, asked in groups of similar length; -1 behind.
+    """Rank the requests with `decode`, in batches of similar length; short rows end in PAD.
 
-    `inputs` are the R encoder inputs, `ends` the tokens of padding and of an end.
+    `inputs` are the R encoder inputs, `ends` the padding and the end token.
     """
     import torch
 
@@ -42,12 +47,12 @@ def answer(
     order = inputs.length.argsort(stable=True)  # requests of similar length pad each other little
     size = REQUESTS_AT_ONCE[network.device.type]
     with torch.inference_mode():
-        for at in range(0, len(order), size):
-            chosen = order[at : at + size]
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
             rows = chosen.cpu().numpy()
-            found, score = ask(requests.take(rows), k, *inputs.batch(chosen, *ends))
-            width = min(k, found.shape[1])
-            ranking.items[rows, :width] = found[:, :width]
+            items, score = decode(requests.take(rows), k, *inputs.batch(chosen, *ends))
+            width = min(k, items.shape[1])
+            ranking.items[rows, :width] = items[:, :width]
             ranking.scores[rows, :width] = score[:, :width]
     return ranking
 
@@ -59,22 +64,22 @@ def best_candidates(
     sequences: NDArray[np.int64],
     requests: Requests,
     k: int,
-) -> Found:
+) -> Hits:
     """The k best of the requests' candidates by their exact likelihood; `sequences` (N, L) are the items' tokens."""
     from benchmark_generative.beam_search import score_candidates
 
     assert requests.candidates is not None
     n, exclude = len(sequences), requests.exclude
-    # Each once, and none that is excluded, as (request, item); no array is as wide as the catalogue.
+    # Distinct (request, item) pairs that are not excluded; no array is as wide as the catalogue.
     key = np.setdiff1d(requests.candidates.rows * n + requests.candidates.values, exclude.rows * n + exclude.values)
-    asked = Ragged.from_pairs(key // n, (key % n).astype(np.int32), len(requests))
-    score = score_candidates(network, tokens, mask, sequences, asked).cpu().numpy()
-    best = Ranking.best(requests, asked.rows, asked.values, score, k)
+    allowed = Ragged.from_pairs(key // n, (key % n).astype(np.int32), len(requests))
+    score = score_candidates(network, tokens, mask, sequences, allowed).cpu().numpy()
+    best = Ranking.best(requests, allowed.rows, allowed.values, score, k)
     return best.items, best.scores
 
 
 def sampled(split: Split | None, requests: int) -> Split | None:
-    """At most so many requests of a split, chosen by a hash; None for one without any."""
+    """At most `requests` requests of a split, chosen by a hash; None if it has none."""
     if split is None or not len(split.requests):
         return None
     rows = np.sort(np.argsort(split.requests.keys, kind="stable")[:requests])

@@ -16,17 +16,17 @@ from benchmark import Context, NotFittedError, Ranking, Requests, Split, Task, T
 
 SCORES_PER_BLOCK = 1 << 24
 OWN = 4.0
-"""Taken off the cosine of the query's own items: more than the span of cosines."""
+"""Subtracted from the cosine of the query's own items: more than the range of cosines."""
 
 
 @dataclass
 class SemanticKnn:
-    """Ranks items by the cosine of their vector and the query's. It learns nothing from interactions, so that items
-    without any are found as easily as others.
+    """Ranks items by the cosine of their vector and the query's. It learns nothing from interactions, so items without
+    any are found as easily as others.
 
-    The paper does not say what the query is: `last` takes the newest item of the history, `mean` the mean of all. The
-    items that the query is made of are nearest to it, and stand behind all others. A request without history gets no
-    ranking. `encoder` is a sentence-transformers checkpoint by name or folder, or a file of vectors, as for `tiger`.
+    The paper does not define the query: `last` takes the newest item of the history, `mean` the mean of all. The
+    query's own items rank after all others. A request without history gets an empty ranking.
+    `encoder` is a sentence-transformers checkpoint by name or folder, or a file of vectors, as for `tiger`.
     """
 
     query: Literal["last", "mean"] = "last"
@@ -36,7 +36,7 @@ class SemanticKnn:
     deterministic: ClassVar[bool] = True
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
-        """Make the items' vectors. Raises BenchmarkError where they cannot be had."""
+        """Make the items' vectors. Raises BenchmarkError if they cannot be made."""
         import torch
 
         from benchmark_generative.vectors import item_vectors
@@ -58,13 +58,13 @@ class SemanticKnn:
     def _scores(self, requests: Requests) -> NDArray[np.float32]:
         """(R, N) cosines; -inf where there is no history."""
         used = requests.histories if self.query == "mean" else requests.histories.last(1)
-        asked = np.flatnonzero(used.lengths)
+        rows = np.flatnonzero(used.lengths)
         scores = np.full((len(requests), len(self.vector_of_)), -np.inf, dtype=np.float32)
-        if not len(asked):
+        if not len(rows):
             return scores
-        query = np.add.reduceat(self.vectors_[self.vector_of_[used.values]], used.offsets[:-1][asked], axis=0)  # (R, D)
+        query = np.add.reduceat(self.vectors_[self.vector_of_[used.values]], used.offsets[:-1][rows], axis=0)  # (R, D)
         query /= np.linalg.norm(query, axis=1, keepdims=True).clip(min=1e-12)
-        scores[asked] = (query @ self.vectors_.T)[:, self.vector_of_]
+        scores[rows] = (query @ self.vectors_.T)[:, self.vector_of_]
         own = np.unique(np.stack([used.rows, used.values.astype(np.int64)]), axis=1)
         scores[own[0], own[1]] -= OWN
         return scores

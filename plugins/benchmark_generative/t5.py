@@ -1,4 +1,4 @@
-"""T5 models: built from sizes with random weights, or loaded from a checkpoint and widened by item tokens."""
+"""T5 models: built with random weights, or loaded from a checkpoint and extended by item tokens."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def from_scratch(
 ) -> T5ForConditionalGeneration:
     """A T5 (version 1.0: ReLU, one table for input and output) with random weights from torch's generator.
 
-    `d_kv` is a head's width, by default the heads share `d_model`. `table_init` and `layer_init` multiply what
-    transformers draws: the table of tokens from N(0, 1), every other matrix with a deviation of one over the root of
-    its inputs or less. Norms start at 1 in any case.
+    `d_kv` is a head's width, by default `d_model` / heads. `table_init` and `layer_init` multiply transformers' initial
+    weights: the token table from N(0, 1), every other matrix with a standard deviation of at most one over the root of
+    its inputs. Norms always start at 1.
     """
     config = T5Config(
         vocab_size=vocabulary,
@@ -57,7 +57,7 @@ def from_checkpoint(name: str) -> tuple[T5ForConditionalGeneration, tokenizers.T
     """A pretrained T5, in full precision however it was saved, and its tokenizer, by name on the Hugging Face hub or by
     folder.
 
-    Raises BenchmarkError when it cannot be had, or is no T5.
+    Raises BenchmarkError if it cannot be loaded or is not a T5.
     """
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -73,7 +73,7 @@ def from_checkpoint(name: str) -> tuple[T5ForConditionalGeneration, tokenizers.T
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise BenchmarkError(
             f"checkpoint '{name}' cannot be loaded: {reason[0]} It must be a folder with config.json, "
-            "model.safetensors and tokenizer.json, or a name on the Hugging Face hub that can be reached from here. "
+            "model.safetensors and tokenizer.json, or a name on the Hugging Face hub, which must be reachable. "
             f"Without a network, get it elsewhere (hf download {name} --local-dir FOLDER), copy the folder here, and "
             "set `checkpoint: FOLDER`; leave `checkpoint` empty to train a small model from scratch."
         ) from error
@@ -87,10 +87,10 @@ def from_checkpoint(name: str) -> tuple[T5ForConditionalGeneration, tokenizers.T
 
 @torch.no_grad()
 def add_tokens(model: T5ForConditionalGeneration, count: int, generator: torch.Generator) -> int:
-    """Widen the vocabulary by `count` tokens behind its last row and return the first one's id.
+    """Append `count` tokens to the vocabulary and return the first one's id.
 
-    New input rows have the spread of the old ones; new rows of a head of its own are small, since flan-t5 does not
-    scale what the head is given. transformers' own way starts all new rows equal.
+    New input rows have the spread of the old ones; new rows of an untied head are small, since flan-t5 does not scale
+    the head's input. transformers' own method starts all new rows equal.
     """
     inputs, head = model.get_input_embeddings().weight, model.lm_head.weight
     tied = inputs.data_ptr() == head.data_ptr()

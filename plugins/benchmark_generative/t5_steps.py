@@ -24,8 +24,8 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass
 class Memory:
-    """What the decoder reads of the inputs, once per request: `keys` and `values` (B, H, S, D) per layer, and `mask`
-    (B, 1, 1, S), very small where there is no token."""
+    """What the decoder's cross-attention reads, once per request: `keys` and `values` (B, H, S, D) per layer, and
+    `mask` (B, 1, 1, S), 0 at tokens and very negative at padding."""
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -34,11 +34,10 @@ class Memory:
 
 @dataclass
 class Cache:
-    """The decoder's own keys and values of all beams of all steps so far, in the first places: (B, P, H, D) per
-    layer.
+    """The decoder's own keys and values of all beams and steps so far: (B, P, H, D) per layer, filled from the front.
 
-    Nothing is moved when beams change their parents: `seen` (B, M, P) says which places the last step's beams read,
-    `position` (P,) which step each place is from.
+    Nothing is moved when beams change their parents: `seen` (B, M, P) says which entries the last step's beams read,
+    `position` (P,) which step each entry is from.
     """
 
     keys: list[Tensor]
@@ -51,8 +50,8 @@ class Cache:
 class T5Steps:
     """The steps of one model in one precision.
 
-    bf16: the layers' linear maps and attention. What they are added to, norms and logits are fp32 in any case: rounded
-    to bf16, a logit of 20 has steps of 1/8.
+    bf16 covers the layers' linear maps and attention. The residual stream, norms and logits are always fp32: rounded to
+    bf16, a logit of 20 has steps of 1/8.
     """
 
     def __init__(self, model: T5ForConditionalGeneration, precision: Precision = "fp32") -> None:
@@ -66,7 +65,7 @@ class T5Steps:
         self.encoder_norm, self.decoder_norm = model.encoder.final_layer_norm, model.decoder.final_layer_norm
         self.encoder_bias = model.encoder.block[0].layer[0].SelfAttention
         self.decoder_bias = model.decoder.block[0].layer[0].SelfAttention
-        # Before 5.1 of transformers the flag about tying said whether outputs are scaled.
+        # Before transformers 5.1, `tie_word_embeddings` decided whether outputs are scaled.
         scaled = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
         self.scale = config.d_model**-0.5 if scaled else 1.0
         self.head = model.lm_head.weight.float()
@@ -75,7 +74,7 @@ class T5Steps:
         """Run the encoder over tokens (B, S) where `mask` (B, S) is not 0."""
         real = mask.bool()
         last = int(real.any(0).nonzero().amax()) + 1 if real.any() else 1
-        columns = -(-last // 16) * 16  # no more padding than that; attention is fastest at whole vector registers
+        columns = -(-last // 16) * 16  # the least padding to a multiple of 16, where attention is fastest
         tokens, real = (F.pad(x[:, :columns], (0, max(columns - x.shape[1], 0))) for x in (tokens, real))
         place = real.reshape(-1).nonzero().squeeze(1)  # (T,)
         hidden = F.embedding(tokens.reshape(-1)[place], self.embed).float()  # (T, d)
@@ -99,7 +98,7 @@ class T5Steps:
         return Memory(keys, values, none)
 
     def cache(self, memory: Memory, places: int) -> Cache:
-        """An empty cache for so many beams of all steps together."""
+        """An empty cache with `places` entries: the beams of all steps together."""
         n = len(memory.mask)
         shape, device = (n, places, self.heads, self.width), memory.mask.device
         keys, values = ([torch.empty(shape, dtype=self.dtype, device=device) for _ in self.decoder] for _ in range(2))
@@ -107,8 +106,8 @@ class T5Steps:
         return Cache(keys, values, nowhere, torch.empty(0, dtype=torch.int64, device=device))
 
     def step(self, memory: Memory, cache: Cache, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Logits (B, M, V) float32 of what follows `tokens` (B, M), each written behind beam `parents` (B, M) of the
-        step before (0 at the first); adds them to the cache."""
+        """Logits (B, M, V) float32 of what follows `tokens` (B, M), each of which extends beam `parents` (B, M) of the
+        previous step (0 at the first); adds the tokens to the cache."""
         n, beams = tokens.shape
         used = len(cache.position)
         bias = self._ancestors(cache, parents)
@@ -128,8 +127,8 @@ class T5Steps:
         return F.linear(hidden, self.head).view(n, beams, len(self.head))
 
     def _ancestors(self, cache: Cache, parents: Tensor) -> Tensor:
-        """Make the beams behind `parents` (B, M) the cache's last; the bias (B, H, M, P) that shows each its own past
-        and itself."""
+        """Append beams that extend `parents` (B, M) to the cache; the bias (B, H, M, P) that lets each attend to its
+        own past and itself only."""
         beams, device, step = parents.shape[1], parents.device, cache.steps
         cache.steps += 1
         itself = torch.eye(beams, dtype=torch.bool, device=device).expand(len(parents), -1, -1)
@@ -143,7 +142,7 @@ class T5Steps:
 
 
 class _Block:
-    """The weights of one layer, in the precision of the linear maps; those that read the same input are one."""
+    """The weights of one layer, in the precision of the linear maps; matrices with the same input are concatenated."""
 
     def __init__(self, block: Any, dtype: torch.dtype) -> None:
         own, self.last = block.layer[0].SelfAttention, block.layer[-1].DenseReluDense
@@ -164,11 +163,11 @@ class _Block:
         return _norm(hidden, self.norms[layer]).to(self.dtype)
 
     def feed_forward(self, hidden: Tensor) -> Tensor:
-        given = self.norm(hidden, -1)
-        inside = F.linear(given, self.into)
+        normed = self.norm(hidden, -1)
+        inside = F.linear(normed, self.into)
         inside = inside.relu_() if isinstance(self.last.act, torch.nn.ReLU) else self.last.act(inside)
         if self.gate is not None:
-            inside = inside * F.linear(given, self.gate)
+            inside = inside * F.linear(normed, self.gate)
         return F.linear(inside, self.out)
 
 
@@ -177,6 +176,6 @@ def _norm(hidden: Tensor, layer: Any) -> Tensor:
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """What queries (B, M, H, D) read of keys and values (B, H, P, D): (B*M, H*D)."""
+    """Attention of queries (B, M, H, D) to keys and values (B, H, P, D): (B*M, H*D)."""
     mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=bias, scale=1.0)
     return mixed.transpose(1, 2).flatten(2).flatten(0, 1)

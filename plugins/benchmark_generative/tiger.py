@@ -1,9 +1,9 @@
 """TIGER: T5 that writes the semantic ID of the next item, code by code (Rajput 2023, sections 3.2 and 4.1.3).
 
-A history becomes its items' codes, oldest first, behind a token of the user; a search over the tree of the items' IDs
-finds the likeliest ones, so that every answer is an item. Differences from the paper: AdamW instead of T5X's Adafactor,
-a learning rate that does not diverge under it, and training that stops by nDCG@10 on validation. Axis letters: N items,
-L levels of a code, B requests, M beams, K depth of a ranking.
+A history becomes a user token and its items' codes, oldest first; beam search over the tree of the items' IDs finds the
+likeliest ones, so that every answer is an item. Differences from the paper: AdamW instead of T5X's Adafactor, a
+learning rate that does not diverge under it, and training that stops by nDCG@10 on validation. Axis letters: N items, L
+levels of a code, B requests, M beams, K depth of a ranking.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from transformers import T5ForConditionalGeneration
 
     from benchmark_generative.identifiers import Identifiers
-    from benchmark_generative.retrieval import Ask, Found
+    from benchmark_generative.retrieval import Decoder, Hits
     from benchmark_generative.semantic_tokens import SemanticVocabulary
     from benchmark_generative.trie import Trie
     from benchmark_generative.unseen import UnseenItems
@@ -55,19 +55,19 @@ VALIDATION = "nDCG@10"
 
 @dataclass
 class Tiger:
-    """T5 over semantic IDs (Rajput 2023). The defaults are the paper's but for what the module's docstring says."""
+    """T5 over semantic IDs (Rajput 2023). Defaults are the paper's, except as the module's docstring says."""
 
     identifiers: Settings = Settings()
     """How IDs are made: by default the paper's RQ-VAE of 3 levels of 256 codes, trained shorter."""
     codes: str = ""
     """A published index instead: a table with item ids and their codes."""
     codes_learned: Count | None = None
-    """How many of the index's codes say what an item is like, where the others only tell items apart; None: all."""
+    """How many of the index's codes are learned; the others only resolve collisions. None: all are learned."""
     encoder: str = ""
     """What turns an item's text into a vector: a sentence-transformers model by name or folder, or a file with ready
     vectors; empty is the bundled all-MiniLM-L6-v2. The paper: sentence-transformers/sentence-t5-base."""
     d_model: Count = 128
-    """The paper's text; with 384 the network has the 13 million parameters that it also states."""
+    """128 is in the paper's text; 384 gives the 13 million parameters that the paper also states."""
     d_ff: Count = 1024
     heads: Count = 6
     d_kv: Count = 64
@@ -76,23 +76,23 @@ class Tiger:
     dropout: ProperFraction = 0.1
     table_init: Positive = 1.0
     layer_init: Positive = 1.0
-    """Factors on what transformers draws at random for the table of tokens, N(0, 1), and for all other matrices. Tried
+    """Factors on transformers' random initial weights of the token table, N(0, 1), and of all other matrices. Tried
     on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, 1,000 updates over 10 items, table
     and layers: nDCG@10 (standard error about .004) and R@30 (1, 1) .032 and .177, (.3, 1) .032 and .164, (1, .3) .029
     and .153, (.3, .3) .030 and .163; 1.5 times the updates over 5 items, one decoder layer: (.3, 1) .032, (.3, .3)
     .029. After 2,000 over 5 items (1, 1) has .040 with two decoder layers and .036 with one, which no learning rate of
     3e-3 and 3,000 updates raise."""
     user_tokens: Natural = 2000
-    """Users are hashed to so many tokens; 0: no user token. A user who is unknown has none."""
+    """Users are hashed to this many tokens; 0: no user tokens. An unknown user has no token."""
     max_history: Count = 20
-    """Items of a history that are read, the newest; the suite's protocol may allow fewer."""
+    """The model reads this many of a history's newest items; the suite's protocol may allow fewer."""
     steps: Count = 200_000
     evaluate_every: Count = 2000
-    """About so many steps between two validations, so that they divide `steps` evenly; each leaves a checkpoint."""
+    """Steps between two validations, rounded so that they divide `steps` evenly; each writes a checkpoint."""
     patience: Count = 10
-    """Stop after so many validations without a better nDCG@10."""
+    """Stop after this many validations without a better nDCG@10."""
     validation_requests: Count = 3000
-    """At most so many requests, chosen by a hash, are validated on."""
+    """Validate on at most this many requests, chosen by a hash."""
     batch_size: Count = 256
     learning_rate: Positive = 1e-3
     """The paper's 0.01 is Adafactor's."""
@@ -102,22 +102,22 @@ class Tiger:
     weight_decay: NonNegative = 0.01
     beams: Count = 30
     normalise: bool = False
-    """Scores of the search: log-likelihoods over the whole vocabulary, or over the codes that can follow."""
+    """Normalise the search's log-likelihoods over the codes that can follow, instead of the whole vocabulary."""
     unseen_share: Share | None = None
-    """Items without any training interaction: None: IDs like all others. Otherwise they have none of their own; one is
-    retrieved where its learned codes are those of a retrieved item, and at most this share (the paper's epsilon, 4.4.1)
-    of any top K is made of them."""
+    """Items without any training interaction. None: they have IDs like all others. Otherwise they have no IDs; one is
+    retrieved if its learned codes equal those of a retrieved item, and they are at most this share (the paper's
+    epsilon, 4.4.1) of any top K."""
     temperatures: list[Positive] = field(default_factory=list)
-    """Variants `temperature-<T>`: items sampled level by level at these temperatures instead of searched (4.4.2)."""
+    """Variants `temperature-<T>`: items are sampled level by level at these temperatures, not searched (4.4.2)."""
     unconstrained: list[Count] = field(default_factory=list)
-    """Variants `unconstrained-<K>`: K beams without the tree of IDs, those that are no item's left out (section 5)."""
+    """Variants `unconstrained-<K>`: K beams without the tree of IDs; IDs of no item are dropped (section 5)."""
     unseen_shares: list[Share] = field(default_factory=list)
     """Variants `unseen-<epsilon>`: other shares of unseen items; they need `unseen_share`."""
     record_codes: bool = False
-    """Keep every item's learned codes among the facts, for analyses of small catalogues."""
+    """Record every item's learned codes as a fact, for analyses of small catalogues."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto: bf16 on a GPU, fp32 elsewhere. On a CPU that multiplies bf16 natively it may be chosen, for
-    other results than on one that does not. Answers are given in fp32."""
+    """Of training; auto: bf16 on a GPU, fp32 elsewhere. bf16 also works on a CPU, but results then depend on whether
+    the CPU multiplies bf16 natively. Ranking is always in fp32."""
     compile: bool = False
     """Train with torch.compile: for long training on a GPU."""
 
@@ -134,9 +134,9 @@ class Tiger:
 
     def __post_init__(self) -> None:
         if self.unseen_shares and self.unseen_share is None:
-            raise BenchmarkError("`unseen_shares` needs `unseen_share`, so that unseen items are told from seen ones.")
+            raise BenchmarkError("`unseen_shares` needs `unseen_share`, which separates unseen items from seen ones.")
         if self.codes_learned is not None and not self.codes:
-            raise BenchmarkError(f"`codes_learned` is {self.codes_learned}, about `codes`, a file; give both.")
+            raise BenchmarkError(f"`codes_learned` is {self.codes_learned}, but there is no `codes` file; give both.")
         if self.codes and self.identifiers != Settings():
             raise BenchmarkError("`codes` are ready, and `identifiers` says how to make some; give one of the two.")
 
@@ -198,13 +198,13 @@ class Tiger:
     def rank(self, requests: Requests, k: int) -> Ranking:
         """The likeliest items that the search finds, at most `beams`, with their log-likelihoods as scores.
 
-        With `candidates` every one of them is scored exactly, so no beam is lost on others.
+        `candidates` are all scored exactly, without beam search.
         """
         return self._likeliest(requests, k, self.unseen_share)
 
     def rank_variant(self, variant: str, requests: Requests, k: int) -> Ranking:
-        """The items of one of `variants`. `unconstrained-<K>` returns what the model writes, whatever `exclude` and
-        `candidates` say."""
+        """The ranking of one of `variants`. `unconstrained-<K>` returns what the model writes and ignores `exclude` and
+        `candidates`."""
         kind, _, value = variant.partition("-")
         if kind == "unseen":
             return self._likeliest(requests, k, float(value))
@@ -244,20 +244,20 @@ class Tiger:
                 Path(self.codes).expanduser(), train.catalog.ids, learned=self.codes_learned
             )
         settings, trained_on = self.identifiers.on(context.device), seen if self.unseen_share is not None else None
-        if settings.method == "random":  # of the vectors it needs only how many there are
+        if settings.method == "random":  # needs only the number of vectors
             none = np.zeros((len(train.catalog), 1), dtype=np.float32)
             made = identifiers.make(none, settings, seed=context.seed, trained_on=trained_on)
-            return replace(made, facts={**made.facts, "prefix_error": None})  # nor do they say how near items are
+            return replace(made, facts={**made.facts, "prefix_error": None})  # the vectors are not real
         from benchmark_generative.vectors import item_vectors
 
         vectors = item_vectors(train.catalog, self.encoder, device=context.device)
         if len(vectors) > 1 and (vectors == vectors[0]).all():
             raise BenchmarkError(
-                "tiger: all items have the same vector, as where the data set knows no text of any item. Semantic IDs "
+                "tiger: all items have the same vector, perhaps because the data set has no item texts. Semantic IDs "
                 "need a title or another text; or give ready vectors as `encoder`, ready `codes`, or "
                 "`identifiers: {method: random}`."
             )
-        # Kept for all models that want the same: made again, they would cost their time, and on another machine differ.
+        # Cached for all models with the same settings: remaking them costs time, and differs on another machine.
         return identifiers.cached(
             context.shared or context.workdir,
             (settings, context.seed, context.device.partition(":")[0], context.threads, trained_on, vectors),
@@ -280,8 +280,8 @@ class Tiger:
         found = self._retrieved(requests, k, self._candidates if requests.candidates is not None else self._search)
         return self._with_unseen(found, requests, k, share)
 
-    def _retrieved(self, requests: Requests, k: int, ask: Ask) -> Ranking:
-        """What `ask` finds for the requests, asked in groups of similar length; -1 behind."""
+    def _retrieved(self, requests: Requests, k: int, decode: Decoder) -> Ranking:
+        """Rank the requests with `decode`, in batches of similar length; short rows end in PAD."""
         if not hasattr(self, "network_"):
             raise NotFittedError("tiger: rank was called before fit.")
         if requests.task != "recommendation":
@@ -289,9 +289,9 @@ class Tiger:
         from benchmark_generative.semantic_tokens import END, PADDING
 
         inputs = self.vocabulary_.histories(requests.histories, requests.users, self.max_history)
-        return retrieval.answer(self.network_, inputs, (PADDING, END), requests, k, ask)
+        return retrieval.answer(self.network_, inputs, (PADDING, END), requests, k, decode)
 
-    def _search(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+    def _search(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import beam_search
 
         found, scores = beam_search(
@@ -301,9 +301,7 @@ class Tiger:
         )  # fmt: skip
         return self._rows(found), scores.cpu().numpy()
 
-    def _sample(
-        self, temperature: float, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor
-    ) -> Found:
+    def _sample(self, temperature: float, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import sample
 
         found, scores = sample(
@@ -313,27 +311,27 @@ class Tiger:
         )  # fmt: skip
         return self._rows(found), scores.cpu().numpy()
 
-    def _unconstrained(self, beams: int, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
+    def _unconstrained(self, beams: int, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import unconstrained
 
         found, scores = unconstrained(self.network_, tokens, mask, self.trie_, beams=beams)
         items = self._rows(found)
-        order = np.argsort(items == PAD, axis=1, kind="stable")  # IDs that are no item's go behind
+        order = np.argsort(items == PAD, axis=1, kind="stable")  # IDs of no item go last
         items, values = (np.take_along_axis(a, order, 1) for a in (items, scores.cpu().numpy()))
         return items, np.where(items == PAD, -np.inf, values).astype(np.float32)
 
-    def _candidates(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Found:
-        """All candidates by their exact likelihood; unseen ones too, by the ID that they were given."""
+    def _candidates(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
+        """All candidates by their exact likelihood, unseen ones included, by the ID made for them."""
         return retrieval.best_candidates(self.network_, tokens, mask, self.vocabulary_.items, requests, k)
 
     def _own(self, rows: Ragged) -> Ragged:
-        """The same rows in the trie's numbers, without items that it has not."""
+        """The same rows in the trie's numbers, without items that it lacks."""
         if self.unseen_ is None or not len(rows.values):
             return rows
         number = np.full(len(self.identifiers_), -1, dtype=np.int32)
         number[self.own_] = np.arange(len(self.own_))
-        here = rows.keep(number[rows.values] >= 0)
-        return Ragged(here.offsets, number[here.values])
+        kept = rows.keep(number[rows.values] >= 0)
+        return Ragged(kept.offsets, number[kept.values])
 
     def _rows(self, found: torch.Tensor) -> NDArray[np.int32]:
         """From the trie's numbers to the catalogue's rows."""

@@ -1,8 +1,7 @@
-"""Token ids: words through a tokenizer, items as one token each behind them (Penha 2024, section 4).
+"""Token ids: a tokenizer's words, then one token per item (Penha 2024, section 4).
 
-Item tokens never pass through the tokenizer: a space or a strip rule there can merge or drop them. Sequences are
-slices of one flat integer tensor, made once; a batch is cut out of it by index. Axis letters: P sequences, B
-requests, L tokens.
+Item tokens never pass through the tokenizer, whose rules about spaces could merge or drop them. Sequences are slices of
+one flat integer tensor, made once; a batch is indexed out of it. Axis letters: P sequences, B requests, L tokens.
 """
 
 from __future__ import annotations
@@ -19,15 +18,14 @@ from torch import Tensor
 from benchmark import Prefixes, Ragged, words
 
 SPECIALS = ("<pad>", "</s>", "<unk>")
-"""The tokens of a vocabulary made from scratch that are no words, at T5's own positions: padding 0, end 1, unknown
-2."""
+"""The special tokens of a vocabulary made from scratch, at T5's positions: padding 0, end 1, unknown 2."""
 
 
 def train_words(texts: Iterable[str]) -> tokenizers.Tokenizer:
     """A tokenizer whose tokens are the words of these texts, as `benchmark.words` finds them, and `SPECIALS`.
 
-    Whole words and not pieces of them: a few hundred short queries are too little text to learn pieces from. Texts go
-    through it by `encode` alone, which splits them.
+    Whole words, since a few hundred short queries are too little text to learn subwords from. Use it through `encode`,
+    which splits texts into words.
     """
     trained = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token=SPECIALS[2]))
     trainer = tokenizers.trainers.WordLevelTrainer(
@@ -40,8 +38,8 @@ def train_words(texts: Iterable[str]) -> tokenizers.Tokenizer:
 
 
 def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) -> Ragged:
-    """The token ids of each text, its first `limit` ones: words where tokens are whole words, else by the tokenizer's
-    own rules, as a checkpoint brings them."""
+    """The first `limit` token ids of each text, split into words for a tokenizer of `train_words`, otherwise by a
+    checkpoint's own rules."""
     whole = isinstance(tokenizer.model, tokenizers.models.WordLevel)
     rows = [words(str(text)) if whole else str(text) for text in texts]
     encoded = tokenizer.encode_batch(rows, is_pretokenized=whole, add_special_tokens=False)
@@ -51,7 +49,7 @@ def encode(tokenizer: tokenizers.Tokenizer, texts: Iterable[str], limit: int) ->
 @dataclass(frozen=True)
 class Sequences:
     """P token sequences: number p is `tokens[start[p] : start[p] + length[p]]`. All int64; start and length are
-    (P,). `leading` (P,), where given, is a token before each of them, none where it is negative."""
+    (P,). `leading` (P,), if any, is a token before each of them; negative: none."""
 
     tokens: Tensor
     start: Tensor
@@ -66,14 +64,14 @@ class Sequences:
         return Sequences(self.tokens.to(device), self.start.to(device), self.length.to(device), leading)
 
     def batch(self, rows: Tensor, pad: int, eos: int) -> tuple[Tensor, Tensor]:
-        """Token ids (B, L) of these sequences with `eos` behind each, as T5 was trained, and their mask (B, L)."""
+        """Token ids (B, L) of these sequences, each ended by `eos` as in T5's training, and their mask (B, L)."""
         length, start = self.length[rows][:, None], self.start[rows][:, None]  # (B, 1)
         leading = None if self.leading is None else self.leading[rows][:, None]
         if leading is not None:  # its place is in front of the first token
             length, start = length + (leading >= 0), start - (leading >= 0).long()
         column = torch.arange(int(length.max()) + 1, device=length.device)  # (L,)
-        at = (start + column).clamp(min=0, max=max(len(self.tokens) - 1, 0))
-        tokens = self.tokens[at] if len(self.tokens) else torch.full_like(at, pad)
+        index = (start + column).clamp(min=0, max=max(len(self.tokens) - 1, 0))
+        tokens = self.tokens[index] if len(self.tokens) else torch.full_like(index, pad)
         if leading is not None:
             tokens = torch.where((column == 0) & (leading >= 0), leading, tokens)
         tokens = torch.where(column < length, tokens, torch.where(column == length, eos, pad))
@@ -81,7 +79,7 @@ class Sequences:
 
 
 def concat(parts: Sequence[Sequences]) -> Sequences:
-    """All the sequences, one part's behind the other's. All of them have leading tokens, or none."""
+    """The sequences of all parts, in order. Either all parts have leading tokens, or none."""
     shifts = np.cumsum([0] + [len(part.tokens) for part in parts[:-1]])
     return Sequences(
         torch.cat([part.tokens for part in parts]),
@@ -93,14 +91,14 @@ def concat(parts: Sequence[Sequences]) -> Sequences:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the tokens of a model mean: words below `first_item`, item i at `first_item + i`."""
+    """A model's tokens: words below `first_item`, item i at `first_item + i`."""
 
     words: tokenizers.Tokenizer
     first_item: int
     items: int
 
     def text(self, texts: Iterable[str], limit: int) -> Ragged:
-        """The word tokens of each text, its first `limit` ones."""
+        """The first `limit` word tokens of each text."""
         return encode(self.words, texts, limit)
 
     def queries(self, texts: Iterable[str], limit: int) -> Sequences:
@@ -111,7 +109,7 @@ class Vocabulary:
         return _sequences(histories.last(limit), self.first_item)
 
     def prefixes(self, prefixes: Prefixes, limit: int) -> Sequences:
-        """As `histories`, for training examples; their items are stored once, however many prefixes share them."""
+        """Like `histories`, for training examples; items are stored once, however many prefixes share them."""
         start = np.maximum(prefixes.start, prefixes.end - limit)
         return Sequences(
             torch.from_numpy(prefixes.values.astype(np.int64)) + self.first_item,

@@ -1,9 +1,8 @@
-"""A training loop for sequence models that knows none of them by name: pairs of token sequences in, the best weights
-out.
+"""A training loop for any sequence-to-sequence model: pairs of token sequences in, the best weights out.
 
-Batches are cut by index out of integer tensors made once, grouped by length, and shuffled from (seed, epoch) alone,
-so that training taken up again at an epoch's end goes on exactly as if it had not been interrupted. Precision,
-several GPUs and the format of checkpoints are accelerate's. Axis letters: P pairs, C target tokens.
+Batches are indexed out of integer tensors made once, grouped by length, and shuffled from (seed, epoch) alone, so that
+training resumed after an epoch continues exactly as if never interrupted. accelerate handles precision, several GPUs
+and checkpoint files. Axis letters: P pairs, C target tokens.
 """
 
 from __future__ import annotations
@@ -31,10 +30,11 @@ from benchmark_torch.randomness import seed_of
 from benchmark_torch.training import fit_key
 
 IGNORED = -100
-"""Stands behind a target's last token: nothing is to be written there."""
+"""Padding of targets: ignored by the loss."""
 WINDOW = 50
-"""Batches are made of pairs of similar length within this many batches: short ones pad little, and order stays
-random. Sources are sorted apart and every batch holds its share of each, so that an update learns from all tasks."""
+"""Pairs are sorted by length within windows of this many batches, so that batches have little padding and the order
+stays random. Each source is sorted separately and every batch holds its share of each, so that every update learns from
+all tasks."""
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,23 @@ class Settings:
     """linear, cosine: rises in the warm-up and falls to 0; inverse_sqrt: constant in the warm-up and falls with
     1/sqrt(step) (Rajput 2023, 4.1.3); constant: rises in the warm-up and stays."""
     pairs_per_epoch: int | None = None
-    """How many pairs an epoch trains, taken in turn from one shuffled pass over all of them after the other; None: all
-    of them. Epochs are what validation and checkpoints go by."""
+    """Pairs per epoch, drawn from consecutive shuffled passes; None: one whole pass. Validation and checkpoints are per
+    epoch."""
     compile: bool = False
     """Compile the model with torch.compile: worth its minute on a GPU, not on a CPU."""
     mixing: Literal["concat", "balanced"] = "concat"
-    """Several sources of pairs: all of each, or each repeated up to the size of the largest."""
+    """concat: all pairs of every source once. balanced: oversample every source to the size of the largest."""
     shares: tuple[float, ...] | None = None
-    """Instead of `mixing`: what share of each source's pairs one pass over all of them trains; 0.1 is a tenth of them,
-    drawn anew every time, 2 is each of them twice."""
+    """Instead of `mixing`: the share of each source's pairs in one pass; 0.1 draws a new tenth in every pass, 2 repeats
+    each pair."""
 
 
 @dataclass
 class Progress:
-    """How far training has come, saved with every checkpoint: whole epochs done, and the steps of all epochs there
-    will be.
+    """The state of training, saved with every checkpoint: `epoch` whole epochs are done; all epochs have `steps` steps.
 
-    `updates` and `examples`, repeated ones counted each time, are what was trained so far, `best_updates` and
-    `best_examples` up to the best epoch. `curve` holds the points given to `Context.progress`.
+    `updates` and `examples` (with repetitions) were trained so far, `best_updates` and `best_examples` up to the best
+    epoch. `curve` holds the points passed to `Context.progress`.
     """
 
     epoch: int = 0
@@ -105,13 +104,13 @@ def train(
     settings: Settings,
     context: Context,
 ) -> Progress:
-    """Train `model` in place and leave the weights of the epoch that validated best in it.
+    """Train `model` in place; it ends with the weights of the epoch that validated best.
 
-    `model` is called with input_ids, attention_mask and labels, and answers with a loss. `validate` is called after
-    every epoch; the first of its values decides, higher is better; without one the last epoch is kept. An interrupted
-    call with the same arguments continues from the last whole epoch in `context.workdir`, and one that was finished
-    gives its result again. The budget, in updates and examples, and the precision are recorded as facts. Raises
-    BenchmarkError when the loss or a weight is not a number.
+    `model` is called with input_ids, attention_mask and labels, and returns a loss. `validate` is called after every
+    epoch; the first of its values decides, higher is better; if it has none, the last epoch is kept. An interrupted
+    call with the same arguments continues from the last whole epoch in `context.workdir`; a finished one returns its
+    result again. The budget, in updates and examples, and the precision are recorded as facts. Raises BenchmarkError
+    when the loss or a weight is NaN or infinite.
     """
     # accelerate keeps one state per process, which an earlier model of another precision may have left
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -153,7 +152,7 @@ def train(
             finite = all(bool(weight.isfinite().all()) for weight in model.parameters())
         except ContractError:  # scores that are not numbers
             finite = False
-        if not finite:  # from the last update of the epoch, whose loss nobody has seen
+        if not finite:  # diverged in the epoch's last update, after its loss was computed
             raise _diverged("a weight", len(order), progress.epoch, settings)
         score = next(iter(values.values()), float(progress.epoch))
         if score > progress.best:
@@ -167,7 +166,7 @@ def train(
         context.record(name, getattr(progress, name))
     context.record("precision", settings.precision)
     store.load_best(model)
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()  # answers are given in full precision
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()  # ranking is in full precision
     # The checkpoint stays: a cell that is stopped while it ranks need not train again.
     return progress
 
@@ -176,8 +175,8 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     """Row numbers of one epoch's batches, in the order they are trained: the same for the same seed and epoch.
 
     `length` (P,) are the input lengths; the rows of the first source come first, then those of the next, `sizes` of
-    each. A batch holds every source in the share that it has of all rows. The batches are of equal size, as near to
-    `batch_size` as it gets: a little more or less than it, and at most half as much again where there is but one.
+    each. A batch holds every source in its share of all rows. Batches are of equal size, as near to `batch_size` as
+    possible; a single batch may exceed it by half.
     """
     take = _take(sizes, settings)
     total = sum(take)
@@ -191,7 +190,7 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     source = np.searchsorted(np.cumsum(sizes), rows, side="right")
     order = np.lexsort((length.cpu().numpy()[rows], source, window))
     _, group, many = np.unique(window[order] * len(sizes) + source[order], return_inverse=True, return_counts=True)
-    # Where a row stands among those of its window and source, from 0 to 1: equal places of all sources go together.
+    # A row's relative rank (0 to 1) in its window and source: rows of all sources with equal ranks go together.
     place = (np.arange(len(rows)) - (np.cumsum(many) - many)[group] + 0.5) / many[group]
     rows = rows[order[np.lexsort((place, window[order]))]]
     parts = np.array_split(rows, max(1, round(len(rows) / settings.batch_size)))
@@ -199,14 +198,14 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
 
 
 def _take(sizes: Sequence[int], settings: Settings) -> Sequence[int]:
-    """How many pairs of each source a pass trains."""
+    """The number of pairs of each source in a pass."""
     if settings.shares is not None:
         return [max(1, round(size * share)) for size, share in zip(sizes, settings.shares, strict=True)]
     return [max(sizes)] * len(sizes) if settings.mixing == "balanced" else sizes
 
 
 def _stacked(targets: Sequence[Tensor]) -> Tensor:
-    """All the targets, as wide as the widest."""
+    """All targets, padded to the widest."""
     width = max(part.shape[1] for part in targets)
     return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1]), value=IGNORED) for part in targets])
 
@@ -234,7 +233,7 @@ def _epoch(
     context: Context,
 ) -> float:
     """Train one epoch and return its mean loss."""
-    # for dropout: not carried over from the last epoch, so that resuming needs no state of a generator
+    # for dropout: seeded per epoch, so that resuming needs no generator state
     torch.manual_seed(seed_of(context.seed, epoch, accelerator.process_index))
     model.train()
     total, mean = torch.zeros((), device=accelerator.device), math.nan
@@ -269,18 +268,18 @@ def _diverged(what: str, steps: int, epoch: int, settings: Settings) -> Benchmar
 
 
 def _schedule(done: float, warmup: float, kind: str = "linear") -> float:
-    """The share of the learning rate when this share of training is done."""
+    """The factor of the learning rate when the share `done` of training is over."""
     rising = done / warmup if warmup else 1.0
     if kind == "inverse_sqrt":
         return min(1.0, math.sqrt(warmup / done)) if done and warmup else 1.0
     if rising < 1 or kind == "constant":
         return min(rising, 1.0)
-    left = (1 - done) / (1 - warmup)
-    return left if kind == "linear" else (1 - math.cos(math.pi * left)) / 2
+    remaining = (1 - done) / (1 - warmup)
+    return remaining if kind == "linear" else (1 - math.cos(math.pi * remaining)) / 2
 
 
 class _Checkpoints:
-    """The state after the last whole epoch and the best weights so far, written beside and renamed into place."""
+    """The state after the last whole epoch and the best weights so far, written to a temporary name and renamed."""
 
     def __init__(self, folder: Path, accelerator: Accelerator, signature: str) -> None:
         self.folder, self.accelerator, self.signature = folder, accelerator, signature
@@ -288,7 +287,7 @@ class _Checkpoints:
     def save(self, progress: Progress) -> None:
         target, draft = self.folder / f"epoch-{progress.epoch:06d}", self.folder / "draft"
         self.accelerator.save_state(str(draft), safe_serialization=False)
-        self.accelerator.wait_for_everyone()  # each process writes its own part
+        self.accelerator.wait_for_everyone()  # each process writes its part
         if self.accelerator.is_main_process:
             (draft / "progress.json").write_text(json.dumps({"signature": self.signature, **asdict(progress)}))
             os.replace(draft, target)

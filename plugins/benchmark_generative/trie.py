@@ -21,8 +21,7 @@ Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
 DENSE_LIMIT = 2**20
-"""Cells up to which a level's children are a table (4 MiB); a larger level, whose nodes have few children, lists
-them."""
+"""Largest table of a level's children, in cells (4 MiB); a larger level, whose nodes have few children, is a list."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class Level:
     `low` is the smallest token of this level. A table (dense) has a row for every node with children and a column for
     every token from `low` on: the child, or -1. A list (CSR) has the children of node i, by token, at
     `start[i]:start[i + 1]` of `table`. `width` C is the columns of the table, or the most children of a node. `token`,
-    `item`, `slot` and `leaves` describe the children (n,): the token that leads there, the only item below a leaf or
-    one of those below an inner node, the place 0..C-1 among its parent's options, and how many items are below. The
-    first `inner` of them have children, the others are leaves.
+    `item`, `slot` and `leaves` describe the children (n,): the token that leads to each, an item below it (a leaf's
+    only one), its place 0..C-1 among its parent's options, and the number of items below it. The first `inner` of them
+    have children, the others are leaves.
     """
 
     low: int
@@ -76,7 +75,7 @@ class Level:
 class Trie:
     """The prefixes of the sequences of items 0..N-1.
 
-    `paths` (N, L) holds each item's nodes, -1 behind its last; `tokens` is one more than the largest token.
+    `paths` (N, L) holds each item's nodes, padded with -1; `tokens` is one more than the largest token.
     """
 
     levels: tuple[Level, ...]
@@ -88,7 +87,7 @@ class Trie:
         """From one sequence of token ids per item: an array (N, L), or rows of several lengths.
 
         A level with more than `dense_limit` pairs of a node and a token lists the children instead of tabulating them.
-        Raises BenchmarkError where a sequence is empty, or equal to or the beginning of another's.
+        Raises BenchmarkError if a sequence is empty, or is equal to or the beginning of another item's.
         """
         tokens = sequences.padded(int(sequences.lengths.max(initial=0))) if isinstance(sequences, Ragged) else sequences
         tokens = np.asarray(tokens, dtype=np.int32)  # (N, L)
@@ -102,14 +101,14 @@ class Trie:
         paths = np.full(tokens.shape, -1, dtype=np.int32)
         parent, parents, levels = np.zeros(len(tokens), dtype=np.int32), 1, []
         for depth in range(tokens.shape[1]):
-            there = lengths > depth
-            row = np.flatnonzero(differs[:, depth] & there)  # the first row of every node
+            present = lengths > depth
+            row = np.flatnonzero(differs[:, depth] & present)  # the first row of every node
             inner = lengths[row] > depth + 1
             number = np.where(inner, np.cumsum(inner) - 1, inner.sum() + np.cumsum(~inner) - 1)
             nodes = np.repeat(number, np.diff(np.append(row, len(tokens))))  # also covers rows that ended earlier
             node = np.zeros(len(tokens), dtype=np.int32)
             node[row[0] :] = nodes
-            paths[there, depth] = node[there]
+            paths[present, depth] = node[present]
             by_number = row[np.argsort(number)]  # row of node 0, 1, …
             levels.append(
                 _level(
@@ -118,7 +117,7 @@ class Trie:
                     parents,
                     order[by_number],
                     int(inner.sum()),
-                    np.bincount(node[there]),
+                    np.bincount(node[present]),
                     dense_limit,
                 )
             )
@@ -144,7 +143,7 @@ class Trie:
         return replace(self, levels=tuple(level.to(device) for level in self.levels))
 
     def lookup(self, sequences: Tensor) -> Tensor:
-        """The item int32 (…) each sequence (…, L) of token ids spells in full, -1 where it is no item's."""
+        """The item int32 (…) whose token ids each sequence (…, L) is, or -1 for no item."""
         import torch
 
         state = torch.zeros_like(sequences[..., 0])
@@ -196,7 +195,7 @@ def _level(token: Ints, parent: Ints, parents: int, item: Longs, inner: int, lea
 
 def _check(tokens: Ints, lengths: Longs) -> None:
     if tokens.size == 0:
-        raise BenchmarkError("a trie was asked for without any item; give at least one token sequence.")
+        raise BenchmarkError("a trie needs at least one item; give at least one token sequence.")
     if (lengths == 0).any():
         raise BenchmarkError(f"item {int(np.argmin(lengths))} has an empty token sequence; every item needs a token.")
     if (tokens[np.arange(tokens.shape[1]) < lengths[:, None]] < 0).any():
@@ -204,15 +203,15 @@ def _check(tokens: Ints, lengths: Longs) -> None:
 
 
 def _check_unique(differs: NDArray[np.bool_], lengths: Longs, order: Longs) -> None:
-    """In lexical order a sequence stands right before those that it begins."""
+    """In lexical order, a sequence comes right before those that begin with it."""
     inside = ~differs[1:][np.arange(len(order) - 1), lengths[:-1] - 1]
     if inside.any():
-        at = int(np.argmax(inside))
-        same = lengths[at] == lengths[at + 1]
+        row = int(np.argmax(inside))
+        same = lengths[row] == lengths[row + 1]
         raise BenchmarkError(
-            f"items {order[at]} and {order[at + 1]} have the same token sequence, so that no decoding can tell them "
+            f"items {order[row]} and {order[row + 1]} have the same token sequence, so that no decoding can tell them "
             "apart; give each item its own, for example by an extra token for collisions."
             if same
-            else f"the token sequence of item {order[at]} is the beginning of that of item {order[at + 1]}, so that "
+            else f"the token sequence of item {order[row]} is the beginning of that of item {order[row + 1]}, so that "
             "decoding cannot tell when to stop; end each sequence with a token that only ends them."
         )

@@ -1,7 +1,7 @@
-"""Items without any training interaction among retrieved ones (Rajput 2023, section 4.4.1).
+"""Mixing items without any training interaction into the retrieved ones (Rajput 2023, section 4.4.1).
 
-An unseen item has no ID of its own that was ever trained; it is retrieved where its learned codes are those of a
-retrieved item. Axis letters: N items, B requests, M retrieved items, K depth of a ranking.
+No ID of an unseen item was ever trained; the item is retrieved if its learned codes equal those of a retrieved item.
+Axis letters: N items, B requests, M retrieved items, K depth of a ranking.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ class UnseenItems:
         group = np.unique(semantic, axis=0, return_inverse=True)[1].reshape(-1)
         unseen = np.flatnonzero(~seen)
         by_group = Ragged.from_pairs(group[unseen], unseen, int(group.max(initial=-1)) + 1)
-        beside = by_group.take(group)
-        return cls(beside.keep(np.repeat(seen, beside.lengths)))
+        unseen_like = by_group.take(group)
+        return cls(unseen_like.keep(np.repeat(seen, unseen_like.lengths)))
 
     def merged(self, retrieved: Ranking, requests: Requests, k: int, share: float) -> Ranking:
-        """The retrieved items (B, M), all of them seen, with unseen ones behind those whose codes they share.
+        """The retrieved items (B, M), all of them seen, each followed by the unseen ones that share its codes.
 
-        At most `share` of the first 1, 2, … k items are unseen, whichever K is looked at: where the natural order
-        would have more, they wait. Unseen items have the score of what stands before them. Honours `exclude` and
-        `candidates`.
+        At most `share` of the first 1, 2, … k items are unseen: surplus ones move down the list. An unseen item has the
+        score of the item before it. Honours `exclude` and `candidates`.
         """
         unseen, after = self._beside(retrieved, requests)
         n, seen_left = len(retrieved), (retrieved.items != PAD).sum(axis=1)
@@ -47,7 +46,7 @@ class UnseenItems:
             waits = after[place] < taken if len(after) else np.zeros(n, dtype=bool)
             new = alive & more & waits & (added + 1 <= share * (position + 1) + 1e-9)
             old = ~new & (taken < seen_left)
-            alive = new | old  # a list has no holes: it ends where only unseen items are left that must wait
+            alive = new | old  # lists have no gaps: they end when only waiting unseen items are left
             column = np.minimum(taken, retrieved.items.shape[1] - 1)
             score = np.where(old, retrieved.scores[rows, column], score).astype(np.float32)
             out.items[old, position] = retrieved.items[rows, column][old]
@@ -58,11 +57,11 @@ class UnseenItems:
         return out
 
     def _beside(self, retrieved: Ranking, requests: Requests) -> tuple[Ragged, NDArray[np.int64]]:
-        """Per request, the unseen items that what was retrieved brings along, each once, in order; and behind which
-        retrieved item (its column) each comes."""
+        """Per request, the distinct unseen items with the codes of retrieved ones, in order, and the column of the
+        retrieved item that each follows."""
         row, column = np.nonzero(retrieved.items != PAD)
-        found = self.beside.take(retrieved.items[row, column])
-        row, column, item = row[found.rows], column[found.rows], found.values.astype(np.int64)
+        unseen = self.beside.take(retrieved.items[row, column])
+        row, column, item = row[unseen.rows], column[unseen.rows], unseen.values.astype(np.int64)
         n = np.int64(len(self.beside))
         key = row * n + item
         keep = np.zeros(len(key), dtype=bool)

@@ -1,4 +1,4 @@
-"""A vector per item: a text encoder's, from what the catalogue says of it (Rajput 2023, 4.1.3), or one from a file.
+"""A vector per item: a text encoder's, from the item's catalogue entry (Rajput 2023, 4.1.3), or one from a file.
 
 Axis letters: N items, D the width of a vector.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILES = (".npy", ".npz", ".parquet")
 CACHE = "BENCHMARK_CACHE"
-"""The environment variable that names the folder where vectors are kept; ~/.cache/genrec-benchmark without it."""
+"""The environment variable that names the folder of cached vectors; by default ~/.cache/genrec-benchmark."""
 BATCH = 64
 
 Vectors = NDArray[np.float32]
@@ -39,7 +39,7 @@ def item_vectors(
 
     `encoder` is the path of a file of vectors (.npy, .npz or .parquet; see `read_vectors`), or a sentence-transformers
     checkpoint, by name or folder, that encodes `template(catalog)`; empty is the bundled all-MiniLM-L6-v2. Raises
-    BenchmarkError where the file or the checkpoint cannot be had.
+    BenchmarkError if the file or the checkpoint cannot be read.
     """
     if encoder.endswith(FILES):
         return read_vectors(Path(encoder).expanduser(), catalog.ids)
@@ -49,8 +49,8 @@ def item_vectors(
 def template(catalog: Catalog) -> list[str]:
     """A text per item from its title, price, brand and categories, as far as the catalogue has these columns.
 
-    The paper names the four fields and not how they are joined. The item's own text stands in where the catalogue has
-    no titles, or nothing is known of the item.
+    The paper names the four fields, but not how they are joined. Falls back to the item's own text if the catalogue has
+    no titles, or none of these fields for the item.
     """
     columns = catalog.attributes
     if "title" not in columns:
@@ -59,9 +59,9 @@ def template(catalog: Catalog) -> list[str]:
     fields = [columns[c].tolist() if c in columns else [None] * n for c in ("title", "price", "brand", "categories")]
     return [
         ". ".join(
-            f"{name}: {said}"
-            for name, said in zip(("Title", "Price", "Brand", "Categories"), map(_said, values), strict=True)
-            if said
+            f"{name}: {words}"
+            for name, words in zip(("Title", "Price", "Brand", "Categories"), map(_said, values), strict=True)
+            if words
         )
         or str(text)
         for text, *values in zip(catalog.texts, *fields, strict=True)
@@ -69,7 +69,7 @@ def template(catalog: Catalog) -> list[str]:
 
 
 def _said(value: Any) -> str:
-    """A value as text; nothing where there is none."""
+    """A value as text; empty if missing."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return ""
     if isinstance(value, float):
@@ -84,21 +84,21 @@ def text_vectors(
 ) -> Vectors:
     """(N, D) vectors of length 1 of the texts; equal texts share one.
 
-    They are kept in the folder `cache` (by default the one that $BENCHMARK_CACHE names, or ~/.cache/genrec-benchmark)
-    under the sha256 of the texts, the checkpoint and the version of sentence-transformers: of a bundled checkpoint or a
-    folder the files count, of a name on the model hub the name. A folder that cannot be written to keeps nothing.
-    Raises BenchmarkError where the checkpoint cannot be had.
+    They are cached in the folder `cache` (by default $BENCHMARK_CACHE, or ~/.cache/genrec-benchmark) under the sha256
+    of the texts, the checkpoint and the version of sentence-transformers; a bundled checkpoint or a folder counts by
+    its files, a name on the model hub by the name. Without write access nothing is cached. Raises BenchmarkError if the
+    checkpoint cannot be loaded.
     """
     distinct, row = np.unique(np.array(texts, dtype=object), return_inverse=True)
     if not len(distinct):
         raise BenchmarkError("there are no item texts to make vectors of.")
     name = hashlib.sha256(json.dumps([_identity(checkpoint), distinct.tolist()]).encode()).hexdigest()
     kept = Path(cache or os.environ.get(CACHE) or Path.home() / ".cache" / "genrec-benchmark") / f"{name}.npy"
-    found = _kept(kept, len(distinct))
-    if found is None:
-        found = _encode(distinct.tolist(), load_encoder(checkpoint, device))
-        _keep(kept, found)
-    return found[row.reshape(-1)]
+    vectors = _kept(kept, len(distinct))
+    if vectors is None:
+        vectors = _encode(distinct.tolist(), load_encoder(checkpoint, device))
+        _keep(kept, vectors)
+    return vectors[row.reshape(-1)]
 
 
 def _encode(texts: list[str], encoder: SentenceTransformer) -> Vectors:
@@ -109,33 +109,33 @@ def _encode(texts: list[str], encoder: SentenceTransformer) -> Vectors:
 
 
 def _kept(path: Path, n: int) -> Vectors | None:
-    """The vectors at `path`, unless it is missing or not whole."""
+    """The vectors at `path`; None if the file is missing or incomplete."""
     try:
-        found = np.load(path, allow_pickle=False)
+        vectors = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError):
         return None
-    good = found.ndim == 2 and len(found) == n and found.dtype == np.float32 and np.isfinite(found).all()
-    return found if good else None
+    good = vectors.ndim == 2 and len(vectors) == n and vectors.dtype == np.float32 and np.isfinite(vectors).all()
+    return vectors if good else None
 
 
 def _keep(path: Path, vectors: Vectors) -> None:
-    """Write beside and rename, so that another process reads all of it or nothing."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write to a temporary name and rename, so that another process reads all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open("wb") as file:
+            with temporary.open("wb") as file:
                 np.save(file, vectors)
-            beside.replace(path)
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def read_vectors(path: str | Path, ids: Sequence[str] | NDArray[Any]) -> Vectors:
     """(N, D) the vectors of the items `ids` (N,) from a file that has a row for each of them, in any order.
 
-    An .npz holds `ids` and `vectors`; a .parquet has the columns `id` and `vector`; beside x.npy, x.txt has the item id
-    of every row, one per line. Raises BenchmarkError where items are missing, occur twice, or numbers are not finite.
+    An .npz holds `ids` and `vectors`; a .parquet has the columns `id` and `vector`; next to x.npy, x.txt has the item
+    id of every row, one per line. Raises BenchmarkError if items are missing or repeated, or numbers are not finite.
     """
     path = Path(path)
     try:
@@ -145,7 +145,7 @@ def read_vectors(path: str | Path, ids: Sequence[str] | NDArray[Any]) -> Vectors
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise BenchmarkError(
             f"the item vectors {path} cannot be read: {error}. They come in an .npz with the arrays ids and vectors, "
-            "a .parquet with the columns id and vector, or an .npy with the ids in a .txt beside it."
+            "a .parquet with the columns id and vector, or an .npy with the ids in a .txt next to it."
         ) from error
     if vectors.ndim != 2 or len(vectors) != len(known) or not vectors.size:
         raise BenchmarkError(
@@ -181,7 +181,7 @@ def _read(path: Path) -> tuple[list[str], NDArray[Any]]:
 
 
 def _identity(checkpoint: str) -> list[str]:
-    """What tells a checkpoint's vectors from another's."""
+    """Strings that identify a checkpoint's vectors."""
     folder = find_encoder(checkpoint)
     library = f"sentence-transformers {version('sentence-transformers')}"
     if not checkpoint:
@@ -191,8 +191,8 @@ def _identity(checkpoint: str) -> list[str]:
 
 def digests(folder: Path) -> list[str]:
     """The name and the sha256 of every file in a folder."""
-    found = []
+    lines = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
-            found.append(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}")
-    return found
+            lines.append(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}")
+    return lines

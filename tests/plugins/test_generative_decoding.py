@@ -363,7 +363,7 @@ def test_mistakes_are_named() -> None:
         beam_search(model, tokens, mask, trie, beams=3, exclude=Ragged.empty(2))
     with pytest.raises(BenchmarkError, match=r"`candidates` names an item outside 0\.\.59"):
         beam_search(model, tokens, mask, trie, beams=3, candidates=Ragged.from_rows([[60]] * 5))
-    with pytest.raises(BenchmarkError, match="4 keys were given for 5 requests"):
+    with pytest.raises(BenchmarkError, match="there are 4 keys for 5 requests"):
         beam_search(model, tokens, mask, trie, beams=3, keys=keys[:4])
     with pytest.raises(BenchmarkError, match="at least 1"):
         beam_search(model, tokens, mask, trie, beams=0)

@@ -276,7 +276,7 @@ def test_saved_identifiers_come_back_and_changed_ones_do_not(tmp_path: Path) -> 
 
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BenchmarkError, match=r"is not whole.*make the identifiers again"):
+    with pytest.raises(BenchmarkError, match=r"is incomplete.*make the identifiers again"):
         JointIdentifiers.load(path)
     path.write_bytes(whole)
     with np.load(path) as file:

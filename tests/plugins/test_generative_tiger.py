@@ -360,7 +360,7 @@ def test_compiled_training_gives_weights_that_plain_training_would_load(tmp_path
         ({"temperatures": [0.0]}, "'temperatures' must be list of float above 0, got"),
         ({"unseen_shares": [0.1]}, "`unseen_shares` needs `unseen_share`"),
         ({"unseen_share": 1.5}, "'unseen_share' must be float from 0 to 1 or None, got 1.5"),
-        ({"codes_learned": 3}, "`codes_learned` is 3, about `codes`, a file"),
+        ({"codes_learned": 3}, "`codes_learned` is 3, but there is no `codes` file"),
         ({"beams": 0}, "'beams' must be int of at least 1, got 0"),
         ({"learning_rate": 0.0}, "'learning_rate' must be float above 0, got 0.0"),
         ({"dropout": 1.0}, "'dropout' must be float from 0 to below 1, got 1.0"),

@@ -1,5 +1,5 @@
-"""Identifiers of items: from vectors (N, d) to codes (N, L), unique, with what they are like, saved and read; one per
-item, or two that share codes."""
+"""Identifiers of items: unique codes (N, L) made from vectors (N, d), with statistics; one per item, or two that share
+codes."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Axis letters: B items of a batch, N all items, D width of a vector, Z width of the latent, L levels, K codes of a level.
 
-Vectors come centred and divided by one number, so that the learning rate does not depend on what made them. Codes that
-no item of a pass over all of them had start again from random residuals.
+Vectors are centred and divided by one number, so that the learning rate does not depend on their encoder. Codes that no
+item used in a whole pass restart from random residuals.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from benchmark_generative.identifiers.kmeans import kmeans, nearest, relative
 from benchmark_generative.identifiers.settings import Training, reachable
 
 LOOK = 60
-"""Steps between two looks at the codes of all items, at least; then whole epochs."""
+"""At least this many steps between two evaluations of all items' codes, rounded up to whole epochs."""
 ROWS = 1 << 14
-"""Items that are coded at once."""
+"""Items per batch when coding all of them."""
 SETTLED = 0.01
-"""Reconstructions hardly improve when their error falls by less than this share between two looks."""
+"""Reconstructions have stopped improving when their error falls by less than this share between two evaluations."""
 ACCUMULATED = 0.1
-"""What Adagrad's sums of squares start at."""
+"""Initial value of Adagrad's sums of squares."""
 
 
 class Quantiser(nn.Module):
     """An encoder to a latent, a decoder from it, and a codebook (K, its width) per level.
 
-    `identifiers` are the levels that make each identifier of an item. A subclass says what a level is given and how the
-    codes' vectors make a latent. `beta` weighs the commitment terms.
+    `identifiers` lists the levels of each identifier of an item. A subclass defines a level's input and how the codes'
+    vectors form the latent. `beta` weighs the commitment terms.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Quantiser(nn.Module):
         return max(map(len, self.codebooks))
 
     def inputs(self, latent: Tensor, quantised: list[Tensor]) -> Tensor:
-        """What the next level has to say of the latent (B, Z), when the levels before have said `quantised`.
+        """What the next level quantises of the latent (B, Z), given `quantised`, the vectors of the levels before.
 
-        Their vectors are detached, so that the commitment term of every level reaches the encoder.
+        These are detached, so that the commitment term of every level reaches the encoder.
         """
         raise NotImplementedError
 
@@ -68,32 +68,32 @@ class Quantiser(nn.Module):
         return (points - reconstruction).square().sum(dim=1)
 
     def total(self, terms: list[Tensor]) -> Tensor:
-        """(B,) the quantisation term from those of the levels."""
+        """(B,) the quantisation term from the levels' terms."""
         return torch.stack(terms).sum(dim=0)
 
     def quantise(self, latent: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Per level what it was given, (B,) the nearest code, and that code's vector."""
-        given: list[Tensor] = []
+        """Per level its input, (B,) the nearest code, and that code's vector."""
+        inputs: list[Tensor] = []
         codes: list[Tensor] = []
         vectors: list[Tensor] = []
         for codebook in self.codebooks:
-            given.append(self.inputs(latent, vectors))
-            codes.append(nearest(given[-1].detach(), codebook.detach())[0])
-            # A product with one-hot rows is a look-up whose gradient is the same every time, on a GPU too.
+            inputs.append(self.inputs(latent, vectors))
+            codes.append(nearest(inputs[-1].detach(), codebook.detach())[0])
+            # A look-up as a product with one-hot rows: its gradient is deterministic, on a GPU too.
             vectors.append(nn.functional.one_hot(codes[-1], len(codebook)).to(codebook) @ codebook)
-        return given, codes, vectors
+        return inputs, codes, vectors
 
     def loss(self, latent: Tensor, decode: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, ...]:
-        """(B,) reconstruction and quantisation terms; then per level what it was given and its codes."""
-        given, codes, vectors = self.quantise(latent)
+        """(B,) reconstruction and quantisation terms; then every level's input, then every level's codes."""
+        inputs, codes, vectors = self.quantise(latent)
         quantised = self.joined(vectors)
         # Straight through: the decoder sees the codes, and its gradient passes to the encoder.
         reconstruction = decode(latent + (quantised - latent).detach())
         terms = [
             (r.detach() - e).square().sum(dim=1) + self.beta * (r - e.detach()).square().sum(dim=1)
-            for r, e in zip(given, vectors, strict=True)
+            for r, e in zip(inputs, vectors, strict=True)
         ]
-        return self.missed(points, reconstruction), self.total(terms), *given, *codes
+        return self.missed(points, reconstruction), self.total(terms), *inputs, *codes
 
 
 def network(*widths: int) -> nn.Sequential:
@@ -105,8 +105,8 @@ def network(*widths: int) -> nn.Sequential:
 
 
 def scale(points: Tensor, seen: Tensor, kind: Literal["number", "length"] = "number") -> Tensor:
-    """The points (N, D) around the mean of those of `seen` (N,), whose numbers then have a mean square of 1, or whose
-    squared lengths a mean of 1."""
+    """The points (N, D), centred and scaled by those of `seen` (N,): to a mean square of 1 per number, or to a mean
+    squared length of 1."""
     middle = points[seen].mean(dim=0)
     squares = (points[seen] - middle).square()
     size = (squares.mean() if kind == "number" else squares.sum(dim=1).mean()).sqrt().clamp(min=1e-12)
@@ -120,7 +120,7 @@ def train(
     generator: torch.Generator,
     progress: Callable[..., None] | None,
 ) -> int:
-    """Start the networks and codebooks and train them on points (N, D); gives the number of steps."""
+    """Initialise the networks and codebooks and train them on points (N, D); returns the number of steps."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             start = torch.empty(layer.weight.shape)  # where the generator is, whatever device the layer is on
@@ -133,11 +133,11 @@ def train(
     half = settings.on(device).precision == "bf16"
     least, best_error, best_step = 2.0, torch.inf, 0
     used: list[Tensor] = []
-    given: list[Tensor] = []
+    inputs: list[Tensor] = []
     step = looked = 0
     while step < settings.steps:
         if step:
-            restart(model, used, given, generator)
+            restart(model, used, inputs, generator)
         used = [torch.zeros(len(c), dtype=torch.bool, device=points.device) for c in model.codebooks]
         total, seen = torch.zeros((), device=points.device), 0
         for batch in itertools.islice(_batches(points, settings.batch_size, generator), settings.steps - step):
@@ -150,7 +150,7 @@ def train(
             optimizer.step()
             step, seen = step + 1, seen + len(batch)
             total += loss.detach() * len(batch)
-            given, codes = [g.detach() for g in levels[: len(used)]], levels[len(used) :]
+            inputs, codes = [g.detach() for g in levels[: len(used)]], levels[len(used) :]
             for mask, code in zip(used, codes, strict=True):
                 mask[code] = True
         if step - looked < LOOK and step < settings.steps:
@@ -159,8 +159,8 @@ def train(
         coded, _, decoded = code_all(model, points)
         (shared, use), error = _look(model, coded), relative(points - decoded, points)
         if progress is not None:
-            said = {"loss": float(total) / seen, "reconstruction_error": error, "in_collision": shared, "use": use}
-            progress(step, settings.steps, **said)
+            values = {"loss": float(total) / seen, "reconstruction_error": error, "in_collision": shared, "use": use}
+            progress(step, settings.steps, **values)
         if settings.enough is None:
             continue
         settled = error > best_error * (1 - SETTLED)
@@ -185,26 +185,26 @@ def start_codebooks(model: Quantiser, points: Tensor, generator: torch.Generator
     latent = model.encoder(points)
     vectors: list[Tensor] = []
     for codebook in model.codebooks:
-        given = model.inputs(latent, vectors)
-        found = kmeans(given, len(codebook), generator)
-        # Where there are fewer different points than codes, the others start beside them and are restarted later.
-        codebook.copy_(found[torch.arange(len(codebook)) % len(found)])
-        vectors.append(codebook[nearest(given, codebook)[0]])
+        inputs = model.inputs(latent, vectors)
+        centroids = kmeans(inputs, len(codebook), generator)
+        # With fewer distinct points than codes, the other codes start as copies and are restarted later.
+        codebook.copy_(centroids[torch.arange(len(codebook)) % len(centroids)])
+        vectors.append(codebook[nearest(inputs, codebook)[0]])
 
 
 @torch.no_grad()
-def restart(model: Quantiser, used: list[Tensor], given: list[Tensor], generator: torch.Generator) -> None:
-    """Put every code that was not used where a random one of what the level was given last is."""
-    for codebook, mask, some in zip(model.codebooks, used, given, strict=True):
+def restart(model: Quantiser, used: list[Tensor], inputs: list[Tensor], generator: torch.Generator) -> None:
+    """Move every unused code to a random one of its level's last inputs."""
+    for codebook, mask, points in zip(model.codebooks, used, inputs, strict=True):
         dead = (~mask).nonzero().squeeze(1)
-        chosen = torch.randperm(len(some), generator=generator)[: len(dead)].to(some.device)
-        codebook[dead[: len(chosen)]] = some[chosen]
+        chosen = torch.randperm(len(points), generator=generator)[: len(dead)].to(points.device)
+        codebook[dead[: len(chosen)]] = points[chosen]
 
 
 def _optimizer(model: Quantiser, settings: Training) -> torch.optim.Optimizer:
     """Adagrad's sums of squares start at 0.1, as in TensorFlow and optax. At 0, torch's default, the first step moves
-    every weight by the whole learning rate, whatever its gradient: with the 0.4 of Rajput 2023 no network survives it.
-    At 0.1 one survives where gradients are below 0.3, which takes vectors of length 1 and losses that are means.
+    every weight by the whole learning rate, whatever its gradient: Rajput 2023's 0.4 then destroys any network. At 0.1
+    a network survives gradients below 0.3, which takes vectors of length 1 and losses that are means.
     """
     groups: list[dict[str, Any]] = [
         {"params": [*model.encoder.parameters(), *model.decoder.parameters()]},
@@ -228,20 +228,19 @@ def _count(n: int, size: int) -> int:
 
 @torch.no_grad()
 def code_all(model: Quantiser, points: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-    """(N, L) codes, per identifier what its last level was given, (N, D) the reconstructions; in fp32 and without
-    chance."""
+    """(N, L) codes, the input of each identifier's last level, (N, D) the reconstructions; deterministic, in fp32."""
     codes, residuals, decoded = [], [], []
-    for some in torch.split(points, ROWS):
-        given, found, vectors = model.quantise(model.encoder(some))
-        codes.append(torch.stack(found, dim=1))
-        residuals.append([given[levels[-1]] for levels in model.identifiers])
+    for batch in torch.split(points, ROWS):
+        inputs, nearest_codes, vectors = model.quantise(model.encoder(batch))
+        codes.append(torch.stack(nearest_codes, dim=1))
+        residuals.append([inputs[levels[-1]] for levels in model.identifiers])
         decoded.append(model.decoder(model.joined(vectors)))
     return torch.cat(codes), [torch.cat(parts) for parts in zip(*residuals, strict=True)], torch.cat(decoded)
 
 
 def _look(model: Quantiser, codes: Tensor) -> tuple[float, float]:
-    """The share of items that share all codes (N, L) of an identifier with another, of the identifier where it is
-    largest, and the use of the least used codebook."""
+    """The share of items in collision by codes (N, L), for the identifier with most, and the use of the least used
+    codebook."""
     shared = 0.0
     for levels in model.identifiers:
         word = torch.zeros(len(codes), dtype=torch.int64, device=codes.device)

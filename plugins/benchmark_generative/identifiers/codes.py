@@ -30,9 +30,9 @@ Kept = TypeVar("Kept")
 class Identifiers:
     """`codes` int32 (N, L), code l of an item in 0 … sizes[l]-1; every row occurs once.
 
-    The first `learned` levels say what an item is like; a level behind them is the extra token, which only tells items
-    with equal codes apart and is 0 for the first of them. `facts` (JSON values) say how they were made and what they
-    are like. Raises ContractError on codes out of range and on rows that occur twice.
+    The first `learned` levels describe an item; a level after them is the extra token, which only distinguishes items
+    with equal codes and is 0 for the first of them. `facts` (JSON values) record how identifiers were made, and their
+    statistics. Raises ContractError on codes out of range and on duplicate rows.
     """
 
     codes: Codes
@@ -52,7 +52,7 @@ class Identifiers:
         if len(codes) and ((codes < 0).any() or (codes.max(axis=0) >= np.array(self.sizes)).any()):
             raise ContractError(f"there are codes outside 0 … size-1; the sizes are {self.sizes}")
         if len(np.unique(codes, axis=0)) != len(codes):
-            raise ContractError("two items have the same codes; Identifiers.unique tells them apart by one more token")
+            raise ContractError("two items have the same codes; Identifiers.unique makes them differ by an extra token")
         codes.setflags(write=False)
 
     def __len__(self) -> int:
@@ -82,38 +82,38 @@ class Identifiers:
     ) -> Identifiers:
         """Identifiers from codes (N, L) that may collide: a last level is added that numbers items with equal codes.
 
-        It counts 0, 1, … in the order of the rows, those of `first` (N,) before all others, so that what is numbered
-        there does not depend on the rest. The protocol shuffles the rows of a catalogue, so their order says nothing
-        about the items. With `always` the level is there even if no codes are equal (Rajput 2023, 4.1.3). `facts` get
-        the facts about the codes beside them.
+        It counts 0, 1, … in the order of the rows, those of `first` (N,) before all others, whose numbers thus do not
+        depend on the rest. The protocol shuffles the rows of a catalogue, so their order carries no information. With
+        `always` the level is added even if no codes are equal (Rajput 2023, 4.1.3). Statistics of the codes are added
+        to `facts`.
         """
         codes = np.ascontiguousarray(codes, dtype=np.int32)
         learned = codes.shape[1] if learned is None else learned
-        said = {**(facts or {}), **describe(codes[:, :learned], tuple(sizes)[:learned])}
+        all_facts = {**(facts or {}), **describe(codes[:, :learned], tuple(sizes)[:learned])}
         extra = number_extra(codes, first)
         added = always or bool(extra.any())
         size = int(extra.max(initial=0)) + 1 if added else 0
         if added:
             codes, sizes = np.concatenate([codes, extra[:, None]], axis=1), (*sizes, size)
         after = describe(codes, tuple(sizes))
-        said |= {
+        all_facts |= {
             "extra_size": size,
             "collision_rate": after["collision_rate_before"],
             "in_collision": after["in_collision_before"],
         }
-        return cls(codes, tuple(int(s) for s in sizes), learned, said)
+        return cls(codes, tuple(int(s) for s in sizes), learned, all_facts)
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz, beside and then in place, so that it is whole or not there."""
+        """Write an .npz to a temporary name and rename it, so that it is complete or absent."""
         write_arrays(path, self.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> Identifiers:
-        """Raises BenchmarkError where the file is missing, incomplete, or was changed after it was saved."""
+        """Raises BenchmarkError if the file is missing, incomplete, or was changed after it was saved."""
         return read_arrays(path, cls.of_arrays)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What a file of them holds."""
+        """The arrays of a saved file."""
         facts = json.dumps(dict(self.facts), sort_keys=True)
         return {
             "codes": self.codes,
@@ -125,22 +125,22 @@ class Identifiers:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Identifiers:
-        """Raises ChangedError where they are not what was saved."""
+        """Raises ChangedError if the arrays are not those that were saved."""
         facts = str(arrays["facts"])
         sizes = tuple(int(s) for s in arrays["sizes"])
-        found = cls(arrays["codes"], sizes, int(arrays["learned"]), json.loads(facts))
-        if str(arrays["seal"]) != seal(found.digest, facts):
+        identifiers = cls(arrays["codes"], sizes, int(arrays["learned"]), json.loads(facts))
+        if str(arrays["seal"]) != seal(identifiers.digest, facts):
             raise ChangedError
-        return found
+        return identifiers
 
     @classmethod
     def read(cls, path: str | Path, ids: Sequence[str] | NDArray[Any], *, learned: int | None = None) -> Identifiers:
         """The codes of a published index, in the order of `ids` (N,), the catalogue's item ids.
 
-        The file is a table with tabs, gzipped or not: a line of column names, then a line per item with its id and its
-        codes, integers from 0 on in a column each or in one with spaces between. `learned` says how many of them come
-        from a quantiser (all by default). Items of the file that the catalogue lacks are left out. Items with equal
-        codes get an extra token. Raises BenchmarkError where an item is missing or a line is wrong.
+        The file is tab-separated, gzipped or not: a line of column names, then a line per item with its id and its
+        codes, integers from 0 on, in a column each or in one separated by spaces. `learned` is the number of codes from
+        a quantiser (all by default). Items that the catalogue lacks are left out. Items with equal codes get an extra
+        token. Raises BenchmarkError if an item is missing or a line is wrong.
         """
         path = Path(path)
         rows, table = _read_table(path)
@@ -160,7 +160,7 @@ class Identifiers:
 
 
 def describe(codes: Codes, sizes: tuple[int, ...]) -> dict[str, Any]:
-    """What codes (N, L) that may collide are like; per level where a list.
+    """Statistics of codes (N, L) that may collide; lists are per level.
 
     `perplexity` is e to the entropy (in nats) of a level's codes: how many would be in use if all were used alike.
     """
@@ -191,32 +191,32 @@ class ChangedError(Exception):
 
 
 def seal(digest: str, facts: str) -> str:
-    """What tells that a file's codes and facts are those that were saved."""
+    """A checksum of a saved file's codes and facts."""
     return hashlib.sha256(f"{digest}\n{facts}".encode()).hexdigest()
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write an .npz, beside and then in place, so that it is whole or not there."""
+    """Write an .npz to a temporary name and rename it, so that it is complete or absent."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        beside.replace(path)
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_arrays(path: str | Path, of_arrays: Callable[[Mapping[str, NDArray[Any]]], Kept]) -> Kept:
-    """What `of_arrays` makes of an .npz. Raises BenchmarkError where it is missing, incomplete, or was changed."""
+    """The result of `of_arrays` on an .npz. Raises BenchmarkError if it is missing, incomplete, or was changed."""
     try:
         with np.load(path, allow_pickle=False) as file:
             return of_arrays(file)
     except FileNotFoundError:
         raise BenchmarkError(f"there are no identifiers at {path}.") from None
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, ContractError) as error:
-        raise BenchmarkError(f"{path} is not whole ({error}). Delete it and make the identifiers again.") from error
+        raise BenchmarkError(f"{path} is incomplete ({error}). Delete it and make the identifiers again.") from error
     except ChangedError:
         raise BenchmarkError(
             f"{path} was changed after it was saved. Delete it and make the identifiers again."

@@ -38,11 +38,11 @@ def number_extra(codes: NDArray[Any], first: NDArray[np.bool_] | None = None) ->
 
 
 def nearest_free(codes: NDArray[np.int32], residuals: Tensor, codebook: Tensor) -> NDArray[np.int32]:
-    """The codes (N, L) with other last ones where items collide: all but the first of a group with equal codes take, in
-    the order of the rows, the nearest code that no item behind the same prefix has.
+    """The codes (N, L) with new last codes where items collide: all but the first item of a group with equal codes
+    take, in the order of the rows, the nearest code that no item with the same prefix has.
 
-    `residuals` (N, D) is what the last level must say of each item, `codebook` (K, D) what it can. Also items that are
-    alike are told apart; only those still collide that no code is left for.
+    `residuals` (N, D) are the last level's inputs, `codebook` (K, D) its codes' vectors. Identical items are separated
+    as well; only items for which no code is free still collide.
     """
     import torch
 
@@ -52,14 +52,14 @@ def nearest_free(codes: NDArray[np.int32], residuals: Tensor, codebook: Tensor) 
     taken = {int(p): np.zeros(len(codebook), dtype=bool) for p in np.unique(prefix[moving])}
     for row in np.flatnonzero(np.isin(prefix, prefix[moving])):
         taken[int(prefix[row])][codes[row, -1]] = True
-    some = residuals[torch.from_numpy(moving).to(residuals.device)].double()
-    order = torch.cdist(some, codebook.double()).argsort(dim=1, stable=True).cpu().numpy()  # (M, K)
+    moving_residuals = residuals[torch.from_numpy(moving).to(residuals.device)].double()
+    order = torch.cdist(moving_residuals, codebook.double()).argsort(dim=1, stable=True).cpu().numpy()  # (M, K)
     for row, wanted in zip(moving, order, strict=True):
         has = taken[int(prefix[row])]
-        left = wanted[~has[wanted]]
-        if len(left):
-            codes[row, -1] = left[0]
-            has[left[0]] = True
+        free = wanted[~has[wanted]]
+        if len(free):
+            codes[row, -1] = free[0]
+            has[free[0]] = True
     return codes
 
 
@@ -72,13 +72,12 @@ def sinkhorn(
     epsilon: float = 0.003,
     iterations: int = 100,
 ) -> NDArray[np.int32]:
-    """The codes (N, L) with other last ones where items collide, as LC-Rec does (Zheng 2024, 3.1.2).
+    """The codes (N, L) with new last codes where items collide, as in LC-Rec (Zheng 2024, 3.1.2).
 
-    In each of at most `rounds`, the items of every group with equal codes are spread over codes of the last level by an
-    optimal transport in which all of these get as much: `residuals` (N, D) is what the level must say of each item,
-    `codebook` (K, D) what it can. Unlike there, codes that other items behind the same prefix have are left out, so
-    that a move leads to no item that stays. Items that are alike cannot be told apart so; they still collide
-    afterwards, as do those that no code is left for.
+    In each of at most `rounds`, the items of every group with equal codes are spread evenly over codes of the last
+    level by optimal transport: `residuals` (N, D) are the level's inputs, `codebook` (K, D) its codes' vectors. Unlike
+    in LC-Rec, codes of other items with the same prefix are left out, so that no move makes a new collision with them.
+    Identical items cannot be separated this way; they still collide, as do items for which no code is free.
     """
     import torch
 
@@ -89,18 +88,18 @@ def sinkhorn(
         shared = np.flatnonzero(np.bincount(group)[group] > 1)
         if not len(shared):
             break
-        # Numbered among those in collision, to hold nothing about the other items.
+        # Numbered among the colliding items only, so that no array covers the others.
         behind, groups = (np.unique(v[shared], return_inverse=True) for v in (prefix, group))
         free = np.ones((len(behind[0]), len(codebook)), dtype=bool)
         beside = np.isin(prefix, behind[0])
         free[np.searchsorted(behind[0], prefix[beside]), codes[beside, -1]] = False
         allowed = free[behind[1].reshape(-1)]  # (M, K)
         allowed[np.arange(len(shared)), codes[shared, -1]] = True
-        some = residuals[torch.from_numpy(shared).to(residuals.device)].double()
+        shared_residuals = residuals[torch.from_numpy(shared).to(residuals.device)].double()
         moved = _transport(
-            torch.cdist(some, codebook.double()).square(),
-            torch.from_numpy(groups[1].reshape(-1)).to(some.device),
-            torch.from_numpy(allowed).to(some.device),
+            torch.cdist(shared_residuals, codebook.double()).square(),
+            torch.from_numpy(groups[1].reshape(-1)).to(shared_residuals.device),
+            torch.from_numpy(allowed).to(shared_residuals.device),
             epsilon,
             iterations,
         )
@@ -111,7 +110,7 @@ def sinkhorn(
 
 
 def _transport(distances: Tensor, groups: Tensor, allowed: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """(M,) the code that each row is given most of, when each group is spread evenly over the codes it is allowed.
+    """(M,) the code with the largest mass of each row, when each group is spread evenly over its allowed codes.
 
     Distances (M, K) are centred to [-1, 1] before `epsilon` divides them, and all is float64: epsilon is that small.
     """

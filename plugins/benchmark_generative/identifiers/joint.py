@@ -1,5 +1,5 @@
-"""Joint identifiers: two per item, of codes that both have and codes of each, from what an item says and from who chose
-it (Shi 2025, 3.2); and identifiers of one of the two, to compare them with (4.4.1).
+"""Joint identifiers: two per item, with shared and specific codes, from semantic and collaborative vectors (Shi 2025,
+3.2); and, for comparison, identifiers from one kind of vectors (4.4.1).
 
 Axis letters: N items, S and C the widths of a semantic and a collaborative vector.
 """
@@ -29,11 +29,10 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class JointIdentifiers:
-    """A `semantic` and a `collaborative` identifier of every item, the first `shared` codes of which are the same.
+    """A `semantic` and a `collaborative` identifier of every item, with the same first `shared` codes.
 
-    Where they were made of one kind of vectors only, both are the same identifiers and all codes are shared. `facts`
-    (JSON values) say how they were made, and under the names of the two what each is like. Raises ContractError where
-    shared codes differ.
+    Made from one kind of vectors only, both are the same and all codes are shared. `facts` (JSON values) record how
+    they were made and, under the two names, the statistics of each. Raises ContractError if shared codes differ.
     """
 
     semantic: Identifiers
@@ -57,11 +56,11 @@ class JointIdentifiers:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of both identifiers' and of how many levels they share; not of the facts."""
+        """sha256 of both identifiers' digests and the number of shared levels, without the facts."""
         return hashlib.sha256(f"{self.shared} {self.semantic.digest} {self.collaborative.digest}".encode()).hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz, beside and then in place, so that it is whole or not there."""
+        """Write an .npz to a temporary name and rename it, so that it is complete or absent."""
         facts = json.dumps(dict(self.facts), sort_keys=True)
         arrays = {"shared": np.array(self.shared), "facts": np.array(facts), "seal": np.array(seal(self.digest, facts))}
         for name, ids in (("semantic", self.semantic), ("collaborative", self.collaborative)):
@@ -70,21 +69,21 @@ class JointIdentifiers:
 
     @classmethod
     def load(cls, path: str | Path) -> JointIdentifiers:
-        """Raises BenchmarkError where the file is missing, incomplete, or was changed after it was saved."""
+        """Raises BenchmarkError if the file is missing, incomplete, or was changed after it was saved."""
         return read_arrays(path, cls.of_arrays)
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> JointIdentifiers:
-        """Raises ChangedError where they are not what was saved."""
+        """Raises ChangedError if the arrays are not those that were saved."""
         semantic, collaborative = (
             Identifiers.of_arrays({key[len(name) :]: arrays[key] for key in arrays if key.startswith(name)})
             for name in ("semantic_", "collaborative_")
         )
         facts = str(arrays["facts"])
-        found = cls(semantic, collaborative, int(arrays["shared"]), json.loads(facts))
-        if str(arrays["seal"]) != seal(found.digest, facts):
+        identifiers = cls(semantic, collaborative, int(arrays["shared"]), json.loads(facts))
+        if str(arrays["seal"]) != seal(identifiers.digest, facts):
             raise ChangedError
-        return found
+        return identifiers
 
 
 def make_pair(
@@ -99,16 +98,16 @@ def make_pair(
     progress: Progress | None = None,
     folder: Path | None = None,
 ) -> JointIdentifiers:
-    """Identifiers of the `kind` of the settings: joint ones (`make_joint`), or those that RQ-VAE makes of `semantic`
-    (N, S) or `collaborative` (N, C) vectors alone, of as many levels (4.4.1); only the vectors that the kind needs are.
+    """Identifiers of the settings' `kind`: joint ones (`make_joint`), or an RQ-VAE's of `semantic` (N, S) or
+    `collaborative` (N, C) vectors alone, with as many levels (4.4.1). Only the vectors of this kind are needed.
 
-    With a `folder` they are kept there, made once by all processes that ask for the same. Raises BenchmarkError on
-    vectors that are missing, all equal or no finite numbers.
+    With a `folder` they are cached there, made once for all processes with the same settings. Raises BenchmarkError on
+    vectors that are missing, all equal or not finite.
     """
     settings = settings.on(device)
     kind = settings.kind
-    given = {"semantic": semantic, "collaborative": collaborative}
-    needed = {name: _vectors(name, vectors) for name, vectors in given.items() if kind in ("joint", name)}
+    both = {"semantic": semantic, "collaborative": collaborative}
+    needed = {name: _vectors(name, vectors) for name, vectors in both.items() if kind in ("joint", name)}
 
     def made() -> JointIdentifiers:
         if kind == "joint":
@@ -124,10 +123,12 @@ def make_pair(
         single = Settings(
             **own, levels=settings.levels, size=settings.size, beta=settings.alpha, collisions=settings.collisions
         )
-        found = make(
+        identifiers = make(
             vectors, single, seed=seed, device=device, threads=threads, trained_on=trained_on, progress=progress
         )
-        return _paired(kind, found, found, len(found.sizes), _facts(settings, seed, known, trained_on))
+        return _paired(
+            kind, identifiers, identifiers, len(identifiers.sizes), _facts(settings, seed, known, trained_on)
+        )
 
     if folder is None:
         return made()
@@ -148,11 +149,11 @@ def make_joint(
 ) -> JointIdentifiers:
     """Identifiers from the semantic (N, S) and collaborative (N, C) vectors of the items; the same seed gives the same.
 
-    A row of `collaborative` with NaN or infinity is an item that the other model knows nothing of: it counts as the
-    mean. `trained_on` (N,) says which items the codebooks may learn from (all by default); no code of theirs depends on
-    the others. Items with equal codes are told apart in each identifier on its own, by its last specific code or an
-    extra token, so that shared codes stay equal in both. Raises BenchmarkError on vectors that are all equal, or
-    semantic ones that are no finite numbers.
+    A row of `collaborative` with NaN or infinity is an item unknown to the collaborative model: the mean replaces it.
+    `trained_on` (N,) says which items the codebooks may learn from (all by default); their codes do not depend on the
+    others. Collisions are resolved in each identifier separately, by its last specific code or an extra token, so that
+    shared codes stay equal in both. Raises BenchmarkError on vectors that are all equal, or semantic ones that are not
+    finite.
     """
     import torch
 
@@ -172,7 +173,7 @@ def make_joint(
     sizes = (settings.size,) * settings.levels
     started = time.perf_counter()
     with limited(threads):
-        found = joint_rqvae.quantise(
+        codes_of = joint_rqvae.quantise(
             torch.from_numpy(semantic).to(device),
             torch.from_numpy(collaborative).to(device),
             torch.from_numpy(seen).to(device),
@@ -183,7 +184,7 @@ def make_joint(
         took = {"seconds": round(time.perf_counter() - started, 1)}
         both = [
             told_apart(codes, vectors, sizes, settings.collisions, took, seen)
-            for codes, vectors in zip(found, (semantic, collaborative), strict=True)
+            for codes, vectors in zip(codes_of, (semantic, collaborative), strict=True)
         ]
     return _paired("joint", both[0], both[1], settings.shared, _facts(settings, seed, known, trained_on))
 
@@ -207,9 +208,9 @@ def _vectors(name: str, vectors: Vectors | None) -> Vectors:
 
 
 def _filled(vectors: Vectors, trained_on: NDArray[np.bool_] | None) -> tuple[Vectors, NDArray[np.bool_]]:
-    """The vectors, rows that are no finite numbers replaced by the mean of the others, and (N,) which are those.
+    """The vectors with non-finite rows replaced by the mean of the others, and (N,) which rows were finite.
 
-    Where some items are not trained on, the mean is not theirs either.
+    The mean is over items that are trained on.
     """
     known = np.asarray(np.isfinite(vectors).all(axis=1))
     if known.all():
@@ -223,10 +224,10 @@ def _filled(vectors: Vectors, trained_on: NDArray[np.bool_] | None) -> tuple[Vec
 def _facts(
     settings: JointSettings, seed: int, known: NDArray[np.bool_], trained_on: NDArray[np.bool_] | None
 ) -> dict[str, Any]:
-    said: dict[str, Any] = {"levels": settings.levels, "size": settings.size, "collisions": settings.collisions}
-    said |= {"seed": seed}
-    said |= {"items": len(known), "items_without_collaborative": int((~known).sum()), "precision": settings.precision}
-    return said if trained_on is None else {**said, "items_trained_on": int(trained_on.sum())}
+    facts: dict[str, Any] = {"levels": settings.levels, "size": settings.size, "collisions": settings.collisions}
+    facts |= {"seed": seed}
+    facts |= {"items": len(known), "items_without_collaborative": int((~known).sum()), "precision": settings.precision}
+    return facts if trained_on is None else {**facts, "items_trained_on": int(trained_on.sum())}
 
 
 def _paired(
@@ -235,7 +236,7 @@ def _paired(
     made = JointIdentifiers(semantic, collaborative, shared)
     parts = {kind: semantic} if semantic is collaborative else {"semantic": semantic, "collaborative": collaborative}
     remarks = [f"{remark} ({name})" for name, ids in parts.items() for remark in ids.facts.get("remarks", ())]
-    said = {
+    facts_of_both = {
         "kind": kind,
         **facts,
         "shared": shared,
@@ -245,4 +246,4 @@ def _paired(
         "collaborative": dict(collaborative.facts),
         **({"remarks": remarks} if remarks else {}),
     }
-    return JointIdentifiers(semantic, collaborative, shared, said)
+    return JointIdentifiers(semantic, collaborative, shared, facts_of_both)

@@ -2,7 +2,7 @@
 (Shi 2025, 3.2.1 to 3.2.3).
 
 Axis letters: B items of a batch, N all items, S and C the widths of a semantic and a collaborative vector, D = S + C
-(a point is both, one behind the other), d the width of a latent, L levels: first the shared ones, then those of the
+(a point is both, concatenated), d the width of a latent, L levels: first the shared ones, then those of the
 semantic identifier, then those of the collaborative one.
 """
 
@@ -19,7 +19,7 @@ from benchmark_generative.identifiers.settings import JointSettings
 
 
 class Both(nn.Module):
-    """Two networks, each for its part of a point; their outputs one behind the other."""
+    """Two networks, each for its part of a point; their outputs are concatenated."""
 
     def __init__(self, width: int, semantic: nn.Module, collaborative: nn.Module) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class JointAutoEncoder(autoencoder.Quantiser):
         )
 
     def inputs(self, latent: Tensor, quantised: list[Tensor]) -> Tensor:
-        """What the levels before left of both latents; behind the shared ones, of the half that a level is about
+        """The residual of the levels before: of both latents for a shared level, of its own half for a specific one
         (equations 3 and 4)."""
         level, m, n = len(quantised), self.shared, self.specific
         for vector in quantised[:m]:
@@ -60,10 +60,10 @@ class JointAutoEncoder(autoencoder.Quantiser):
         return half
 
     def joined(self, vectors: list[Tensor]) -> Tensor:
-        """(B, 2 d) equation 6, for both."""
+        """(B, 2 d) equation 6, for both latents."""
         m, n = self.shared, self.specific
         shared, semantic, collaborative = (
-            torch.stack(some).sum(dim=0) for some in (vectors[:m], vectors[m : m + n], vectors[m + n :])
+            torch.stack(part).sum(dim=0) for part in (vectors[:m], vectors[m : m + n], vectors[m + n :])
         )
         return shared + torch.cat([semantic, collaborative], dim=1)
 
@@ -98,7 +98,7 @@ def quantise(
     model = JointAutoEncoder(width, collaborative.shape[1], settings).to(points.device)
     steps = autoencoder.train(model, points[seen], settings, generator, progress)
     codes, residuals, decoded = autoencoder.code_all(model, points)
-    found = [
+    codes_of = [
         Quantised(
             codes[:, list(levels)].to(torch.int32).cpu().numpy(),
             relative(part - again, part),
@@ -110,4 +110,4 @@ def quantise(
             model.identifiers, parts, (decoded[:, :width], decoded[:, width:]), residuals, strict=True
         )
     ]
-    return found[0], found[1]
+    return codes_of[0], codes_of[1]

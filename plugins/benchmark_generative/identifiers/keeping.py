@@ -1,4 +1,4 @@
-"""What is costly is made once and kept in a file named after all that went into it."""
+"""A cache of costly results in files that are named by a hash of all inputs."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 
 class Savable(Protocol):
     def save(self, path: Path) -> None:
-        """Write beside and rename into place."""
+        """Write to a temporary name and rename it."""
 
 
 Made = TypeVar("Made", bound=Savable)
 
 
 def cached(folder: Path, parts: Sequence[Any], make: Callable[[], Made], load: Callable[[Path], Made]) -> Made:
-    """What `make` gives, from the folder where it has been made before; processes that ask at once make it once.
+    """The result of `make`, loaded from the folder if it is there; concurrent processes make it once.
 
-    `parts` decide what it is: arrays count by their shape, type and numbers, all else by how it is written. So do the
-    sources of this package and the version of torch.
+    The key is a hash of `parts` (arrays by shape, type and numbers, all else by its repr), of the sources of this
+    package and of the version of torch.
     """
     digest = hashlib.sha256(_sources().encode())
     for part in parts:
@@ -36,7 +36,7 @@ def cached(folder: Path, parts: Sequence[Any], make: Callable[[], Made], load: C
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with path.with_name(f".{path.stem}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given up with the file, whatever becomes of the process
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file, even if the process dies
             if not path.is_file():
                 make().save(path)
     return load(path)

@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 ROWS = 1 << 16
-"""Points whose distances to all centroids are held at once."""
+"""Points per block of distances to all centroids."""
 PER_CODE = 16
-"""Points per centroid in the sample that k-means starts from."""
+"""Points per centroid in the sample from which k-means is initialised."""
 ENOUGH = 1e-4
 """k-means ends when a round lowers the squared error by less than this share."""
 
 
 def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) the number of the nearest centroid (K, D) of each point (N, D), and (N,) the squared distance to it."""
+    """(N,) the index of the nearest centroid (K, D) of each point (N, D), and (N,) the squared distance to it."""
     squares = centroids.square().sum(dim=1)
-    found = [
-        torch.addmm(squares, some, centroids.T, alpha=-2).min(dim=1) for some in torch.split(points, ROWS)
+    minima = [
+        torch.addmm(squares, batch, centroids.T, alpha=-2).min(dim=1) for batch in torch.split(points, ROWS)
     ]  # |c|² - 2 x·c
-    index = torch.cat([f.indices for f in found])
-    value = torch.cat([f.values for f in found]) + points.square().sum(dim=1)
+    index = torch.cat([f.indices for f in minima])
+    value = torch.cat([f.values for f in minima]) + points.square().sum(dim=1)
     return index, value.clamp(min=0)
 
 
 def kmeans(points: Tensor, k: int, generator: torch.Generator, iterations: int = 25) -> Tensor:
-    """(K', D) centroids of points (N, D), K' at most `k`: fewer only where there are not as many different points.
+    """(K', D) centroids of points (N, D), K' at most `k`: fewer only if there are fewer distinct points.
 
-    Starts by k-means++. A centroid that loses all its points moves to a random point of a cluster that has several.
+    Initialised by k-means++. A centroid that loses all its points moves to a random point of a cluster with several.
     """
     if len(points) <= k:
         distinct: Tensor = torch.unique(points, dim=0)
@@ -60,28 +60,28 @@ def kmeans(points: Tensor, k: int, generator: torch.Generator, iterations: int =
 
 def _spread(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """(K, D) points far from each other: k-means++ on a sample, each the best of a few draws, as scikit-learn does."""
-    some = points[torch.randperm(len(points), generator=generator)[: PER_CODE * k].to(points.device)]
-    squares = some.square().sum(dim=1)
+    sample = points[torch.randperm(len(points), generator=generator)[: PER_CODE * k].to(points.device)]
+    squares = sample.square().sum(dim=1)
     draws = 2 + int(math.log(k))
-    chosen = [int(torch.randint(len(some), (1,), generator=generator))]
-    left = nearest(some, some[chosen])[1]
+    chosen = [int(torch.randint(len(sample), (1,), generator=generator))]
+    nearest_distance = nearest(sample, sample[chosen])[1]
     for _ in range(k - 1):
-        # Drawn on the CPU, so that one seed draws the same on every device; a floor where all are chosen already.
-        drawn = torch.multinomial(left.cpu().double() + 1e-30, draws, replacement=True, generator=generator)
+        # Drawn on the CPU, so that a seed draws the same on every device; the floor is for when all points are chosen.
+        drawn = torch.multinomial(nearest_distance.cpu().double() + 1e-30, draws, replacement=True, generator=generator)
         rows = drawn.to(points.device)
-        distance = torch.addmm(squares, some[rows], some.T, alpha=-2) + squares[rows, None]
-        distance = torch.minimum(distance, left).clamp(min=0)
+        distance = torch.addmm(squares, sample[rows], sample.T, alpha=-2) + squares[rows, None]
+        distance = torch.minimum(distance, nearest_distance).clamp(min=0)
         best = int(distance.sum(dim=1).argmin())
-        left = distance[best]
+        nearest_distance = distance[best]
         chosen.append(int(drawn[best]))
-    return some[chosen]
+    return sample[chosen]
 
 
 def _sums(points: Tensor, index: Tensor, k: int) -> Tensor:
     """(K, D) the sum of the points of each cluster."""
     if points.device.type == "cpu":
         return points.new_zeros(k, points.shape[1]).index_add_(0, index, points)
-    # A product is the same every time there; adding by index is not.
+    # On a GPU a product is deterministic; adding by index is not.
     parts = zip(torch.split(points, ROWS), torch.split(index, ROWS), strict=True)
     total = points.new_zeros(k, points.shape[1])
     for some, at in parts:
@@ -91,11 +91,11 @@ def _sums(points: Tensor, index: Tensor, k: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Quantised:
-    """Codes int32 (N, L) that may collide, and what is known of them.
+    """Codes int32 (N, L) that may collide, with what resolves and describes them.
 
-    `error` is the sum of squares that the reconstructions miss, divided by the sum of squares around the mean; None
-    where nothing is reconstructed. `residuals` (N, D) and `codebook` (K, D) are the last level's, where it has one;
-    `steps` is how many an auto-encoder was trained for.
+    `error` is the reconstructions' sum of squared errors, divided by the sum of squares around the mean; None without
+    reconstruction. `residuals` (N, D) and `codebook` (K, D) are the last level's, if it has one; `steps` is the number
+    of an auto-encoder's training steps.
     """
 
     codes: NDArray[np.int32]
@@ -106,21 +106,21 @@ class Quantised:
 
 
 def relative(missed: Tensor, points: Tensor) -> float:
-    """The squares of what was missed (N, D) as a share of those of the points around their mean."""
+    """The squared errors (N, D) as a share of the points' squares around their mean."""
     around = (points - points.mean(dim=0)).square().sum(dtype=torch.float64)
     return float(missed.square().sum(dtype=torch.float64) / around.clamp(min=1e-30))
 
 
 def principal(points: Tensor, seen: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """(N, n) the points along the `n` directions in which those of `seen` vary most, and (N, D) what that leaves out.
+    """(N, n) the points along the `n` directions in which those of `seen` vary most, and (N, D) the remainder.
 
-    All of them where D is not larger.
+    Returns all D directions if D is at most `n`.
     """
     centred = points - points[seen].mean(dim=0)
     if n >= points.shape[1]:
         return centred, torch.zeros_like(points)
-    some = centred[seen].double()
-    axes = torch.linalg.eigh(some.T @ some).eigenvectors[:, -n:].to(points)
+    training = centred[seen].double()
+    axes = torch.linalg.eigh(training.T @ training).eigenvectors[:, -n:].to(points)
     kept = centred @ axes
     return kept, centred - kept @ axes.T
 
@@ -135,10 +135,10 @@ def residual_kmeans(
     components: int | None = None,
     normalize: bool = False,
 ) -> Quantised:
-    """k-means, then k-means of what it leaves over, and so on; learned from the points (N, D) of `seen` (N,) alone.
+    """k-means, then k-means of its residuals, and so on; learned from the points (N, D) of `seen` (N,) alone.
 
-    `components` is how many principal components are clustered, None: the points as they are. With `normalize` what is
-    left over is scaled to length 1 before each level; then there is no reconstruction.
+    `components` is the number of principal components to cluster, None: the points as they are. With `normalize`,
+    residuals are scaled to length 1 before each level; then there is no reconstruction.
     """
     residuals, left_out = points, torch.zeros_like(points)
     if components is not None:
@@ -164,8 +164,8 @@ def hierarchical_kmeans(
 ) -> Quantised:
     """k-means, then k-means within every cluster, and so on (DSI, Tay 2022, 3.2); learned from `seen` (N,) alone.
 
-    Different points of a cluster that are no more than a level has codes get a code each, and 0 on all levels below.
-    Identifiers have the same length all the same; a point that was not seen goes to the nearest centroid at every step.
+    If a cluster has at most as many distinct points as a level has codes, each gets its own code, and 0 on all levels
+    below, so that identifiers have the same length. An unseen point goes to the nearest centroid at every level.
     """
     n = len(points)
     codes = torch.zeros((n, len(sizes)), dtype=torch.int64, device=points.device)

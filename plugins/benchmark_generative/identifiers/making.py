@@ -1,4 +1,4 @@
-"""Identifiers from vectors, by any method: codes, then what makes them unique, then what they are like.
+"""Identifiers from vectors, by any method: codes, then resolving collisions, then statistics.
 
 Axis letters: N items, D the width of a vector, L levels.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmark_generative.identifiers.kmeans import Quantised
 
 Progress = Callable[..., None]
-"""Called with a step, how many there are at most, and named numbers: `Context.progress` fits."""
+"""Called with a step, the most steps, and named numbers, like `Context.progress`."""
 
 
 def make(
@@ -39,11 +39,11 @@ def make(
 ) -> Identifiers:
     """Identifiers of the items with these vectors (N, D); the same seed gives the same.
 
-    `trained_on` (N,) says which items the quantiser may learn from (all by default); the others are coded by what was
-    learned, and no code of a trained item depends on them (Rajput 2023, 4.4.1). The extra token is always there with
-    `collisions: extra`, 0 where nothing collides; with `sinkhorn` and `nearest` only where some items cannot be told
-    apart otherwise; never with `random`, whose rows are drawn again until all differ. An auto-encoder that has not
-    learned says so among the facts, in `remarks`. Raises BenchmarkError on vectors that are not finite numbers.
+    `trained_on` (N,) says which items the quantiser may learn from (all by default); the others are coded by the
+    trained quantiser, and no code of a trained item depends on them (Rajput 2023, 4.4.1). The extra token is always
+    added with `collisions: extra`, 0 where nothing collides; with `sinkhorn` and `nearest` only if some items cannot be
+    separated otherwise; never with `random`, whose duplicate rows are redrawn. `facts["remarks"]` says if an
+    auto-encoder has not learned. Raises BenchmarkError on vectors that are not finite.
     """
     settings = settings.on(device)
     vectors, seen = checked(vectors, trained_on)
@@ -56,16 +56,16 @@ def make(
         return Identifiers.unique(codes, settings.sizes, facts=facts, always=False)
     started = time.perf_counter()
     with limited(threads):
-        found = _quantise(vectors, seen, settings, seed, device, progress)
+        quantised = _quantise(vectors, seen, settings, seed, device, progress)
     facts["seconds"] = round(time.perf_counter() - started, 1)
-    if found.steps:
+    if quantised.steps:
         facts["precision"] = settings.precision
-    return told_apart(found, vectors, settings.sizes, settings.collisions, facts, seen)
+    return told_apart(quantised, vectors, settings.sizes, settings.collisions, facts, seen)
 
 
 @contextmanager
 def limited(threads: int) -> Iterator[None]:
-    """torch with so many threads."""
+    """torch with this many threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -77,39 +77,39 @@ def limited(threads: int) -> Iterator[None]:
 
 
 def told_apart(
-    found: Quantised,
+    quantised: Quantised,
     vectors: NDArray[np.float32],
     sizes: tuple[int, ...],
     collisions: Collisions,
     facts: Mapping[str, Any],
     seen: NDArray[np.bool_],
 ) -> Identifiers:
-    """Identifiers of codes that may collide; `facts` get those about the vectors (N, D) that the codes stand for, and
-    `remarks` where an auto-encoder has not learned."""
-    said: dict[str, Any] = {
+    """Unique identifiers from codes that may collide; adds to `facts` the codes' errors on the vectors (N, D), and
+    `remarks` if an auto-encoder has not learned."""
+    all_facts: dict[str, Any] = {
         **facts,
-        "reconstruction_error": None if found.error is None else round(found.error, 6),
-        "prefix_error": _prefix_errors(vectors, found.codes),
+        "reconstruction_error": None if quantised.error is None else round(quantised.error, 6),
+        "prefix_error": _prefix_errors(vectors, quantised.codes),
     }
-    if found.steps:
-        said["steps"] = found.steps
-        remarks = not_learned(found, sizes, int(seen.sum()))
-        said |= {"remarks": remarks} if remarks else {}
+    if quantised.steps:
+        all_facts["steps"] = quantised.steps
+        remarks = not_learned(quantised, sizes, int(seen.sum()))
+        all_facts |= {"remarks": remarks} if remarks else {}
     if collisions == "extra":
-        return Identifiers.unique(found.codes, sizes, facts=said, first=seen)
-    return _moved(found, sizes, nearest_free if collisions == "nearest" else sinkhorn, said, seen)
+        return Identifiers.unique(quantised.codes, sizes, facts=all_facts, first=seen)
+    return _moved(quantised, sizes, nearest_free if collisions == "nearest" else sinkhorn, all_facts, seen)
 
 
-def not_learned(found: Quantised, sizes: tuple[int, ...], n: int) -> list[str]:
-    """What says that an auto-encoder trained on n items has not learned: reconstructions no better than the mean of
-    the vectors, codebooks in use for less than four fifths (Rajput 2023, 4.1.3), or what so few items allow."""
+def not_learned(quantised: Quantised, sizes: tuple[int, ...], n: int) -> list[str]:
+    """Signs that an auto-encoder trained on n items has not learned: reconstructions no better than the vectors' mean,
+    or less than four fifths of a codebook in use (Rajput 2023, 4.1.3), or of what so few items allow."""
     remarks = []
-    if found.error is not None and not found.error < 1:
+    if quantised.error is not None and not quantised.error < 1:
         remarks.append(
             "the auto-encoder of the identifiers has not learned: its reconstruction error is "
-            f"{found.error:.3g} of the vectors' variance, no better than their mean (1)"
+            f"{quantised.error:.3g} of the vectors' variance, no better than their mean (1)"
         )
-    used = [len(np.unique(codes)) / size for codes, size in zip(found.codes.T, sizes, strict=True)]
+    used = [len(np.unique(codes)) / size for codes, size in zip(quantised.codes.T, sizes, strict=True)]
     if any(share < reachable(n, size) for share, size in zip(used, sizes, strict=True)):
         remarks.append(
             "the auto-encoder of the identifiers leaves codes unused: of its codebooks "
@@ -173,9 +173,9 @@ def lsh_codes(
 ) -> tuple[NDArray[np.int32], torch.Tensor, torch.Tensor]:
     """SimHash (Rajput 2023, 4.3.2): bit i of a code says on which side of the level's hyperplane i a point (N, D) lies.
 
-    Hyperplanes are standard normal and go through the origin; the vectors are not centred, as in the paper. Beside the
-    codes (N, L) are, of the last level, how far the points lie on which side of its h hyperplanes (N, h), and the
-    corners (2**h, h) of -1 and 1 that the codes stand for: a near one differs in bits whose planes are near.
+    Hyperplanes are standard normal and go through the origin; the vectors are not centred, as in the paper. Residuals
+    and codebook of the last level are the points' signed distances to its h hyperplanes (N, h) and the codes' corners
+    (2**h, h) of -1 and 1: a near code differs in bits whose planes are near.
     """
     import torch
 
@@ -194,8 +194,8 @@ def random_codes(
 ) -> NDArray[np.int32]:
     """(n, L) codes drawn evenly from 1 … size-1 (Rajput 2023, 4.3.3: K = 255 of a level's 256), all rows different.
 
-    Rows that an earlier one has already are drawn again; those of `first` count as earlier than all others. Raises
-    BenchmarkError where there are not as many sequences.
+    Duplicates of an earlier row are redrawn; rows of `first` count as earlier than all others. Raises BenchmarkError if
+    there are fewer than n sequences.
     """
     spans = [size - 1 for size in sizes]
     space = 1
@@ -225,37 +225,37 @@ def random_codes(
 
 
 def _moved(
-    found: Quantised,
+    quantised: Quantised,
     sizes: tuple[int, ...],
     move: Callable[..., NDArray[np.int32]],
     facts: dict[str, Any],
     seen: NDArray[np.bool_],
 ) -> Identifiers:
-    """Seen items in collision get another last code; what still collides, and unseen items, the extra token."""
+    """Give colliding seen items another last code; items that still collide, and unseen ones, get the extra token."""
     import torch
 
-    if found.residuals is None or found.codebook is None:
+    if quantised.residuals is None or quantised.codebook is None:
         raise BenchmarkError("there is no codebook to choose other codes from; use collisions='extra'.")
-    codes = found.codes.copy()
-    rows = torch.from_numpy(np.flatnonzero(seen)).to(found.residuals.device)
-    codes[seen] = move(codes[seen], found.residuals[rows], found.codebook)
+    codes = quantised.codes.copy()
+    rows = torch.from_numpy(np.flatnonzero(seen)).to(quantised.residuals.device)
+    codes[seen] = move(codes[seen], quantised.residuals[rows], quantised.codebook)
     made = Identifiers.unique(codes, sizes, first=seen, always=False)
-    before = Identifiers.unique(found.codes, sizes, facts=facts, first=seen).facts
-    said = {
+    before = Identifiers.unique(quantised.codes, sizes, facts=facts, first=seen).facts
+    all_facts = {
         **before,
-        "items_moved": int((codes != found.codes).any(axis=1).sum()),
+        "items_moved": int((codes != quantised.codes).any(axis=1).sum()),
         "in_collision_after_moving": made.facts["in_collision_before"],
         "collision_rate_after_moving": made.facts["collision_rate_before"],
         "extra_size": made.facts["extra_size"],
     }
-    return Identifiers(made.codes, made.sizes, made.learned, said)
+    return Identifiers(made.codes, made.sizes, made.learned, all_facts)
 
 
 def _prefix_errors(vectors: NDArray[np.float32], codes: NDArray[np.int32]) -> list[float]:
-    """Per level, the share of the vectors' variance that remains within items of the same prefix: 1 where a prefix says
-    nothing.
+    """Per level, the share of the vectors' variance within items of the same prefix: 1 if prefixes carry no
+    information.
 
-    It compares methods of any kind, unlike the reconstruction error, which some do not have.
+    It compares all methods, unlike the reconstruction error, which some lack.
     """
     total = float(np.square(vectors - vectors.mean(axis=0)).sum(dtype=np.float64))
     squares = float(np.square(vectors).sum(dtype=np.float64))

@@ -3,9 +3,9 @@ splits the latent into one part per level.
 
 Axis letters: B items of a batch, N all items, D width of a vector, Z width of the latent, L levels.
 
-By default differs from the paper: AdamW with a stop rule instead of 20,000 epochs of Adagrad, a learning rate of their
-own for the codebooks, and k-means over all items for the start. Always different: vectors are centred and divided by
-one number, and codes that a pass over the items did not use start again from random residuals.
+Default differences from the paper: AdamW with a stopping rule instead of 20,000 epochs of Adagrad, a separate learning
+rate for the codebooks, and k-means over all items to initialise them. Always different: vectors are centred and divided
+by one number, and codes that no item used in a whole pass restart from random residuals.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AutoEncoder(autoencoder.Quantiser):
         )
 
     def inputs(self, latent: Tensor, quantised: list[Tensor]) -> Tensor:
-        """Its part of the latent (B, Z), or what the levels before left over."""
+        """The level's part of the latent (B, Z), or the residual of the levels before."""
         if self.split:
             return torch.split(latent, self.widths, dim=1)[len(quantised)]
         for vector in quantised:

@@ -18,7 +18,7 @@ IN_USE = 0.8
 
 
 def reachable(n: int, size: int) -> float:
-    """The use of a codebook to wait for: what the paper has, or half of what so few items could reach."""
+    """The codebook use to train for: the paper's, or half of what n items could reach if they are few."""
     return min(IN_USE, 0.5 * n / size)
 
 
@@ -27,34 +27,34 @@ class Training:
     """How an auto-encoder is built and trained; the defaults reach few collisions in a minute on one core."""
 
     hidden: tuple[Count, ...] = (512, 256, 128)
-    """Widths between the vectors and the latent; the decoder has them in the other order."""
+    """Widths between the vectors and the latent; reversed in the decoder."""
     latent: Count = 32
     optimizer: Literal["adamw", "adagrad"] = "adamw"
     """Neither has weight decay, so that adamw is Adam; adagrad's sums of squares start at 0.1, as in TensorFlow and
     optax, not at torch's 0."""
     learning_rate: Positive = 1e-3
     codebook_rate: Positive = 0.03
-    """Learning rate of the codebooks. With the encoder's they lag behind its latents, and items collide."""
+    """Learning rate of the codebooks. At the encoder's rate they lag behind its latents, and items collide."""
     batch_size: Count = 1024
     steps: Count = 3600
-    """At most so many batches; training ends earlier by the next two. Every item is in one batch of a pass; codes that
-    a pass did not use start again after it."""
+    """Most batches to train; `enough` and `patience` end training earlier. Codes that no item used in a whole pass
+    restart."""
     enough: Share | None = 0.03
-    """End when at most this share of the items shares its codes with another, four fifths of every codebook are in use,
-    and reconstructions hardly improve. None: train all steps."""
+    """End when at most this share of items collides, four fifths of every codebook are in use, and reconstructions
+    have stopped improving. None: train all steps."""
     patience: Count = 600
-    """End when neither the share of items in collision nor the reconstructions have improved for so many steps."""
+    """End when neither the share of colliding items nor the reconstructions have improved for this many steps."""
     start: Literal["all", "batch"] = "all"
-    """What the codebooks start from: k-means over all items, or over the first batch as in Rajput 2023."""
+    """Initialise codebooks by k-means over all items, or over the first batch as in Rajput 2023."""
     scale: Literal["number", "length"] = "number"
-    """Vectors are centred and divided by one number, so that their numbers have a mean square of 1, or their squared
-    length has a mean of 1, as the vectors of text encoders have."""
+    """Vectors are centred and divided by one number: to a mean square of 1 per number, or to a mean squared length of
+    1, like a text encoder's vectors."""
     reduction: Literal["sum", "mean"] = "sum"
-    """Losses of squared norms, as the papers write them, or of means over widths and levels, as the authors' code of
-    GenSAR and LC-Rec has them."""
+    """Losses are squared norms, as in the papers, or means over widths and levels, as in the authors' code of GenSAR
+    and LC-Rec."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training; auto is bf16 on a GPU and fp32 elsewhere, whatever CPU it is: the same seed gives other codes in
-    each. Codes are always assigned in fp32."""
+    """Of training; auto: bf16 on a GPU, fp32 on any CPU, so the same seed gives different codes on each. Codes are
+    always assigned in fp32."""
 
     def on(self, device: str) -> Self:
         """The settings with the precision that `auto` means on a device."""
@@ -64,22 +64,22 @@ class Training:
 
 @dataclass(frozen=True)
 class Settings(Training):
-    """`levels` codes of `size` values each, one size per level where a tuple is given (4, 16, 256 in Figure 4).
+    """`levels` codes of `size` values each, or a tuple with one size per level (4, 16, 256 in Figure 4).
 
-    What `Training` has, and `beta`, is about `rqvae` and `vqvae`. The paper's own values (Rajput 2023, 4.1.3) are those
-    of the profile `paper` of the suite tiger2023.
+    `beta` and the fields of `Training` apply to `rqvae` and `vqvae`. The paper's own values (Rajput 2023, 4.1.3) are in
+    the profile `paper` of the suite tiger2023.
     """
 
     method: Method = "rqvae"
     levels: Count = 3
     size: CodebookSize | tuple[CodebookSize, ...] = 256
     collisions: Collisions = "extra"
-    """What makes colliding ids unique: an extra token (3.1.3), or another last code, chosen by Sinkhorn (LC-Rec) or the
-    nearest that is free (of lsh: with the bits turned whose planes are nearest); what has equal codes even then, the
-    extra token."""
+    """How colliding IDs become unique: by an extra token (3.1.3), or by another last code, chosen by Sinkhorn (LC-Rec)
+    or the nearest free one (lsh: flipping the bits whose planes are nearest). IDs that still collide get the extra
+    token."""
     components: Count | None = 32
-    """rkmeans: how many principal components of the vectors are clustered; None: the vectors as they are, as in GRID.
-    Residuals of few items in many dimensions are almost orthogonal, and k-means leaves most of them in one cluster."""
+    """rkmeans: number of principal components to cluster; None: the vectors as they are, as in GRID. Residuals
+    of few items in many dimensions are almost orthogonal, and k-means leaves most of them in one cluster."""
     normalize: bool = False
     """rkmeans: scale the residuals of every level to length 1, as GRID does."""
     iterations: Count = 25
@@ -116,17 +116,17 @@ class JointSettings(Training):
     """Two identifiers per item of `shared` codes that are the same in both and `specific` codes of its own (Shi 2025,
     3.2: L_m, L_n), `size` values each.
 
-    What the paper says is the default (A.4), but for the widths of the networks, the codebooks' learning rate, the
-    steps and the stop rule; the paper's own values are those of the profile `paper` of the suite gensar2025. `latent`
-    is d: shared code embeddings have 2 d numbers, specific ones d.
+    Defaults are the paper's (A.4), except the widths of the networks, the codebooks' learning rate, the steps and the
+    stopping rule; the paper's own values are in the profile `paper` of the suite gensar2025. `latent` is d: shared code
+    embeddings have 2 d numbers, specific ones d.
 
-    Both kinds of vectors are centred, each kind is divided by a number of its own (`scale`), and then they stand side
-    by side; the paper says nothing of their scales. With scale `number` and reduction `sum` a kind thus weighs as much
-    as its vectors are wide; with `number` and `mean`, or `length` and `sum`, both weigh the same.
+    Each kind of vectors is centred and divided by its own number (`scale`), then both are concatenated; the paper does
+    not mention scales. With scale `number` and reduction `sum`, a kind weighs in proportion to its width; with `number`
+    and `mean`, or `length` and `sum`, both weigh the same.
     """
 
     kind: Kind = "joint"
-    """Of both kinds of vectors, or of the semantic or the collaborative ones alone (4.4.1)."""
+    """Made from both kinds of vectors, or from the semantic or the collaborative ones alone (4.4.1)."""
     hidden: tuple[Count, ...] = (256, 128)
     steps: Count = 5000
     shared: Count = 2
@@ -135,8 +135,8 @@ class JointSettings(Training):
     alpha: NonNegative = 0.25
     """Weight of the commitment terms (equation 9)."""
     collisions: Collisions = "nearest"
-    """What makes colliding ids unique, of which the paper says nothing: another last specific code, the nearest that is
-    free or one chosen by Sinkhorn, as in the authors' code; what has equal codes even then, an extra token. Or the
+    """How colliding IDs become unique, which the paper does not say: by another last specific code, the nearest free
+    one or, as in the authors' code, one chosen by Sinkhorn; IDs that still collide get an extra token. `extra`: by an
     extra token alone, which all items then have."""
 
     @property
