@@ -1,4 +1,4 @@
-"""What the models read, as flat tensors: words of texts, histories as slices of two streams, batches cut by index.
+"""The models' inputs as flat tensors: words of texts, histories as slices of two streams, batches by index.
 
 Axis letters: P training examples or requests, B those of a batch, G the histories that these share, L items and S
 searches of a history, C clicks of a search, W words of a query.
@@ -18,27 +18,28 @@ from torch import Tensor
 from benchmark import QUERY, RECOMMENDED, SEARCHED, TASKS, Events, Ragged, Requests, Task, Train, words
 
 UNKNOWN = 1
-"""The number of a word that is not in the vocabulary; 0 fills up."""
+"""The number of a word that is not in the vocabulary; 0 is padding."""
 WORDS = 32
-"""How many words of a text are read."""
+"""The number of words of a text that are read."""
 CLICKS = 5
-"""How many clicks of one search in a history are read."""
+"""The number of clicks of one search in a history that are read."""
 SHARED = 64
-"""Training examples of one user whose histories end within so many events of each other can share one history."""
+"""Training examples of one user can share one history if their histories end within the same block of this many events.
+"""
 
 
 class Vocabulary:
     """The words of some texts (`benchmark.words`), in alphabetical order from number 2 on."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        found = {word for text in {str(text) for text in texts} for word in words(text)}
-        self.numbers = {word: number for number, word in enumerate(sorted(found), start=2)}
+        distinct = {word for text in {str(text) for text in texts} for word in words(text)}
+        self.numbers = {word: number for number, word in enumerate(sorted(distinct), start=2)}
 
     def __len__(self) -> int:
         return len(self.numbers) + 2
 
     def encode(self, texts: ArrayLike) -> Tensor:
-        """(len(texts), W) the numbers of each text's first `WORDS` words, 0 behind them."""
+        """(len(texts), W) the numbers of each text's first `WORDS` words, padded with 0."""
         distinct, row = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
         numbers = [[self.numbers.get(word, UNKNOWN) for word in words(str(text))[:WORDS]] for text in distinct]
         table = Ragged.from_rows(numbers).padded(max([1, *map(len, numbers)]), pad=0)
@@ -47,10 +48,10 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Streams:
-    """All that histories hold: recommended clicks and searches, each oldest first, a user's behind another's.
+    """The events of all histories: recommended clicks and searches, user by user, each oldest first.
 
-    `item` and `query` (rows of `words`) with their times `item_at` and `query_at`, which order both streams of one
-    user; the clicks of search s are `clicked[click_start[s]:click_stop[s]]`. All int64.
+    `item` and `query` (rows of `words`) have times `item_at` and `query_at`, which order both streams of one user; the
+    clicks of search s are `clicked[click_start[s]:click_stop[s]]`. All int64.
     """
 
     item: Tensor
@@ -65,10 +66,10 @@ class Streams:
 
 @dataclass(frozen=True)
 class Examples:
-    """P requests, or training examples with their `target`: slices of the streams, which hold nothing twice.
+    """P requests, or training examples with their `target`, as slices of the streams, without copies.
 
     The history is `item[item_start:item_stop]` and the searches from `search_start` to `search_stop`. Examples with the
-    same `group` are given one history, of which each knows its slice. `user` is -1 where unknown, `query` a row of
+    same `group` share one encoded history, of which each sees its slice. `user` is -1 if unknown, `query` a row of
     `words`.
     """
 
@@ -130,12 +131,12 @@ class Examples:
 
 @dataclass(frozen=True)
 class Batch:
-    """`user`, `target` (B,), `words` (B, W) of the query, and G histories: that of row b is number `group[b]`, among
-    whose rows it is the `slot[b]`-th.
+    """`user`, `target` (B,), `words` (B, W) of the query, and G histories: row b has history `group[b]`, and is the
+    `slot[b]`-th row with that history.
 
-    A history's `items` (G, L) and `queries` (G, S), rows of `query_words`, with their `clicks` (G, S, C) are 0 where
-    nothing is `there`; `item_at` and `query_at` order both. What row b knows of it is where `items_known` (B, L) and
-    `searches_known` (B, S) are true.
+    A history's `items` (G, L), `queries` (G, S), rows of `query_words`, and `clicks` (G, S, C) are padded with 0; the
+    masks `…_there` are false at padding; `item_at` and `query_at` order both. Row b sees only what `items_known` (B, L)
+    and `searches_known` (B, S) mark.
     """
 
     task: Task
@@ -158,8 +159,8 @@ class Batch:
 
 
 def _shared(start: Tensor, stop: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions (G, longest) from the first to the last that a group's slices need, which of them are there, and which
-    are in the slice of each row (B, longest)."""
+    """Positions (G, longest) that cover a group's slices, a mask of those that are not padding, and a mask (B, longest)
+    of each row's slice."""
     none = stop <= start
     far = torch.iinfo(torch.int64).max
     low = torch.full((groups,), far, device=start.device)
@@ -167,57 +168,57 @@ def _shared(start: Tensor, stop: Tensor, group: Tensor, groups: int) -> tuple[Te
     high = torch.zeros_like(low).scatter_reduce(0, group, stop.masked_fill(none, 0), "amax")
     low = torch.minimum(low, high)
     width = int((high - low).max()) if groups else 0
-    at = low[:, None] + torch.arange(width, device=start.device)
-    own = at[group]
-    return at, at < high[:, None], (own >= start[:, None]) & (own < stop[:, None])
+    position = low[:, None] + torch.arange(width, device=start.device)
+    position_of_row = position[group]
+    return position, position < high[:, None], (position_of_row >= start[:, None]) & (position_of_row < stop[:, None])
 
 
-def _pick(values: Tensor, at: Tensor, known: Tensor) -> Tensor:
+def _pick(values: Tensor, position: Tensor, known: Tensor) -> Tensor:
     if not len(values):
-        return torch.zeros_like(at)
-    return torch.where(known, values[at.clamp(max=len(values) - 1)], 0)
+        return torch.zeros_like(position)
+    return torch.where(known, values[position.clamp(max=len(values) - 1)], 0)
 
 
 def training(train: Train, vocabulary: Vocabulary, items: int, searches: int, share: bool) -> dict[Task, Examples]:
     """The examples of each task that has any; their histories are the newest `items` clicks and `searches` searches.
 
-    With a joint log they are its events. Without, they are the prefixes of the histories, and pairs of a query and an
-    item that nobody asked. With `share`, examples of one user that are near to each other are a group.
+    With a joint log they are its events; otherwise the prefixes of the histories, and pairs of a query and an item
+    without a user. With `share`, nearby examples of one user form a group.
     """
     items, searches = train.capped(items), train.capped(searches)
-    found: dict[Task, Examples] = {}
+    examples: dict[Task, Examples] = {}
     slices: Sequence[Any]
     empty = torch.zeros((1, 1), dtype=torch.int64)
     if (events := train.events) is not None:
         streams, place = _streams(events, vocabulary)
         kinds: tuple[tuple[Task, int], ...] = (("recommendation", RECOMMENDED), ("search", SEARCHED))
         for task, kind in kinds:
-            at = train.event_targets(kind)
-            user, end = events.rows[at], events.end[at]
-            query = events.queries_of(at) if kind == SEARCHED else np.zeros(len(at))
+            targets = train.event_targets(kind)
+            user, end = events.rows[targets], events.end[targets]
+            query = events.queries_of(targets) if kind == SEARCHED else np.zeros(len(targets))
             words = streams.words if kind == SEARCHED else empty
             slices = place.slices(streams, events.offsets[user], end, items, searches)
             group = _groups(user, end - events.offsets[user], share)
-            found[task] = _examples(task, streams, slices, group, user, query, words, events.value[at])
+            examples[task] = _examples(task, streams, slices, group, user, query, words, events.value[targets])
     else:
         prefixes, offsets = train.prefixes(), train.histories.offsets
         user = np.searchsorted(offsets, prefixes.end, side="right") - 1
         nothing = np.zeros(len(prefixes))
         slices = (np.maximum(prefixes.start, prefixes.end - items), prefixes.end, nothing, nothing)
         group = _groups(user, prefixes.end - offsets[user], share)
-        found["recommendation"] = _examples(
+        examples["recommendation"] = _examples(
             "recommendation", _plain_streams(train.histories), slices, group, user, nothing, empty, prefixes.targets
         )
         nothing = np.zeros(len(train.searches.values))
-        found["search"] = _examples(
+        examples["search"] = _examples(
             "search", _plain_streams(Ragged.empty(0)), (nothing,) * 4, np.arange(len(nothing)), nothing - 1,
             train.searches.rows, vocabulary.encode(train.queries), train.searches.values,
         )  # fmt: skip
-    return {task: found[task] for task in TASKS if len(found[task])}
+    return {task: examples[task] for task in TASKS if len(examples[task])}
 
 
 def _groups(user: NDArray[np.int64], end: NDArray[np.int64], share: bool) -> NDArray[np.int64]:
-    """A number for every example; the same for those of one user whose histories end in the same `SHARED` events."""
+    """A group number per example, shared by those of one user whose histories end in the same `SHARED` events."""
     if not share:
         return np.arange(len(user))
     first = np.full(int(user.max(initial=-1)) + 1, np.iinfo(np.int64).max)
@@ -245,7 +246,7 @@ def asked(requests: Requests, vocabulary: Vocabulary, items: int, searches: int)
 
 @dataclass(frozen=True)
 class _Places:
-    """Where events of each kind are among all of them, ascending."""
+    """The positions of each kind of event, ascending."""
 
     items: NDArray[np.int64]
     queries: NDArray[np.int64]
@@ -254,8 +255,8 @@ class _Places:
     def slices(
         self, streams: Streams, start: Any, end: Any, items: int, searches: int
     ) -> tuple[NDArray[np.int64], ...]:
-        """Of the events from `start` to `end`, the newest ones' places in the streams. A search that `end` cuts in two
-        is left out."""
+        """The places in the streams of the newest events between `start` and `end`, without a search that `end` cuts in
+        two."""
         item_first, item_stop = np.searchsorted(self.items, start), np.searchsorted(self.items, end)
         search_first, search_stop = np.searchsorted(self.queries, start), np.searchsorted(self.queries, end)
         clicks = np.append(0, streams.click_stop.numpy())[search_stop]  # where those of the last search end

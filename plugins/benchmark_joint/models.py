@@ -38,27 +38,27 @@ if TYPE_CHECKING:
     from benchmark_joint.modules import Network
 
 SCORED_AT_ONCE = 2**22
-"""How many scores (requests × items) are held at once: 16 MB."""
+"""Scores (requests × items) in memory at once: 16 MB."""
 ASKED_AT_ONCE = 1024
 VALIDATED = 2000
-"""How many requests of each task decide on the best epoch; those of larger data are taken at even distances."""
+"""Most validation requests of each task; of more, evenly spaced ones are used."""
 
 
 @dataclass
 class Joint(ABC):
-    """What the four models share: fit, validation, ranking. A subclass says which network it trains.
+    """What the four models share: fit, validation, ranking. A subclass builds its network.
 
-    `loss: BCE` is binary cross-entropy of the target and `negatives` items drawn uniformly for it, `softmax` the
-    softmax over the same, `CE` the softmax over all items, which suits rankings of the whole catalogue best and is
-    affordable in small ones. The epoch with the best nDCG@10, mean over the tasks, on the validation requests is kept;
-    after `patience` epochs without a better one training stops. Words are those of `benchmark.words`,
-    without stems; words that no training query has say nothing.
+    `loss: BCE` is binary cross-entropy of the target and `negatives` uniformly drawn items, `softmax` the softmax over
+    the same, `CE` the softmax over all items, which suits rankings of the whole catalogue best and is affordable for
+    small ones. The epoch with the best nDCG@10 on the validation requests, mean over the tasks, is kept; training stops
+    after `patience` epochs without a better one. Words are those of `benchmark.words`, without stemming; words unseen
+    in training queries are ignored.
     """
 
     tasks: ClassVar[frozenset[Task]]
     requires: ClassVar[tuple[str, ...]] = ("torch",)
     shares: ClassVar[bool] = False
-    """Whether the targets of a user are trained on one encoding of the history."""
+    """Whether nearby targets of a user are trained on one encoding of the history."""
 
     learning_rate: Positive
     batch_size: Count
@@ -72,12 +72,12 @@ class Joint(ABC):
     def __post_init__(self) -> None:
         heads = getattr(self, "heads", 1)
         if self.dim % heads:
-            raise BenchmarkError(f"dim is {self.dim}, which {heads} heads cannot share; choose a multiple of heads.")
+            raise BenchmarkError(f"dim is {self.dim}, which is not a multiple of {heads} heads; choose a multiple.")
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         """Train on `train`, keep the epoch with the best nDCG@10 on `valid`.
 
-        Raises BenchmarkError where there is nothing to learn from, or training diverges.
+        Raises BenchmarkError if there are no training examples, or training diverges.
         """
         import torch
 
@@ -86,8 +86,10 @@ class Joint(ABC):
         self.device_ = torch.device(context.device)
         self.vocabulary_ = self.words(train)
         self.history_ = {stream: train.capped(n) for stream, n in self.reads.items()}
-        found = data.training(train, self.vocabulary_, **self.history_, share=self.shares)
-        examples = {task: found[task].to(self.device_) for task in TASKS if task in self.tasks and task in found}
+        all_examples = data.training(train, self.vocabulary_, **self.history_, share=self.shares)
+        examples = {
+            task: all_examples[task].to(self.device_) for task in TASKS if task in self.tasks and task in all_examples
+        }
         if not examples:
             raise BenchmarkError(
                 f"{type(self).__name__} has nothing to learn from: the data set has no training example for "
@@ -142,11 +144,11 @@ class Joint(ABC):
 
     @property
     def reads(self) -> dict[str, int]:
-        """How many recommended `items` and how many `searches` of a history the model reads at most."""
+        """The most recommended `items` and `searches` of a history that the model reads."""
         return {"items": 0, "searches": 0}
 
     def words(self, train: Train) -> Vocabulary:
-        """The words that the model knows: those of the training queries."""
+        """The model's vocabulary: the words of the training queries."""
         from benchmark_joint.data import Vocabulary
 
         return Vocabulary(_queries(train))
@@ -161,7 +163,7 @@ class Joint(ABC):
 
 
 def _queries(train: Train) -> NDArray[np.object_]:
-    """All training queries, also those that nothing was clicked for."""
+    """All training queries, including those without a click."""
     return train.queries if train.events is None else np.concatenate([train.queries, train.events.queries])
 
 
@@ -172,7 +174,7 @@ def _some(split: Split) -> Split:
 
 @dataclass
 class Search(Joint):
-    """The two search models: pairs of a query and an item that was clicked for it.
+    """The two search models, trained on pairs of a query and an item clicked for it.
 
     The papers also let an item's embedding generate the words of its reviews (Ai 2019, section 3.1). No data set here
     has reviews: `word_weight` above 0 adds that loss, with `negatives` words each, over the words of the item's text.
@@ -220,9 +222,9 @@ class Tem(Search):
 
     The output at the query, which decides how much of the history to heed, is matched with the items. Past items are
     the newest `max_history` recommended ones; a searched purchase that is logged as an interaction too is one of them.
-    Without a joint log nobody asks, and the model reads the query alone. Defaults are the settings of ProdSearch, the
-    authors' code, with the smaller number where it tries 1 and 2 layers. Places are numbered from the newest item
-    back, and layers are normalised behind each part; the paper says neither.
+    Without a joint log there is no user history; the model sees only the query. Defaults are the settings of
+    ProdSearch, the authors' code; of 1 and 2 layers, which it tries, the smaller. Positions count back from the newest
+    item, and layer normalisation follows each sublayer; the paper says neither.
     """
 
     learning_rate: Positive = 5e-4
@@ -256,13 +258,12 @@ class Tem(Search):
 class Jsr(Joint):
     """JSR, one item table for a recommender and a search engine that learn together (Zamani & Croft, DESIRES 2018).
 
-    A user's vector, and a query's words weighted by a learned importance of each word, go through a tower of their own
-    (an MLP of one hidden layer); the Hadamard product with the item goes into one output unit; the loss is that of
-    recommendation plus `search_weight` times that of search. An item is its embedding: the paper's reads the item's
-    text, which the later one (WSDM 2020) has the model reconstruct instead; neither is done here. `users: id` is the
-    paper's, an embedding for each user, so an unknown one is told the popular items; `history` reads the mean of the
-    newest `max_history` recommended items instead. Sizes and rates are ours: the paper tuned its own, and there is no
-    public code.
+    A user's vector, and a query's words weighted by learned word importance, each go through a tower (an MLP with one
+    hidden layer); the Hadamard product with the item goes into one output unit; the loss is that of recommendation plus
+    `search_weight` times that of search. An item is its embedding: the paper's model reads the item's text, the later
+    one (WSDM 2020) reconstructs it; neither is done here. `users: id` is the paper's embedding per user, so unknown
+    users get popular items; `history` instead uses the mean of the newest `max_history` recommended items. Sizes and
+    rates are ours: the paper tuned its own, and there is no public code.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)
@@ -295,29 +296,29 @@ class Jsr(Joint):
 
 @dataclass
 class UniSar(Joint):
-    """UniSAR, the transitions between searching and being recommended to (Shi et al., SIGIR 2024).
+    """UniSAR, transitions between search and recommendation (Shi et al., SIGIR 2024).
 
     A history is the newest `max_history` recommended items and as many searches, each the mean of its words plus the
-    mean of what was clicked. Transformers whose masks leave only events of one kind (r2r, s2s) or only pairs of
-    different kinds (s2r, r2s) extract four kinds of transitions; contrastive losses align both that lead to one kind
-    (`history_weight`), and, in both tasks, each query of the history with what was clicked for it (`query_weight`);
-    cross-attention fuses them. What is pooled of both kinds, the user and the query go to `experts` shared experts and
-    as many of each task (PLE), and the output is matched with the items. The loss is that of recommendation plus
-    `search_weight` times that of search, either with its contrastive losses. `search_weight` is 0.01 in the authors'
-    settings for Amazon and 1 here, where both tasks are to be served by one model.
+    mean of its clicked items. Transformers masked to events of one kind (r2r, s2s) or to pairs of different kinds (s2r,
+    r2s) extract four kinds of transitions; contrastive losses align the two that lead to one kind (`history_weight`)
+    and, in both tasks, each query of the history with its clicked items (`query_weight`); cross-attention fuses them.
+    The pooled events of both kinds, the user and the query go to `experts` shared experts and as many of each task
+    (PLE), and the output is matched with the items. The loss is that of recommendation plus `search_weight` times that
+    of search, each with its contrastive losses. `search_weight` is 0.01 in the authors' settings for Amazon and 1 here,
+    where one model serves both tasks.
 
     Embedding size, layers, heads, rate, batch, L2, weights and temperatures of the contrastive losses, history and
-    experts are the authors' settings for Amazon. Where this differs:
+    experts are the authors' settings for Amazon. Differences from the paper:
 
-    - The paper's pooling and experts read the candidate item too, which is a forward pass for each pair of a request
-      and an item; here the item comes in behind, by a dot product and a popularity for each task, so that the whole
+    - The paper's pooling and experts also read the candidate item, which takes a forward pass for each pair of a
+      request and an item; here the item enters last, by a dot product and a popularity for each task, so that the whole
       catalogue can be ranked.
-    - A contrastive loss tells a pair from the others of its batch, at most 1,024 pairs of a query and an item, of
-      which those with the same query or the same item do not count.
-    - An event sees earlier ones only, with a learned weight for their distance: so all targets of a user share one
+    - A contrastive loss compares a pair with the others of its batch, at most 1,024 pairs of a query and an item;
+      pairs with the same query or item are not negatives.
+    - An event sees only earlier ones, with a learned weight for their distance, so that all targets of a user share one
       encoding, which trains several times as fast as one for each.
-    - Not known from the paper and ours: the width of the inner layers (that of the embeddings), dropout, one number of
-      negatives for both tasks, epochs.
+    - Not stated in the paper and chosen by us: the width of the inner layers (that of the embeddings), dropout, one
+      number of negatives for both tasks, epochs.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset(TASKS)

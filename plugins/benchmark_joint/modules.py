@@ -1,4 +1,4 @@
-"""The networks of QEM, TEM and JSR, and what all four share: a state per request, matched with every item.
+"""The networks of QEM, TEM and JSR, and the base of all four: a state per request, matched with every item.
 
 Axis letters as in `data`; N items, D width of embeddings.
 """
@@ -25,15 +25,15 @@ class Network(nn.Module):
         for table in (self.item, self.word):
             nn.init.normal_(table.weight, std=dim**-0.5)
         with torch.no_grad():
-            self.word.weight[: UNKNOWN + 1] = 0  # no training text has an unknown word, so it says nothing
+            self.word.weight[: UNKNOWN + 1] = 0  # unknown words are never trained, so their vector stays 0
         self.bias = nn.Parameter(torch.zeros(len(TASKS), items)) if bias else None
 
     @abstractmethod
     def state(self, batch: Batch) -> Tensor:
-        """(B, D) what is matched with the items."""
+        """(B, D) the vectors that are matched with the items."""
 
-    def beside(self, batch: Batch) -> Tensor | None:
-        """A loss beside that of the targets, of this batch."""
+    def extra_loss(self, batch: Batch) -> Tensor | None:
+        """A loss of this batch that is added to that of its targets, if any."""
         return None
 
     def score(self, state: Tensor, task: Task, items: Tensor | None = None) -> Tensor:
@@ -47,7 +47,7 @@ class Network(nn.Module):
         return scores if bias is None else scores + bias[items]
 
     def mean_word(self, words: Tensor) -> Tensor:
-        """(…, D) the mean embedding of the known words of each text (…, W); zeros for a text without such."""
+        """(…, D) the mean embedding of the known words of each text (…, W); zeros for a text without any."""
         return mean(self.word(words), words > UNKNOWN)
 
 
@@ -58,11 +58,11 @@ def mean(vectors: Tensor, known: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """One layer of a Transformer (Vaswani et al. 2017), normalised behind each part.
+    """One layer of a Transformer (Vaswani et al. 2017), with normalisation after each sublayer.
 
-    `forward(asking (B, A, D), answering (B, K, D), mask)`: `mask` is true where an asking position may see an answering
-    one, (B, A, K); one that may see nothing keeps what it is. `bias` (B, heads, A, K) is added to what they have in
-    common.
+    `forward(asking (B, A, D), answering (B, K, D), mask)`: `mask` (B, A, K) is true where an asking position may see an
+    answering one; a position that may see nothing gets no attention output. `bias` (B, heads, A, K) is added to the
+    attention logits.
     """
 
     def __init__(self, dim: int, heads: int, inner: int, dropout: float) -> None:
@@ -77,8 +77,8 @@ class Attention(nn.Module):
         if not asking.shape[1] or not answering.shape[1]:
             attended = torch.zeros_like(asking)
         else:
-            some = mask.any(2, keepdim=True)  # a softmax over nothing is NaN
-            allowed = (mask | ~some)[:, None]
+            sees_any = mask.any(2, keepdim=True)  # a softmax over nothing is NaN
+            allowed = (mask | ~sees_any)[:, None]
             attended = F.scaled_dot_product_attention(
                 self._heads(self.ask(asking)),
                 self._heads(self.key(answering)),
@@ -86,7 +86,7 @@ class Attention(nn.Module):
                 attn_mask=allowed if bias is None else bias.masked_fill(~allowed, -1e9),
                 dropout_p=self.dropout if self.training else 0.0,
             )
-            attended = self.out(attended.transpose(1, 2).flatten(2)) * some
+            attended = self.out(attended.transpose(1, 2).flatten(2)) * sees_any
         hidden = self.norms[0](asking + self.drop(attended))
         output: Tensor = self.norms[1](hidden + self.drop(self.outer(F.relu(self.inner(hidden)))))
         return output
@@ -99,7 +99,7 @@ class Attention(nn.Module):
 class QueryNetwork(Network):
     """QEM: the query's mean word, projected (Ai et al. 2019, section 3.1).
 
-    `item_words` (N, W), where given, are the words that an item's embedding has to tell from `word_negatives` others.
+    `item_words` (N, W), if any, are the words that an item's embedding has to predict against `word_negatives` others.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class QueryNetwork(Network):
         """(B, D) f(q) = tanh(W mean(words) + b)."""
         return torch.tanh(self.project(self.mean_word(words)))
 
-    def beside(self, batch: Batch) -> Tensor | None:
+    def extra_loss(self, batch: Batch) -> Tensor | None:
         if self.item_words is None:
             return None
         words = self.item_words[batch.target]  # (B, W)
@@ -152,12 +152,12 @@ class QueryItemsNetwork(QueryNetwork):
 
     def state(self, batch: Batch) -> Tensor:
         known = F.pad(batch.items_known, (1, 0), value=True)
-        # Places are counted from the newest item back, so that the same item of a longer history is in the same one.
+        # Positions count back from the newest item, whose position thus does not depend on the history's length.
         age = batch.items_known.sum(1, keepdim=True) - batch.items_known.cumsum(1)
         items = self.item(batch.items[batch.group]) + self.age(age.clamp(max=self.age.num_embeddings - 1))
         hidden = self.drop(torch.cat([self.query(batch.words)[:, None], items], 1))  # (B, 1 + L, D)
         for number, layer in enumerate(self.layers, start=1):
-            # Of the last layer only the output at the query is needed.
+            # The last layer computes only the output at the query.
             asking = hidden[:, :1] if number == len(self.layers) else hidden
             hidden = layer(asking, hidden, known[:, None].expand(-1, asking.shape[1], -1))
         state: Tensor = hidden[:, 0]

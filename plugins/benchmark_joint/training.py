@@ -1,4 +1,4 @@
-"""The losses of training: a part of each task in every step."""
+"""The training losses: every step has a share of each task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Loss = Literal["BCE", "softmax", "CE"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What a loss is. `weights` are those of the tasks' whole losses, `beside` that of what a network adds to each."""
+    """The loss to use. `weights` are those of the tasks' losses, `beside` that of a network's extra loss in each."""
 
     batch_size: int
     loss: Loss
@@ -32,8 +32,8 @@ class Settings:
 def target_loss(network: Network, batch: Batch, state: Tensor, loss: Loss, negatives: int) -> Tensor:
     """The mean loss of the targets, for `state` (B, D).
 
-    `CE` is the softmax over all items. `BCE` and `softmax` compare the target with `negatives` items, drawn uniformly
-    for each; one that is the target itself does not count.
+    `CE` is the softmax over all items. `BCE` and `softmax` compare each target with `negatives` uniformly drawn items;
+    draws of the target itself do not count.
     """
     if loss == "CE":
         return F.cross_entropy(network.score(state, batch.task), batch.target)
@@ -51,30 +51,30 @@ def target_loss(network: Network, batch: Batch, state: Tensor, loss: Loss, negat
 def losses(
     network: Network, examples: Mapping[Task, Examples], settings: Settings, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, int]]:
-    """One epoch: the loss of each step, which has an equal part of every task, and of how many examples."""
+    """One epoch: the loss of each step, which has an equal share of every task, and its number of examples."""
     steps = -(-sum(map(len, examples.values())) // settings.batch_size)
     device = network.item.weight.device
     parts = {}
-    for task, some in examples.items():
-        # Groups in random order, so that those that share a history are in one step.
-        group = some.group.cpu().numpy()
+    for task, task_examples in examples.items():
+        # Whole groups in random order, so that examples that share a history are in one step.
+        group = task_examples.group.cpu().numpy()
         order = np.argsort(rng.permutation(int(group.max()) + 1)[group], kind="stable")
         parts[task] = [torch.from_numpy(part).to(device) for part in np.array_split(order, steps)]
     for step in range(steps):
         loss, count = torch.zeros((), device=device), 0
-        for task, some in examples.items():
+        for task, task_examples in examples.items():
             if len(rows := parts[task][step]):
-                batch = some.batch(rows)
+                batch = task_examples.batch(rows)
                 own = target_loss(network, batch, network.state(batch), settings.loss, settings.negatives)
-                if (beside := network.beside(batch)) is not None:
-                    own = own + settings.beside * beside
+                if (extra := network.extra_loss(batch)) is not None:
+                    own = own + settings.beside * extra
                 loss = loss + settings.weights.get(task, 1.0) * own
                 count += len(rows)
         yield loss, count
 
 
 def tensors(examples: Mapping[Task, Examples]) -> list[Tensor]:
-    """All that the examples hold."""
-    owners = [owner for some in examples.values() for owner in (some, some.streams)]
+    """All tensors of the examples."""
+    owners = [owner for task_examples in examples.values() for owner in (task_examples, task_examples.streams)]
     values = [getattr(owner, field.name) for owner in owners for field in fields(owner)]
     return [value for value in values if isinstance(value, Tensor)]

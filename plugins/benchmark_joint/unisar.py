@@ -13,19 +13,19 @@ from benchmark_joint.data import Batch
 from benchmark_joint.modules import Attention, Network, mean
 
 ALIGNED = 1024
-"""How many pairs of a query and an item are told apart in one update, at most: a batch's histories can hold 100,000."""
+"""Most pairs of a query and an item that one update contrasts: a batch's histories can have 100,000."""
 
 
 def transition_masks(item_at: Tensor, query_at: Tensor) -> dict[str, Tensor]:
     """Which event (row) may see which (column), bool, for each transition: an event sees earlier ones only.
 
-    `item_at` (G, L) and `query_at` (G, S) are the places of the recommended items and of the searches in one order, -1
-    where there is none. "r2r" (G, L, L) and "s2s" (G, S, S) are within one kind, where an event sees itself too; "s2r"
+    `item_at` (G, L) and `query_at` (G, S) are the positions of the recommended items and of the searches in one order,
+    -1 at padding. "r2r" (G, L, L) and "s2s" (G, S, S) are within one kind, where an event sees itself too; "s2r"
     (G, L, S) are recommended items that see searches, "r2s" (G, S, L) searches that see recommended items.
     """
 
-    def mask(to: Tensor, of: Tensor) -> Tensor:
-        return (to[:, :, None] >= of[:, None, :]) & (of >= 0)[:, None, :]
+    def mask(to: Tensor, source: Tensor) -> Tensor:
+        return (to[:, :, None] >= source[:, None, :]) & (source >= 0)[:, None, :]
 
     return {
         "r2r": mask(item_at, item_at),
@@ -47,8 +47,8 @@ class Transitions:
 
 
 class Experts(nn.Module):
-    """Progressive layered extraction with one level (Tang et al. 2020): experts of all tasks and of each, and a gate
-    and an output layer for each."""
+    """Progressive layered extraction with one level (Tang et al. 2020): shared experts, and per task its own experts, a
+    gate and an output layer."""
 
     def __init__(self, width: int, dim: int, shared: int, own: int) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class UniSarNetwork(Network):
             nn.ModuleList(Attention(dim, heads, dim, dropout) for _ in range(layers)) for _ in range(3)
         )
         self.fuse = nn.ModuleList(Attention(dim, heads, dim, dropout) for _ in TASKS)
-        # Places enter as what attention takes off for a distance, and pooling adds for an age: a target's history has
-        # the same places however many later events it is encoded with.
+        # Positions enter as biases, of attention by distance and of pooling by age: a target's history is encoded alike
+        # however many later events are encoded with it.
         self.distance = nn.Parameter(torch.zeros(3, heads))
         self.age = nn.Parameter(torch.zeros(len(TASKS), history))
         self.pool = nn.ModuleList(nn.Linear(dim, dim) for _ in TASKS)
@@ -97,12 +97,12 @@ class UniSarNetwork(Network):
 
     def state(self, batch: Batch) -> Tensor:
         query = self.mean_word(batch.words) if batch.task == "search" else self.no_query.expand(len(batch.user), -1)
-        found = self.transitions(batch)
+        transitions = self.transitions(batch)
         if self.training:
-            self.aligned = self.alignment(batch, found)
-        # Fusion: what an event is within its kind asks what the other kind says of the same events.
-        items = self.fuse[0](found.r2r, found.s2r, found.masks["r2r"])
-        searches = self.fuse[1](found.s2s, found.r2s, found.masks["s2s"])
+            self.aligned = self.alignment(batch, transitions)
+        # Fusion: the within-kind transitions attend to the cross-kind ones of the same events.
+        items = self.fuse[0](transitions.r2r, transitions.s2r, transitions.masks["r2r"])
+        searches = self.fuse[1](transitions.s2s, transitions.r2s, transitions.masks["s2s"])
         user = self.user(torch.where(batch.user < 0, self.user.num_embeddings - 1, batch.user))
         liked = self.pooled(0, query + user, items, batch.items_known, batch)
         sought = self.pooled(1, query + user, searches, batch.searches_known, batch)
@@ -110,13 +110,13 @@ class UniSarNetwork(Network):
         output: Tensor = self.experts(features, TASKS.index(batch.task))
         return output
 
-    def beside(self, batch: Batch) -> Tensor | None:
+    def extra_loss(self, batch: Batch) -> Tensor | None:
         aligned, self.aligned = self.aligned, None
         return aligned
 
     def events(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(G, L, D) recommended items and (G, S, D) searches, a query's mean word plus the mean of what was clicked,
-        each with its kind."""
+        """(G, L, D) recommended items and (G, S, D) searches (a query's mean word plus the mean of its clicked items),
+        each plus the vector of its kind."""
         numbers, inverse = torch.unique(batch.queries, return_inverse=True)
         queries = self.mean_word(batch.query_words[numbers])[inverse]
         searches = queries + mean(self.item(batch.clicks), batch.clicks_there) + self.kind.weight[1]
@@ -131,8 +131,8 @@ class UniSarNetwork(Network):
         place = torch.cat([item_at, query_at], 1).argsort(stable=True, dim=1).argsort(stable=True, dim=1)
         item, search = place[:, : items.shape[1]], place[:, items.shape[1] :]
 
-        def bias(number: int, to: Tensor, of: Tensor) -> Tensor:
-            far = (to[:, :, None] - of[:, None, :]).clamp(min=0).log1p()
+        def bias(number: int, to: Tensor, source: Tensor) -> Tensor:
+            far = (to[:, :, None] - source[:, None, :]).clamp(min=0).log1p()
             return -self.distance[number][:, None, None] * far[:, None]
 
         r2r, s2s, s2r, r2s = items, searches, items, searches
@@ -142,30 +142,30 @@ class UniSarNetwork(Network):
             r2r = layer(r2r, r2r, masks["r2r"], of_items)
         for layer in self.searches:
             s2s = layer(s2s, s2s, masks["s2s"], of_searches)
-        for layer in self.both:  # one Transformer over both kinds, whose mask leaves only pairs of different ones
+        for layer in self.both:  # one Transformer over both kinds, masked to pairs of different kinds
             s2r, r2s = layer(s2r, r2s, masks["s2r"], to_items), layer(r2s, s2r, masks["r2s"], to_searches)
         return Transitions(r2r, s2r, s2s, r2s, masks)
 
-    def alignment(self, batch: Batch, found: Transitions) -> Tensor:
+    def alignment(self, batch: Batch, transitions: Transitions) -> Tensor:
         """Contrastive losses: both transitions that lead to one kind, and the history's queries with their clicks."""
-        loss = found.r2r.new_zeros(())
+        loss = transitions.r2r.new_zeros(())
         both = batch.items_there.any(1) & batch.searches_there.any(1)
-        for own, other, there in (
-            (found.r2r, found.s2r, batch.items_there),
-            (found.s2s, found.r2s, batch.searches_there),
+        for own, other, present in (
+            (transitions.r2r, transitions.s2r, batch.items_there),
+            (transitions.s2s, transitions.r2s, batch.searches_there),
         ):
-            a, b = mean(own[both], there[both]), mean(other[both], there[both])
+            a, b = mean(own[both], present[both]), mean(other[both], present[both])
             loss = loss + self.history_weight * contrast(a, b, self.history_temperature)
         query, item = clicked_pairs(batch)
         words = batch.query_words[query]
-        asked = torch.unique(words, dim=0, return_inverse=True)[1]
-        # Another pair with the same query or item is no negative.
-        same = (asked[:, None] == asked) | (item[:, None] == item)
+        distinct_query = torch.unique(words, dim=0, return_inverse=True)[1]
+        # Another pair with the same query or item is not a negative.
+        same = (distinct_query[:, None] == distinct_query) | (item[:, None] == item)
         return loss + self.query_weight * contrast(self.mean_word(words), self.item(item), self.query_temperature, same)
 
     def pooled(self, kind: int, asking: Tensor, events: Tensor, known: Tensor, batch: Batch) -> Tensor:
-        """(B, D) the mean of the events (G, L, D) that each row knows, weighted by how `asking` (B, D) meets them and
-        by their age; zeros without any."""
+        """(B, D) the mean of the events (G, L, D) that each row sees, weighted by their match with `asking` (B, D) and
+        their age; zeros without any."""
         if not known.shape[1]:
             return torch.zeros_like(asking)
         groups, slots = len(events), int(batch.slot.max()) + 1
@@ -179,8 +179,8 @@ class UniSarNetwork(Network):
 
 
 def clicked_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
-    """(P,) rows of `query_words` and (P,) items: each pair of a search in the histories and a click of it, once; at
-    most `ALIGNED`, drawn at random."""
+    """(P,) rows of `query_words` and (P,) items: the distinct pairs of a search in the histories and one of its clicks;
+    at most `ALIGNED`, drawn at random."""
     query = batch.queries[:, :, None].expand_as(batch.clicks)[batch.clicks_there]
     if not len(query):
         return query, query
@@ -191,9 +191,9 @@ def clicked_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def contrast(a: Tensor, b: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:
-    """InfoNCE (van den Oord et al. 2018) of row i of `a` and of `b`, against the other rows, by cosine; both ways.
+    """InfoNCE (van den Oord et al. 2018) by cosine, of row i of `a` and of `b` against the other rows, both ways.
 
-    `same` (B, B) are pairs that are no negatives. 0 for less than two rows.
+    `same` (B, B) marks pairs that are not negatives. 0 for fewer than two rows.
     """
     if len(a) < 2:
         return a.new_zeros(())

@@ -11,45 +11,45 @@ from numpy.typing import NDArray
 from benchmark import BenchmarkError, Catalog, Ragged
 
 USUAL = ("categories", "brand", "genres", "attributes")
-"""The columns that are taken where a suite names none."""
+"""The columns that are read if a suite names none."""
 SEPARATORS = r"\s[|>]\s"
-"""Between two values in a text: "OPI | Makeup | Nails", or a path, "Beauty > Makeup > Nails"."""
+"""Separators of values in a text: "OPI | Makeup | Nails", or a path, "Beauty > Makeup > Nails"."""
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """What items are said to be: `values` (V,) str, sorted; `rows` has the value numbers of each item, ascending."""
+    """The items' values of an attribute: `values` (V,) str, sorted; `rows` has each item's value numbers, ascending."""
 
     values: tuple[str, ...]
     rows: Ragged
 
     def table(self) -> NDArray[np.int64]:
-        """(N + 1, A) value numbers from 1 on, 0 behind them; row 0, of the padding item, is empty."""
+        """(N + 1, A) value numbers from 1 on, padded with 0; row 0, of the padding item, is empty."""
         width = max(int(self.rows.lengths.max(initial=0)), 1)
         return np.pad(self.rows.padded(width).astype(np.int64) + 1, ((1, 0), (0, 0)))
 
 
 def read_attributes(catalog: Catalog, columns: Sequence[str] | None, model: str) -> dict[str, Attribute]:
-    """The attribute that each column holds; all of `USUAL` that hold a value where `columns` is None.
+    """The attribute in each column; if `columns` is None, in those of `USUAL` that have a value.
 
-    Raises BenchmarkError, naming `model` and the columns there are, where a column is missing, or none holds a value.
+    Raises BenchmarkError, naming `model` and the existing columns, if a column is missing, or none has a value.
     """
-    there = [str(column) for column in catalog.attributes.columns]
-    has = f"The catalogue has {', '.join(there)}." if there else "The catalogue has no columns at all."
+    present = [str(column) for column in catalog.attributes.columns]
+    has = f"The catalogue has {', '.join(present)}." if present else "The catalogue has no columns at all."
     for column in columns or ():
-        if column not in there:
+        if column not in present:
             raise BenchmarkError(f"{model} is to read the attribute '{column}', which items do not have. {has}")
-    wanted = [c for c in USUAL if c in there] if columns is None else list(columns)
-    found = {column: combine(catalog, [column]) for column in wanted}
-    empty = [column for column, attribute in found.items() if not attribute.values]
+    wanted = [c for c in USUAL if c in present] if columns is None else list(columns)
+    attributes = {column: combine(catalog, [column]) for column in wanted}
+    empty = [column for column, attribute in attributes.items() if not attribute.values]
     if columns is not None and empty:
         raise BenchmarkError(f"{model} is to read the attribute '{empty[0]}', which is empty for every item. {has}")
-    if len(found) == len(empty):
+    if len(attributes) == len(empty):
         raise BenchmarkError(
             f"{model} learns from attributes of items, and there is none under the usual names "
             f"({', '.join(USUAL)}). {has} Name columns in params: {{attributes: [column]}}."
         )
-    return {column: found[column] for column in wanted if column not in empty}
+    return {column: attributes[column] for column in wanted if column not in empty}
 
 
 def combine(catalog: Catalog, columns: Sequence[str]) -> Attribute:

@@ -20,8 +20,8 @@ Longs = NDArray[np.int64]
 class Windows:
     """Slices `values[start:end]` of histories; int64 (n,) each. Position `end` is the last slice position's target.
 
-    Where a position's target is the item that follows, positions from `fresh` on are trained: each item of a history
-    that has one before it is a target exactly once. `user` is the history's row.
+    A position's target is the next item. Positions from `fresh` on are trained, so that every item of a history except
+    the first is a target exactly once. `user` is the history's row.
     """
 
     values: NDArray[np.int32]
@@ -35,14 +35,14 @@ class Windows:
 
     @property
     def targets(self) -> Longs:
-        """(n,) how many positions of each window are trained."""
+        """(n,) the number of trained positions of each window."""
         return self.end - self.fresh
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` (B, W) with the history from column 0 on, 0 behind it; `trained` bool (B, W); `targets` and `users` (T,)
-    belong to the trained positions, row by row."""
+    """`inputs` (B, W) hold the history from column 0 on, padded with 0; `trained` bool (B, W); `targets` and `users`
+    (T,) belong to the trained positions, row by row."""
 
     inputs: Longs
     trained: NDArray[np.bool_]
@@ -65,12 +65,12 @@ def make_windows(train: Train, length: int) -> Windows:
         fresh = np.maximum(fresh, n[user] - 1 - train.max_prefixes_per_user)
     keep = fresh < end
     user, start, end, fresh = user[keep], start[keep], end[keep], fresh[keep]
-    at = first[user]
-    return Windows(train.histories.values, user, at + start, at + end, at + fresh)
+    origin = first[user]
+    return Windows(train.histories.values, user, origin + start, origin + end, origin + fresh)
 
 
 def window_batches(windows: Windows, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """All windows in random order, in batches of at most `size` targets (one window where it alone has more)."""
+    """All windows in random order, in batches of at most `size` targets (a larger window is a batch of its own)."""
     order = rng.permutation(len(windows))
     for rows in packed(order, windows.targets[order], size):
         yield window_batch(windows, rows)
@@ -78,10 +78,10 @@ def window_batches(windows: Windows, size: int, rng: np.random.Generator) -> Ite
 
 def window_batch(windows: Windows, rows: Longs) -> Batch:
     start, end, fresh = windows.start[rows, None], windows.end[rows, None], windows.fresh[rows, None]
-    at = start + np.arange(int((end - start).max()))
-    inputs = np.where(at < end, windows.values[np.minimum(at, end)].astype(np.int64) + 1, 0)
-    trained = (at >= fresh) & (at < end)
-    targets = windows.values[at[trained] + 1].astype(np.int64) + 1
+    position = start + np.arange(int((end - start).max()))
+    inputs = np.where(position < end, windows.values[np.minimum(position, end)].astype(np.int64) + 1, 0)
+    trained = (position >= fresh) & (position < end)
+    targets = windows.values[position[trained] + 1].astype(np.int64) + 1
     return Batch(inputs, trained, targets, np.repeat(windows.user[rows], windows.targets[rows]))
 
 
@@ -97,7 +97,7 @@ def packed(rows: Longs, sizes: Longs, limit: int) -> Iterator[Longs]:
 
 
 def prefix_batches(train: Train, length: int, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """RecBole's own way: every prefix is a row, its newest `length` items predict the next; `size` rows a batch."""
+    """As in RecBole: every prefix is a row, its newest `length` items predict the next; `size` rows per batch."""
     prefixes = train.prefixes()
     order = rng.permutation(len(prefixes))
     for begin in range(0, len(order), size):
@@ -107,24 +107,24 @@ def prefix_batches(train: Train, length: int, size: int, rng: np.random.Generato
 def newest_batches(
     train: Train, length: int, targets: int, size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Longs, Longs, Longs]]:
-    """Every prefix's newest `length` items, the newest in the last column, 0 before the first, and the `targets` items
-    that follow, 0 behind the last of the history: inputs (B, `length`), items (B, `targets`), users (B,)."""
+    """Every prefix's newest `length` items, padded with 0 on the left, and the `targets` items that follow, padded with
+    0 on the right: inputs (B, `length`), items (B, `targets`), users (B,)."""
     prefixes = train.prefixes()
     order = rng.permutation(len(prefixes))
     for begin in range(0, len(order), size):
         rows = order[begin : begin + size]
-        at = prefixes.end[rows, None] - length + np.arange(length)
-        known = at >= prefixes.start[rows, None]
-        inputs = np.where(known, prefixes.values[np.maximum(at, 0)].astype(np.int64) + 1, 0)
+        position = prefixes.end[rows, None] - length + np.arange(length)
+        known = position >= prefixes.start[rows, None]
+        inputs = np.where(known, prefixes.values[np.maximum(position, 0)].astype(np.int64) + 1, 0)
         users = prefix_users(prefixes, rows, train.histories)
         ahead = prefixes.end[rows, None] + np.arange(targets)
-        there = ahead < train.histories.offsets[users + 1, None]
-        following = train.histories.values[np.where(there, ahead, 0)].astype(np.int64) + 1
-        yield inputs, np.where(there, following, 0), users
+        present = ahead < train.histories.offsets[users + 1, None]
+        following = train.histories.values[np.where(present, ahead, 0)].astype(np.int64) + 1
+        yield inputs, np.where(present, following, 0), users
 
 
 def prefix_users(prefixes: Prefixes, rows: Longs, histories: Ragged) -> Longs:
-    """(B,) the rows of `histories` that these prefixes are of."""
+    """(B,) the rows of `histories` to which these prefixes belong."""
     return np.searchsorted(histories.offsets, prefixes.end[rows], side="right") - 1
 
 
@@ -140,9 +140,9 @@ def cloze_batches(
 ) -> Iterator[tuple[Longs, Longs, Longs]]:
     """Rows of `width` items with some of them masked: inputs (B, W), the masked columns (B, M) and their items (B, M).
 
-    A row ends in the last column, 0 before it. Histories up to `width` items are one row, longer ones rows half a width
-    apart, shifted at random in each epoch but for the newest. Column 0 is never masked: RecBole's loss takes it for the
-    padding of the masked columns.
+    Rows are padded with 0 on the left. A history of up to `width` items is one row; a longer one is several rows half a
+    width apart, all but the newest shifted at random in each epoch. Column 0 is never masked: RecBole's loss uses it as
+    the padding of the masked columns.
     """
     n, first = train.histories.lengths, train.histories.offsets[:-1]
     user, begin, end = shifted_rows(n, width, max(width // 2, 1), rng)
@@ -150,8 +150,8 @@ def cloze_batches(
     if train.max_prefixes_per_user is not None:
         target = np.maximum(target, n[user] - train.max_prefixes_per_user)
     rows = rng.permutation(np.flatnonzero(target < end))
-    for at in range(0, len(rows), size):
-        chosen = rows[at : at + size]
+    for start in range(0, len(rows), size):
+        chosen = rows[start : start + size]
         place = end[chosen, None] - width + np.arange(width)
         known = place >= begin[chosen, None]
         items = train.histories.values[np.where(known, first[user[chosen], None] + place, 0)].astype(np.int64) + 1
@@ -160,9 +160,9 @@ def cloze_batches(
 
 
 def shifted_rows(n: Longs, width: int, stride: int, rng: np.random.Generator) -> tuple[Longs, Longs, Longs]:
-    """Rows of at most `width` items of histories of `n` items (two at least), `stride` apart: user, begin and end.
+    """Rows of at most `width` items, `stride` apart, of histories of `n` items (at least two): user, begin and end.
 
-    A history's newest row is its last items; the others are shifted at random.
+    A history's newest row holds its last items; the others are shifted at random.
     """
     count = np.where(n < 2, 0, 1 + np.maximum(0, -(-(n - width) // stride)))
     user = np.repeat(np.arange(len(n)), count)
@@ -175,8 +175,8 @@ def shifted_rows(n: Longs, width: int, stride: int, rng: np.random.Generator) ->
 def mask_items(
     inputs: Longs, begin: Longs, ratio: float, last_ratio: float, mask: int, rng: np.random.Generator
 ) -> tuple[Longs, Longs, Longs]:
-    """Mask a share `ratio` (at least one) of each row's columns from `begin` on, the last of them among these in
-    `last_ratio` of the rows."""
+    """Mask a share `ratio` of each row's columns from `begin` on, at least one; in `last_ratio` of the rows this
+    includes the last column."""
     width = inputs.shape[1]
     draw = rng.random(inputs.shape)
     draw[np.arange(width) < begin[:, None]] = 2
@@ -200,23 +200,23 @@ def pieces(histories: Ragged, length: int | None) -> Ragged:
     back = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)  # 0 for the newest
     sizes = np.minimum(histories.lengths[user] - back * length, length)
     start = histories.offsets[1:][user] - back * length - sizes
-    at = np.repeat(start - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
-    return Ragged.from_lengths(sizes, histories.values[at])
+    position = np.repeat(start - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
+    return Ragged.from_lengths(sizes, histories.values[position])
 
 
 def item_rows(histories: Ragged, length: int) -> tuple[Longs, Longs]:
-    """Each history's newest `length` items as (B, length) RecBole numbers from column 0 on, and how many there are."""
+    """Each history's newest `length` items as (B, length) RecBole numbers from column 0 on, and their number."""
     return histories.padded(length).astype(np.int64) + 1, np.minimum(histories.lengths, length)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Which items every user's history holds, for negatives that are none of them."""
+    """The items of every user's history, for drawing negatives from all others."""
 
     keys: Longs
     n_items: int
     everything: NDArray[np.bool_]
-    """(users,) whether a history holds all items."""
+    """(users,) whether a history contains all items."""
 
     @classmethod
     def of(cls, histories: Ragged, n_items: int) -> Seen:
@@ -234,5 +234,5 @@ class Seen:
 
     def holds(self, users: Longs, items: Longs) -> NDArray[np.bool_]:
         wanted = users * self.n_items + items
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.asarray(self.keys[at] == wanted)
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.asarray(self.keys[place] == wanted)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class ContentAware(NextItem):
-    """A causal module that is told what items are: `attributes` names columns of the catalogue, all the usual ones
-    (categories, brand, genres, attributes) where it is null."""
+    """A causal module that also reads item attributes: `attributes` names columns of the catalogue; null: all the usual
+    ones (categories, brand, genres, attributes)."""
 
     attributes: Annotated[list[str], MinLen(1)] | None = None
     hidden_size: Count = 64
@@ -40,11 +40,11 @@ class ContentAware(NextItem):
 
 @dataclass
 class Fdsa(ContentAware):
-    """FDSA, self-attention over the items and, beside it, over their attributes (Zhang et al., IJCAI 2019), RecBole's
+    """FDSA, parallel self-attention over the items and over their attributes (Zhang et al., IJCAI 2019), RecBole's
     module and softmax loss.
 
-    An item's attributes are one vector each, the mean of its values; attention over these vectors makes one of them
-    (the paper's vanilla attention). The paper also takes topics of the texts, which are not used here.
+    Each attribute of an item is one vector, the mean of its values; attention merges these vectors into one (the
+    paper's vanilla attention). The paper also uses topics of the texts, which are not used here.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     layers 1 (2), hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5), batch_size 512 (2048), epochs 10 (300),
@@ -72,22 +72,22 @@ class Fdsa(ContentAware):
 
 @dataclass
 class S3Rec(ContentAware):
-    """S3-Rec, SASRec that has first learned to fill in masked items, attributes and segments of histories (Zhou et al.,
-    CIKM 2020), RecBole's module.
+    """S3-Rec, SASRec pretrained to predict masked items, attributes and segments of histories (Zhou et al., CIKM 2020),
+    RecBole's module.
 
-    First stage, `pretrain_epochs` (section 4.2), with attention to both sides: the attributes of the items that are
-    shown (AAP) and of those that are masked (MAP), masked items (MIP) and segments (SP) against others at random. The
-    four weights are the paper's; RecBole has those of AAP and MIP at 1 and 0.2. `pretrain_batch_size` counts rows.
-    `pretraining: prefixes` is the authors' way, a row for every prefix of a history, its newest `max_history` items.
-    With `windows` a history is cut into rows of at most so many items, anew in each epoch, each item in one of them: an
-    epoch of Amazon Beauty has 23,692 rows so, and 153,776 of theirs. As in their code, and not in RecBole's, a row's
-    last item is always masked.
+    First stage, `pretrain_epochs` (section 4.2), with bidirectional attention: predict the attributes of visible items
+    (AAP) and of masked ones (MAP), and tell masked items (MIP) and segments (SP) from random ones. The four weights are
+    the paper's; RecBole has those of AAP and MIP at 1 and 0.2. `pretrain_batch_size` counts rows. `pretraining:
+    prefixes` is the authors' way, a row for every prefix of a history, its newest `max_history` items. With `windows` a
+    history is cut anew in each epoch into rows of at most `max_history` items, each item in one row: an epoch of Amazon
+    Beauty then has 23,692 rows instead of 153,776. As in the authors' code, and not in RecBole's, a row's last item is
+    always masked.
 
-    Second stage (section 4.3): as SASRec. `loss: CE` is RecBole's softmax, which here is over the items alone, without
-    the mask; `loss: BCE-1` is the paper's.
+    Second stage (section 4.3): as SASRec. `loss: CE` is RecBole's softmax, here over the items without the mask token;
+    `loss: BCE-1` is the paper's.
 
-    Both stages have the oldest item in the first column. In RecBole the first stage ends rows in the last column and
-    the second begins them in the first, so that positions mean another thing in each.
+    Both stages have the oldest item in the first column. In RecBole the first stage pads rows on the left and the
+    second on the right, so that positions mean different things in the two.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     pretrain_epochs 2 (500), pretrain_batch_size 16 (2048), hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5),
@@ -115,19 +115,15 @@ class S3Rec(ContentAware):
     def build(self, train: Train) -> nn.Module:
         from torch.nn import CrossEntropyLoss
 
-        found = combine(train.catalog, list(self.attributes_))
-        self.table_ = self.tensor(found.table())
-        self.seen_ = batches.Seen.of(train.histories, len(train.catalog))
-        module: Any = modules.build(
-            "S3Rec", len(train.catalog), self.device_, attributes={"attributes": found}, item_attribute="attributes",
+            attribute = combine(train.catalog, list(self.attributes_)) self.table_ = self.tensor(attribute.table())
+            self.seen_ = batches.Seen.of(train.histories, len(train.catalog)) module: Any = modules.build( "S3Rec",
+            len(train.catalog), self.device_, attributes={"attributes": attribute}, item_attribute="attributes",
             MAX_ITEM_LIST_LENGTH=self.length(train), n_layers=self.layers, n_heads=self.heads,
             hidden_size=self.hidden_size, inner_size=self.inner_size, hidden_dropout_prob=self.hidden_dropout,
             attn_dropout_prob=self.attention_dropout, mask_ratio=self.mask_ratio, aap_weight=self.aap_weight,
-            mip_weight=self.mip_weight, map_weight=self.map_weight, sp_weight=self.sp_weight,
-        )  # fmt: skip
-        # RecBole builds the second stage from a file of the first only; here it is the same module.
-        module.train_stage, module.loss_fct = "finetune", CrossEntropyLoss()
-        return module  # type: ignore[no-any-return]
+            mip_weight=self.mip_weight, map_weight=self.map_weight, sp_weight=self.sp_weight, )  # fmt: skip # RecBole
+            builds the second stage from a file of the first; here both are one module. module.train_stage,
+            module.loss_fct = "finetune", CrossEntropyLoss() return module  # type: ignore[no-any-return]
 
     def stages(self, train: Train) -> list[tuple[Losses, Schedule]]:
         stages = super().stages(train)

@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SCORED_AT_ONCE = 2**22
-"""How many scores (requests × items) are held at once: 16 MB."""
+"""Scores (requests × items) in memory at once: 16 MB."""
 VALIDATION = ("R@30", "RR@30")
-"""The second decides where the first is the same, as in a catalogue of at most 30 items."""
+"""The second breaks ties of the first, as in a catalogue of at most 30 items."""
 
 
 @dataclass
 class Recommender(ABC):
-    """What the models share: fit, validation, ranking. A subclass says how its module is built, trained and asked."""
+    """What the models share: fit, validation, ranking. A subclass builds, trains and queries its module."""
 
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
     requires: ClassVar[tuple[str, ...]] = ("torch", "recbole", "kmeans_pytorch")
@@ -56,13 +56,12 @@ class Recommender(ABC):
     weight_decay: NonNegative
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
-        """Train on `train`, keep the epoch with the best R@30 on `valid`, stop after `patience` epochs without one."""
+        """Train on `train`, keep the epoch with the best R@30 on `valid`, stop after `patience` epochs without a
+        better."""
         import torch
 
         if train.histories.lengths.max(initial=0) < 2:
-            raise BenchmarkError(
-                "no user has two training interactions, so there is nothing to learn a next item from."
-            )
+            raise BenchmarkError("no user has two training interactions, so there is no next item to learn.")
         self.n_items_ = len(train.catalog)
         self.device_ = torch.device(context.device)
         splits = {task: valid[task] for task in self.tasks if task in valid}
@@ -78,11 +77,11 @@ class Recommender(ABC):
                 train_module(self.module_, losses, schedule, context, identity=identity, validate=quality)
 
     def content(self, train: Train) -> list[Any]:
-        """What is learned from beside histories: part of what tells a checkpoint from another fit's."""
+        """Training inputs other than histories; part of the checkpoint's key."""
         return []
 
     def stages(self, train: Train) -> list[tuple[Losses, Schedule]]:
-        """What is trained in turn; the epoch of the last stage is chosen on validation."""
+        """The stages of training, in order; validation chooses the last one's epoch."""
         schedule = Schedule(self.learning_rate, self.epochs, self.patience, self.weight_decay)
         return [(lambda rng: self.losses(self.module_, train, rng), schedule)]
 
@@ -93,7 +92,7 @@ class Recommender(ABC):
         return Ranking.concat((top_k(self.score(batch.histories, batch.users), batch, k) for batch in batches), k)
 
     def score(self, histories: Ragged, users: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
-        """(R, N) scores of all items for each history; `users` (R,) are rows of `Train.users`, -1 where unknown."""
+        """(R, N) scores of all items for each history; `users` (R,) are rows of `Train.users`, -1 if unknown."""
         import torch
 
         users = np.full(len(histories), -1, dtype=np.int32) if users is None else users
@@ -101,10 +100,10 @@ class Recommender(ABC):
             return np.asarray(self.ask(histories, users).float().cpu().numpy())
 
     def rows_of(self, table: Callable[[Any], Tensor]) -> NDArray[np.float32]:
-        """(N, H) a row for every item of a table of the fitted module, which has padding first."""
+        """(N, H) the items' rows of a table of the fitted module, whose first row is padding."""
         if not hasattr(self, "module_"):
             raise NotFittedError(f"{type(self).__name__} must be fitted before it has item embeddings.")
-        rows = table(self.module_)[1 : self.n_items_ + 1]  # behind the items may be a mask
+        rows = table(self.module_)[1 : self.n_items_ + 1]  # a mask token may follow the items
         return rows.detach().float().cpu().numpy().copy()
 
     def tensor(self, array: NDArray[Any]) -> Tensor:
@@ -117,7 +116,7 @@ class Recommender(ABC):
 
     @abstractmethod
     def losses(self, module: Any, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
-        """One epoch: the mean loss of each batch, and of how many targets."""
+        """One epoch: the mean loss of each batch and its number of targets."""
 
     @abstractmethod
     def ask(self, histories: Ragged, users: NDArray[np.int32]) -> Tensor:
@@ -129,7 +128,7 @@ class NextItem(Recommender):
     """A causal module, which predicts the item after every position of a history.
 
     `training: windows` takes the loss at every position of windows over each user's history, as the SASRec paper does
-    (Kang & McAuley 2018, section 3.5), with `batch_size` targets per update. `prefixes` is RecBole's own way, a row per
+    (Kang & McAuley 2018, section 3.5), with `batch_size` targets per update. `prefixes` is as in RecBole, a row per
     prefix: the same targets, about 35 times the work.
     """
 
@@ -184,7 +183,7 @@ class NextItem(Recommender):
 def check_heads(hidden_size: int, heads: int) -> None:
     if hidden_size % heads:
         raise BenchmarkError(
-            f"hidden_size is {hidden_size}, which {heads} heads cannot share; choose a multiple of heads."
+            f"hidden_size is {hidden_size}, which is not a multiple of {heads} heads; choose a multiple of heads."
         )
 
 
@@ -193,8 +192,8 @@ class SasRec(NextItem):
     """SASRec, self-attention over the history (Kang & McAuley, ICDM 2018), RecBole's module.
 
     `loss: CE` is the softmax over all items, RecBole's default. `loss: BCE-1` is the paper's (section 3.5, equation 6):
-    one item drawn uniformly from those not in the user's history, binary cross-entropy for both. RecBole has no such
-    loss; this one is ours, on its module.
+    binary cross-entropy of the target and one item drawn uniformly from those not in the user's history. RecBole has no
+    such loss; this one is ours, on its module.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     hidden_dropout 0.3 (0.5), attention_dropout 0.1 (0.5), batch_size 1024 (2048), epochs 12 (300), patience 4 (10).
@@ -260,13 +259,12 @@ class Gru4Rec(NextItem):
 class Bert4Rec(Recommender):
     """BERT4Rec, masked items of a history from both sides (Sun et al., CIKM 2019), RecBole's module and loss.
 
-    A row is a window of `max_history` + 1 items. Each epoch masks `mask_ratio` of its items anew, and in `last_ratio`
-    of the rows the last item is one of them, which is what is asked at test time (RecBole's `ft_ratio` masks it alone).
-    RecBole's `reconstruct_test_data` makes room for the mask behind a history by dropping the oldest item, for short
-    histories too; here the module has one position more than the longest history, so nothing is dropped. RecBole's rows
-    begin in the first column, so that the mask behind a long history is in a column that nothing was masked in; here
-    they end in the last, where the mask always is. `batch_size` counts rows. Known to need many epochs (Petrov &
-    Macdonald, RecSys 2022).
+    A row is a window of `max_history` + 1 items. Each epoch masks a new `mask_ratio` of its items; in `last_ratio` of
+    the rows these include the last item, the test-time task (RecBole's `ft_ratio` masks it alone). To append the mask,
+    RecBole's `reconstruct_test_data` drops the oldest item even of short histories; here the module has one position
+    more than the longest history, so nothing is dropped. RecBole pads rows on the right, so that a long history's mask
+    is in a column that was never masked in training; here rows are padded on the left and the mask is always last.
+    `batch_size` counts rows. Known to need many epochs (Petrov & Macdonald, RecSys 2022).
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     mask_ratio 0.3 (0.2), last_ratio 0.9 (ft_ratio 0.5), hidden_dropout 0.1 (0.2), attention_dropout 0 (0.2), batch_size
@@ -322,14 +320,14 @@ class Bert4Rec(Recommender):
 class DiffRec(Recommender):
     """DiffRec, diffusion that denoises a user's row of items (Wang et al., SIGIR 2023): RecBole's module and loss.
 
-    The order of a history is not used. A request's row is the history it gives, at most the protocol's `max_history`
-    items, as for every model. Training rows are alike: histories cut into pieces of at most so many items. A model
-    trained on whole ones (R@30 .281 on ml-100k's validation) meets shorter rows than it knows, and one trained on the
-    newest pieces alone (.300) sees half of the data; all pieces gave .316. `batch_size` counts rows. A row has no
-    prefixes, so the protocol's `max_prefixes_per_user` does not apply.
+    The order of a history is not used. A request's row is its history, at most the protocol's `max_history` items, as
+    for every model. Training rows have the same size: histories cut into pieces of at most that many items. On
+    ml-100k's validation all pieces gave R@30 .316, whole histories .281 (requests' rows are shorter), and the newest
+    pieces alone .300 (half of the data). `batch_size` counts rows. A row has no prefixes, so the protocol's
+    `max_prefixes_per_user` does not apply.
 
     The model reconstructs its input, so items of the history score highest by construction; the authors' code and
-    RecBole leave them out of the ranking. Here they are ranked behind all others, whatever the suite's `mask_seen`.
+    RecBole leave them out of the ranking. Here they are ranked after all others, whatever the suite's `mask_seen`.
     """
 
     learning_rate: Positive = 1e-3

@@ -1,8 +1,8 @@
-"""RecBole's own modules, built without its Config, data set or files, and what we ask of them.
+"""RecBole's own modules, built without its Config, data set or files, and functions that run them.
 
-RecBole's modules take what they need from `config[name]` and `dataset.num(field)`. Handing them just that avoids all
-that a `Config` does besides: reading sys.argv with top priority, overwriting np.int, np.float and others for the whole
-process, logging to and saving in the working directory. Item row i is RecBole's item i + 1; 0 is padding.
+RecBole's modules only read `config[name]` and `dataset.num(field)`. Passing them just that avoids a `Config`'s side
+effects: reading sys.argv with top priority, overwriting np.int, np.float and others for the whole process, and logging
+to and saving in the working directory. Item row i is RecBole's item i + 1; 0 is padding.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "w_min": 0.1,
     },
 }
-"""What RecBole's property files say of settings that ours do not offer."""
+"""RecBole's defaults of settings that our models do not offer."""
 
 
 class Settings(dict[str, Any]):
-    """As much of RecBole's Config as its modules use: a name that is not set is None."""
+    """The part of RecBole's Config that its modules use: a name that is not set is None."""
 
     def __missing__(self, key: str) -> None:
         return None
 
 
 class DataSet:
-    """As much of RecBole's Dataset as its modules use: how many items, users and values of each attribute there are,
-    padding included, and the attributes of the items."""
+    """The part of RecBole's Dataset that its modules use: the numbers of items, of users and of each attribute's
+    values, padding included, and the attributes of the items."""
 
     def __init__(self, n_items: int, n_users: int = 0, attributes: Mapping[str, Attribute] | None = None) -> None:
         self.attributes = attributes or {}
@@ -94,14 +94,14 @@ class DataSet:
         return Tables({name: torch.from_numpy(attribute.table()) for name, attribute in self.attributes.items()})
 
     def history_item_matrix(self) -> tuple[Tensor, Tensor, None]:
-        """Empty: DiffRec is handed the rows of a batch instead, so that no users × longest history matrix is held."""
+        """Empty: DiffRec gets the rows of each batch instead, which avoids a matrix of users × longest history."""
         import torch
 
         return torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, 0), None
 
 
 class Tables(dict[str, "Tensor"]):
-    """(N + 1, A) value numbers of each attribute, all on one device: as much of an Interaction as RecBole's modules
+    """(N + 1, A) value numbers of each attribute, all on one device: the part of an Interaction that RecBole's modules
     use."""
 
     def to(self, device: torch.device | str) -> Tables:
@@ -109,8 +109,8 @@ class Tables(dict[str, "Tensor"]):
 
 
 def load(name: str) -> Any:
-    """RecBole's module class. Importing RecBole's models switches autograd's anomaly detection on for the whole process
-    (sine.py), which makes every backward pass look for NaN; here it is left as it was."""
+    """RecBole's module class. Importing RecBole's models enables autograd's anomaly detection for the whole process
+    (sine.py), which checks every backward pass for NaN; here it is restored."""
     import torch
 
     anomaly = torch.is_anomaly_enabled()
@@ -149,8 +149,7 @@ def build(
 def states(module: Any, inputs: Tensor) -> Tensor:
     """The hidden states at every position, (B, W, H), of a causal module (SASRec, GRU4Rec, FDSA) for `inputs` (B, W).
 
-    It is the module's own `forward`, which computes all of them and ends in `gather_indexes` to keep one per row; that
-    step alone is left out.
+    The module's own `forward` without its last step, `gather_indexes`, which would keep one state per row.
     """
     import torch
 
@@ -186,17 +185,17 @@ def cloze_loss(module: Any, inputs: Tensor, masked: Tensor, targets: Tensor) -> 
 
 
 def masked_item_scores(module: Any, inputs: Tensor) -> Tensor:
-    """(B, N) scores of all items at a mask behind each history (BERT4Rec); `inputs` (B, W) end with the newest item."""
+    """(B, N) scores of all items at a mask after each history (BERT4Rec); `inputs` (B, W) end with the newest item."""
     import torch
 
-    asked = torch.nn.functional.pad(inputs, (0, 1), value=module.mask_token)
-    hidden = module(asked)[:, -1]  # (B, H)
+    inputs_and_mask = torch.nn.functional.pad(inputs, (0, 1), value=module.mask_token)
+    hidden = module(inputs_and_mask)[:, -1]  # (B, H)
     scores: Tensor = (hidden @ module.item_embedding.weight[: module.n_items].T + module.output_bias)[:, 1:]
     return scores
 
 
 def states_with_mean_user(module: Any, *inputs: Tensor) -> Tensor:
-    """(B, H) Caser's or HGN's forward pass of `inputs`, in which user 0, who is nobody, is the mean of all others."""
+    """(B, H) Caser's or HGN's forward pass of `inputs`, in which user 0, unknown, is the mean of all others."""
     import torch
 
     users = module.user_embedding.weight
@@ -214,8 +213,8 @@ def caser_penalty(module: Any) -> Tensor:
 
 
 def clear_padding(module: Any) -> None:
-    """Make the padding item's vector zero, where RecBole's initialisation leaves noise: Caser and HGN sum over padded
-    columns. In Caser it does not stay zero: RecBole's softmax has a place for it, as for an item that never comes."""
+    """Zero the padding item's vector, which RecBole initialises with noise: Caser and HGN sum over padded columns. In
+    Caser it does not stay zero: RecBole's softmax includes it, as an item that is never a target."""
     import torch
 
     with torch.no_grad():
@@ -223,7 +222,7 @@ def clear_padding(module: Any) -> None:
 
 
 def embed_each_item_once(module: Any) -> None:
-    """Let FDSA look the attributes up once per distinct item of a batch, not once per position: the same numbers."""
+    """Let FDSA look up attributes once per distinct item of a batch instead of once per position: the same numbers."""
     import torch
 
     layer = module.feature_embed_layer
@@ -238,8 +237,8 @@ def embed_each_item_once(module: Any) -> None:
 
 
 def feed_rows(module: Any) -> None:
-    """Let DiffRec take the dense rows of a batch (B, N + 1) where it takes user numbers, save its importance weights of
-    the diffusion steps with its weights, and update them by step and not by row."""
+    """Let DiffRec take the dense rows of a batch (B, N + 1) instead of user numbers, save the importance weights of the
+    diffusion steps with its own weights, and update them per step instead of per row."""
     import torch
 
     module.get_rating_matrix = lambda rows: rows
@@ -260,8 +259,8 @@ def feed_rows(module: Any) -> None:
 
 
 def binary_loss(hidden: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
-    """The mean over T of the binary cross-entropy of an item that came next, `hidden` and `positive` (T, H), and of all
-    its `negatives` (T, n, H)."""
+    """The mean over T of the binary cross-entropy of the next item, `hidden` and `positive` (T, H), and of all its
+    `negatives` (T, n, H)."""
     from torch.nn.functional import logsigmoid
 
     wrong = (negatives @ hidden[:, :, None]).squeeze(2)  # (T, n)
@@ -269,7 +268,7 @@ def binary_loss(hidden: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
 
 
 def pair_loss(hidden: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """The mean BPR loss: how far an item that came next scores above one that did not; all (T, H)."""
+    """The mean BPR loss of the next item's score against a negative's; all (T, H)."""
     from torch.nn.functional import logsigmoid
 
     return -logsigmoid((hidden * (positive - negative)).sum(-1)).mean()
@@ -278,8 +277,8 @@ def pair_loss(hidden: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
 def softmax_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """The mean cross-entropy of `hidden @ weight.T` (T, N) against `targets` (T,), and its gradients.
 
-    Equal to torch's, without ever holding T × N numbers: blocks of rows that stay in the processor's cache go through
-    scores, softmax and both gradients while they are there.
+    Equal to torch's without holding T × N numbers: each block of rows goes through scores, softmax and both gradients
+    while it is in the processor's cache.
     """
     return _softmax_loss_function().apply(hidden, weight, targets)  # type: ignore[no-any-return]
 
@@ -297,13 +296,13 @@ def _softmax_loss_function() -> Any:
             for begin in range(0, len(hidden), rows):
                 h, t = hidden[begin : begin + rows], targets[begin : begin + rows]
                 scores = h @ weight.T  # (rows, N)
-                at = t[:, None]
-                own = scores.gather(1, at)
+                column = t[:, None]
+                own = scores.gather(1, column)
                 highest = scores.amax(1, keepdim=True)
                 scores.sub_(highest).exp_()
                 mass = scores.sum(1, keepdim=True)
                 total += (mass.log() + highest - own).double().sum()
-                scores.div_(mass).scatter_add_(1, at, torch.full_like(own, -1.0))
+                scores.div_(mass).scatter_add_(1, column, torch.full_like(own, -1.0))
                 torch.mm(scores, weight, out=to_hidden[begin : begin + rows])
                 to_weight.addmm_(scores.T, h)
             ctx.save_for_backward(to_hidden.div_(len(hidden)), to_weight.div_(len(hidden)))
@@ -318,4 +317,4 @@ def _softmax_loss_function() -> Any:
 
 
 _BLOCK = 2**19
-"""How many scores `softmax_loss` holds at once on a CPU: 2 MB, or 128 rows of a large catalogue."""
+"""Scores that `softmax_loss` holds at once on a CPU: 2 MB, or 128 rows of a large catalogue."""

@@ -1,4 +1,4 @@
-"""S3-Rec's first stage: items, their attributes and segments of a history that are to be told from what is around."""
+"""S3-Rec's first stage: predicting items, their attributes and segments of a history from the context."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """Rows of items from column 0 on, 0 behind; int64 (B, W) where nothing else is said.
+    """Rows of items from column 0 on, padded with 0; int64 (B, W) unless stated otherwise.
 
     `masked` is `items` with some masked; `negatives` (M,) is another item for each of these, row by row. `around` is
-    `items` with one segment masked, `segment` that segment with all else masked, `other` items of elsewhere in its
-    place. `last` (B,) is the column of each row's last item.
+    `items` with one segment masked, `segment` that segment with all else masked, `other` the same with items from
+    elsewhere in the segment. `last` (B,) is the column of each row's last item.
     """
 
     items: Longs
@@ -37,11 +37,10 @@ class MaskedBatch:
 def masked_batches(
     train: Train, width: int, size: int, prefixes: bool, ratio: float, mask: int, seen: Seen, rng: np.random.Generator
 ) -> Iterator[MaskedBatch]:
-    """All histories in rows of at most `width` items, in random order, `size` rows a batch; with `prefixes` a row for
-    the newest items of every prefix, whole histories among them.
+    """All histories in rows of at most `width` items, in random order, `size` rows per batch; with `prefixes`, a row
+    for the newest items of every prefix, whole histories included.
 
-    Only items that prefixes hold are used: under `max_prefixes_per_user` these are the newest targets and the items
-    that they are predicted from.
+    Only items of prefixes are used: under `max_prefixes_per_user`, the newest targets and the items before them.
     """
     histories = train.histories
     if train.max_prefixes_per_user is not None:
@@ -58,8 +57,8 @@ def masked_batches(
     else:
         user, begin, end = shifted_rows(histories.lengths, width, width, rng)
     order = rng.permutation(len(user))
-    for at in range(0, len(order), size):
-        rows = order[at : at + size]
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
         lengths = end[rows] - begin[rows]
         place = histories.offsets[user[rows], None] + begin[rows, None] + np.arange(int(lengths.max()))
         known = np.arange(int(lengths.max())) < lengths[:, None]
@@ -73,7 +72,7 @@ def mask_rows(
 ) -> MaskedBatch:  # fmt: skip
     """Mask a share `ratio` of the items and each row's last, and in a copy one segment of up to half of the row.
 
-    The segment to tell it from is cut at random from `everything`, the histories one behind the other.
+    The negative segment is cut at random from `everything`, the concatenated histories.
     """
     column, last = np.arange(items.shape[1]), lengths - 1
     chosen = ((rng.random(items.shape) < ratio) & (items > 0)) | (column == last[:, None])
@@ -99,8 +98,8 @@ def loss(module: Any, batch: MaskedBatch, table: Tensor) -> Tensor:
     """The weighted sum of the four losses (Zhou et al. 2020, section 4.2), as RecBole's `pretrain` has it; `table`
     (N + 1, A) holds the items' attributes.
 
-    RecBole's takes positions that count for nothing through the attributes too, and rows that end in the last column;
-    with rows that fill all columns the two are equal.
+    RecBole's also computes attributes at positions that do not count, and pads rows on the left; for rows without
+    padding the two are equal.
     """
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid

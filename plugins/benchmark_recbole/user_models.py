@@ -24,11 +24,11 @@ class Personal(Recommender):
     """A model of the user and of the newest `max_history` items, which together predict the next `targets` items: one
     in RecBole, three in the papers. At the end of a history there are fewer.
 
-    Its module has one output for all these items and none for each, so every prefix is a row, with `batch_size` rows
-    per update; the newest item is in the last column. RecBole begins rows in the first column, so that the newest item
-    is in another one for each length, and reads 50 items by default. That suits no convolutions: an epoch of MovieLens
-    100K takes Caser 5 s with 5 items, 19 s with 10, 76 s with 20 and 1,220 s with 50, on one thread, by the time of a
-    batch. A user who is not in training, or has no target there, is the mean of those who have one.
+    The module has one output per row, not one per item, so every prefix is a row, with `batch_size` rows per update;
+    the newest item is in the last column. RecBole pads rows on the right, so that the newest item's column depends on
+    the length, and reads 50 items by default. Neither suits convolutions: an epoch of MovieLens 100K takes Caser 5 s
+    with 5 items, 19 s with 10, 76 s with 20 and 1,220 s with 50, on one thread, extrapolated from a batch. A user
+    without a training target is the mean of those with one.
     """
 
     max_history: Count = 5
@@ -39,7 +39,7 @@ class Personal(Recommender):
         return train.capped(self.max_history)
 
     def count_users(self, train: Train) -> int:
-        """Number the users who have a target from 1 on, all others 0, and say how many they are."""
+        """Number the users with a target from 1 on, all others 0; returns how many have one."""
         counted = train.histories.lengths >= 2
         self.user_numbers_ = np.append(np.where(counted, np.cumsum(counted), 0), 0)  # row -1: unknown
         return int(counted.sum())
@@ -58,16 +58,16 @@ class Personal(Recommender):
         return (hidden @ self.items(module).T)[:, 1:]
 
     def item_embeddings(self) -> NDArray[np.float32]:
-        """(N, H) rows of the catalogue, also of items that were never trained on. Raises NotFittedError."""
+        """(N, H) the vectors of all items, including those never trained on. Raises NotFittedError."""
         return self.rows_of(self.items)
 
     @abstractmethod
     def inputs(self, rows: Longs, users: NDArray[Any]) -> tuple[Tensor, Tensor]:
-        """What the module's forward pass takes: items (B, W) and user numbers (B,), in its own order."""
+        """The arguments of the module's forward pass: items (B, W) and user numbers (B,), in its own order."""
 
     @abstractmethod
     def items(self, module: Any) -> Tensor:
-        """(N + 1, H) what the output is compared with, padding first."""
+        """(N + 1, H) the vectors with which the output is compared, padding first."""
 
     @abstractmethod
     def loss_of(self, module: Any, hidden: Tensor, targets: Longs, users: Longs, rng: np.random.Generator) -> Tensor:
@@ -79,11 +79,10 @@ class Caser(Personal):
     """Caser, convolutions over the newest items as over an image (Tang & Wang, WSDM 2018), RecBole's module.
 
     `horizontal` filters of each height from 1 to `max_history` (section 3.2.1) and `vertical` ones (3.2.2). `loss: CE`
-    is the softmax over all items, RecBole's default, with RecBole's own penalty `reg_weight` on the norms of the
-    weights, which either loss has. `loss: BCE` is the paper's (section 3.4): binary cross-entropy of each target and of
-    `negatives` items drawn uniformly from those not in the user's history. RecBole has no such loss; this one is ours,
-    on its module, which has one table of items where the paper compares its output, the user beside the sequence, with
-    a second one.
+    is the softmax over all items, RecBole's default. `loss: BCE` is the paper's (section 3.4): binary cross-entropy of
+    each target and of `negatives` items drawn uniformly from those not in the user's history. Both losses add RecBole's
+    penalty `reg_weight` on the norms of the weights. RecBole has no BCE; this one is ours, on its module, which has one
+    item table where the paper compares its output, the user concatenated with the sequence, with a second one.
 
     The authors' code reads 5 items, predicts the next 3, and has 16 horizontal and 4 vertical filters, width 50,
     dropout 0.5, learning rate 0.001, weight decay 1e-6 and batches of 512. It trains on whole windows of 5 + 3 items
@@ -133,14 +132,13 @@ class Caser(Personal):
 
 @dataclass
 class Hgn(Personal):
-    """HGN, gates that let features and items of the history through, as the user likes them (Ma et al., KDD 2019),
-    RecBole's module.
+    """HGN, user-dependent gates on the features and items of the history (Ma et al., KDD 2019), RecBole's module.
 
     `loss: CE` is the softmax over all items, RecBole's default. `loss: BPR` is the paper's, one item per target drawn
-    uniformly from those not in the user's history. RecBole's own BPR looks the drawn item up among the input
-    embeddings, but the target among those for prediction; here both are of the latter, as in the authors' code. That
-    code reads 5 items, predicts the next 3, and has width 50, weight decay 0.001 and batches of 4096. It trains on
-    whole windows of 5 + 3 items and pads a history that is shorter; here every prefix is a row.
+    uniformly from those not in the user's history. RecBole's own BPR takes the negative from the input embeddings, but
+    the target from those for prediction; here both are of the latter, as in the authors' code. That code reads 5 items,
+    predicts the next 3, and has width 50, weight decay 0.001 and batches of 4096. It trains on whole windows of 5 + 3
+    items and pads a history that is shorter; here every prefix is a row.
 
     Defaults that are not RecBole's, chosen on the validation requests of MovieLens 100K (RecBole's in brackets):
     max_history 5 (50), batch_size 1024 (2048), epochs 20 (300), patience 4 (10). Worse there: 10 items (R@30 .317

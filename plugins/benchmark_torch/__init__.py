@@ -1,8 +1,8 @@
 """A library for plugins, not a plugin: training a torch module, seeding, validation, and encoding texts.
 
-Any plugin may import it, and it imports only the public names of `benchmark`. torch is imported when it is first
-needed. `training` has the loop, with checkpoints, early stopping and progress; `randomness` the seeds; `validation` the
-metrics that choose an epoch; `encoder` text encoders. A whole model, for instance:
+Any plugin may import it; it imports only the public names of `benchmark`, and torch only when first needed. `training`
+has the loop, with checkpoints, early stopping and progress; `randomness` the seeding; `validation` the metrics that
+choose an epoch; `encoder` text encoders. An example of a whole model:
 
     from dataclasses import dataclass
     from typing import ClassVar
@@ -17,7 +17,7 @@ metrics that choose an epoch; `encoder` text encoders. A whole model, for instan
 
     @dataclass
     class LastItem:
-        '''The next item from the last one alone: an embedding of it, matched with all items.'''
+        '''Predicts the next item from the last one alone: its embedding, matched with all items.'''
 
         dim: int = 32
         learning_rate: float = 0.01

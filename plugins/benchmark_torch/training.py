@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 Losses = Callable[[np.random.Generator], Iterable[tuple["Tensor", int]]]
-"""One epoch, drawn from the generator: the mean loss of each batch, a scalar, and over how many examples; the module is
-updated between two batches."""
+"""One epoch, drawn from the generator: each batch's mean loss, a scalar, and its number of examples; the module is
+updated after every batch."""
 Validate = Callable[[], Mapping[str, float]]
-"""Values by name, higher is better; each further one decides where those before it are equal. Empty: none."""
+"""Values by name, higher is better; each one breaks ties of those before it. Empty: no validation."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How to train with Adam: at most `epochs`, until `patience` of them in a row were no better on validation.
 
-    An epoch's loss is the mean over its examples, or over its updates where a batch has examples of several tasks. A
-    fit of several stages has a schedule for each, with `before` and `after` epochs in the others. All but the last have
-    a name in `stage`, which their checkpoint, facts and losses bear.
+    An epoch's loss is the mean over its examples, or over its updates if batches mix tasks. A fit of several stages has
+    a schedule for each, with `before` and `after` epochs in the other stages. All but the last have a name, `stage`,
+    which is part of the names of their checkpoint, facts and losses.
     """
 
     learning_rate: float
@@ -52,7 +52,7 @@ class Schedule:
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside the weights. `curve` has (epoch, loss, values of validation) of each epoch."""
+    """A checkpoint's contents other than the weights. `curve` has (epoch, loss, validation values) of each epoch."""
 
     epoch: int = 0
     updates: int = 0
@@ -71,18 +71,18 @@ def train(
     identity: Sequence[object],
     validate: Validate | None = None,
 ) -> None:
-    """Train `module` in place and leave the weights of the epoch that validated best in it, in evaluation mode.
+    """Train `module` in place; it ends in evaluation mode, with the weights of the epoch that validated best.
 
     `validate` is called after every epoch, in evaluation mode; without values the last epoch is kept. `losses` should
-    draw from its generator and from torch's global ones only: each epoch seeds both by (seed, epoch), so a fit that was
-    killed and is called again goes on from `checkpoint.pt` in `context.workdir` to the weights of an uninterrupted one.
-    A checkpoint is taken up where the initial weights, the schedule, the seed and `identity` are the same; name there
-    all else that the outcome depends on: the model with its parameters, the arrays it learns from (see `fit_key`).
+    draw only from its generator and torch's global ones: each epoch seeds both by (seed, epoch), so that a killed fit,
+    called again, continues from `checkpoint.pt` in `context.workdir` to the weights of an uninterrupted one. A
+    checkpoint is used only if the initial weights, the schedule, the seed and `identity` are the same; name in
+    `identity` all else that determines the outcome: the model with its parameters, the training arrays (see `fit_key`).
 
     Reports each epoch to `context.progress`, with its "loss" and the values of validation, and records `best_epoch`,
     `epochs` and, over the stages so far, the `updates` of the weights and the `examples`, repeats counted. Raises
-    BenchmarkError where training diverges, or an epoch has no batch, and ContractError for a value of validation that
-    is not a finite number.
+    BenchmarkError if training diverges or an epoch has no batch, and ContractError for a validation value that is not
+    finite.
     """
     import torch
 
@@ -123,10 +123,10 @@ def train(
 
 
 def fit_key(*parts: object) -> str:
-    """A name for what a fit computes, so that no other fit's checkpoint in the same folder is taken for its own.
+    """A hash of what a fit computes, so that it never resumes from another fit's checkpoint in the same folder.
 
-    Of arrays and tensors the shape, type and content count, of all else what `repr` says of it: the fields of a
-    dataclass, the layers of a module. An array inside something else is cut short by `repr`; name it on its own.
+    Arrays and tensors count by shape, type and content, all else by its `repr`: the fields of a dataclass, the layers
+    of a module. `repr` shortens an array inside another object; pass it separately.
     """
     import torch
 
@@ -148,7 +148,7 @@ def fit_key(*parts: object) -> str:
 def _epoch(
     module: nn.Module, losses: Losses, optimizer: Optimizer, schedule: Schedule, seed: int, epoch: int
 ) -> tuple[float, int, int]:
-    """The mean loss of one epoch, after its updates; how many updates and examples these were."""
+    """Train one epoch: its mean loss and its numbers of updates and examples."""
     import torch
 
     module.train()
@@ -170,13 +170,13 @@ def _epoch(
 def _validated(
     module: nn.Module, loss: float, validate: Validate | None, schedule: Schedule, epoch: int
 ) -> dict[str, float]:
-    """The values of validation. Raises BenchmarkError where the loss or the scores are not numbers."""
+    """The validation values. Raises BenchmarkError if the loss or the scores are NaN or infinite."""
     module.eval()
     values: dict[str, float] = {}
     try:
         if validate is not None and math.isfinite(loss):
             values = {name: float(value) for name, value in validate().items()}
-    except ContractError:  # scores that are not numbers, from the epoch's last update
+    except ContractError:  # the epoch's last update made scores NaN
         loss = math.nan
     if not math.isfinite(loss):
         raise BenchmarkError(
@@ -206,13 +206,13 @@ def _load(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
-    """Write beside and rename, so that a kill leaves the last whole file."""
+    """Write to a temporary name and rename, so that a kill leaves the last complete file."""
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    with open(beside, "wb") as file:
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(temporary, path)

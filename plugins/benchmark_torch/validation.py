@@ -1,4 +1,4 @@
-"""How good a model is on validation, by the definitions of the reported metrics, with binary relevance."""
+"""Validation metrics, defined like the reported ones, with binary relevance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmark import BenchmarkError, Ragged, Ranking, Requests, Split, Task
 def validate(rank: Callable[[Requests, int], Ranking], splits: Mapping[Task, Split], *metrics: str) -> dict[str, float]:
     """The mean of each metric over a split's requests, and of these means over the splits.
 
-    `rank` is the model's own method; `metrics` are R, RR or nDCG with a cut-off, such as "nDCG@10". Splits without a
-    request do not count; where two or more do, each one's own mean follows as "nDCG@10.search". Without any the answer
-    is empty. Raises BenchmarkError for any other metric.
+    `rank` is the model's own method; `metrics` are R, RR or nDCG with a cut-off, such as "nDCG@10". Splits without
+    requests do not count; for two or more, each one's own mean follows as "nDCG@10.search". Without any, the result is
+    empty. Raises BenchmarkError for any other metric.
     """
     parsed = {metric: _parse(metric) for metric in metrics}
     splits = {task: split for task, split in splits.items() if len(split.requests)}
@@ -41,7 +41,7 @@ def _parse(metric: str) -> tuple[str, int]:
 
 
 def _found(items: NDArray[np.int32], relevant: Ragged) -> NDArray[np.bool_]:
-    """(v, K) in which column of its request's row (R, K) each of the v relevant items is."""
+    """(v, K) true in the column of its request's row (R, K) that holds each of the v relevant items."""
     return np.equal(items[relevant.rows], relevant.values[:, None])
 
 

@@ -148,7 +148,7 @@ def test_a_large_level_is_a_list_by_itself() -> None:
         ([[1, 2, 3], [4], [1, 2]], "the token sequence of item 2 is the beginning of that of item 0"),
         ([[1], []], "item 1 has an empty token sequence"),
         ([[1], [-2]], "negative"),
-        ([], "without any item"),
+        ([], "needs at least one item"),
     ],
 )
 def test_sequences_that_cannot_be_told_apart(rows: list[list[int]], words: str) -> None:

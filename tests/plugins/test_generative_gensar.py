@@ -616,8 +616,8 @@ def test_collaborative_vectors_come_from_a_model(tmp_path: Path) -> None:
         ({"identifiers": {"kind": "both"}}, "'kind' must be one of 'joint', 'semantic', 'collaborative', got 'both'"),
         ({"identifiers": {"levels": 3}}, "unknown parameter 'levels' in identifiers of model 'gensar'"),
         ({"identifiers": {"size": 1}}, "'size' must be int from 2 to 65,536, got 1"),
-        ({"collaborative": {}}, "collaborative of model 'gensar': name a model"),
-        ({"collaborative": {"use": "sasrec", "file": "x"}}, "collaborative of model 'gensar': name a model"),
+        ({"collaborative": {}}, "collaborative of model 'gensar': give either a model"),
+        ({"collaborative": {"use": "sasrec", "file": "x"}}, "collaborative of model 'gensar': give either a model"),
         ({"doc2query": "x", "tasks_trained": {"adhoc": 0}}, "`doc2query` writes the examples of adhoc"),
     ],
 )

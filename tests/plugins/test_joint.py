@@ -153,7 +153,7 @@ def test_words_of_items_are_learned_where_asked(tmp_path: Path) -> None:
     assert "i3" in told.vocabulary_.numbers
     network: Any = told.network_
     batch = data.training(tiny(None), told.vocabulary_, 0, 0, False)["search"].batch(torch.arange(1))
-    network.beside(batch).backward()
+    network.extra_loss(batch).backward()
     assert network.word.weight.grad[told.vocabulary_.numbers["i2"]].abs().sum() > 0
     assert network.item.weight.grad[2].abs().sum() > 0
 
@@ -221,9 +221,9 @@ def test_gradients_reach_every_part_of_unisar() -> None:
     for examples in data.training(train, model.vocabulary_, 10, 10, True).values():
         batch = examples.batch(torch.arange(60))
         loss = target_loss(network, batch, network.state(batch), "BCE", 3)
-        beside = network.beside(batch)
-        assert beside is not None
-        (loss + beside).backward()
+        extra = network.extra_loss(batch)
+        assert extra is not None
+        (loss + extra).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
 
@@ -361,7 +361,7 @@ def test_a_killed_fit_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_mistakes_are_named(tmp_path: Path) -> None:
     models = plugins.load().models
     for name, params, message in (
-        ("tem", {"dim": 30}, "model 'tem': dim is 30, which 8 heads cannot share"),
+        ("tem", {"dim": 30}, "model 'tem': dim is 30, which is not a multiple of 8 heads"),
         ("qem", {"negatives": 0}, "'negatives' must be int of at least 1, got 0"),
         ("unisar", {"dropout": 1.0}, "'dropout' must be float from 0 to below 1, got 1.0"),
         ("jsr", {"search_weight": -1}, "'search_weight' must be float of at least 0, got -1"),

@@ -730,7 +730,7 @@ class TestErrors:
             ({"learning_rate": 0}, "'learning_rate' must be float above 0, got 0"),
             ({"hidden_dropout": 1.0}, "'hidden_dropout' must be float from 0 to below 1, got 1.0"),
             ({"epochs": -1}, "'epochs' must be int of at least 1, got -1"),
-            ({"hidden_size": 63}, "hidden_size is 63, which 2 heads cannot share"),
+            ({"hidden_size": 63}, "hidden_size is 63, which is not a multiple of 2 heads"),
         ],
     )
     def test_impossible_parameters(self, params: dict[str, Any], message: str) -> None:
