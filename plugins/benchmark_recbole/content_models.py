@@ -115,15 +115,19 @@ class S3Rec(ContentAware):
     def build(self, train: Train) -> nn.Module:
         from torch.nn import CrossEntropyLoss
 
-            attribute = combine(train.catalog, list(self.attributes_)) self.table_ = self.tensor(attribute.table())
-            self.seen_ = batches.Seen.of(train.histories, len(train.catalog)) module: Any = modules.build( "S3Rec",
-            len(train.catalog), self.device_, attributes={"attributes": attribute}, item_attribute="attributes",
+        attribute = combine(train.catalog, list(self.attributes_))
+        self.table_ = self.tensor(attribute.table())
+        self.seen_ = batches.Seen.of(train.histories, len(train.catalog))
+        module: Any = modules.build(
+            "S3Rec", len(train.catalog), self.device_, attributes={"attributes": attribute}, item_attribute="attributes",
             MAX_ITEM_LIST_LENGTH=self.length(train), n_layers=self.layers, n_heads=self.heads,
             hidden_size=self.hidden_size, inner_size=self.inner_size, hidden_dropout_prob=self.hidden_dropout,
             attn_dropout_prob=self.attention_dropout, mask_ratio=self.mask_ratio, aap_weight=self.aap_weight,
-            mip_weight=self.mip_weight, map_weight=self.map_weight, sp_weight=self.sp_weight, )  # fmt: skip # RecBole
-            builds the second stage from a file of the first; here both are one module. module.train_stage,
-            module.loss_fct = "finetune", CrossEntropyLoss() return module  # type: ignore[no-any-return]
+            mip_weight=self.mip_weight, map_weight=self.map_weight, sp_weight=self.sp_weight,
+        )  # fmt: skip
+        # RecBole builds the second stage from a file of the first; here both are one module.
+        module.train_stage, module.loss_fct = "finetune", CrossEntropyLoss()
+        return module  # type: ignore[no-any-return]
 
     def stages(self, train: Train) -> list[tuple[Losses, Schedule]]:
         stages = super().stages(train)
