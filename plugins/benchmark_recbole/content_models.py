@@ -115,11 +115,11 @@ class S3Rec(ContentAware):
     def build(self, train: Train) -> nn.Module:
         from torch.nn import CrossEntropyLoss
 
-        attribute = combine(train.catalog, list(self.attributes_))
-        self.table_ = self.tensor(attribute.table())
+        values = combine(train.catalog, list(self.attributes_))
+        self.table_ = self.tensor(values.table())
         self.seen_ = batches.Seen.of(train.histories, len(train.catalog))
         module: Any = modules.build(
-            "S3Rec", len(train.catalog), self.device_, attributes={"attributes": attribute}, item_attribute="attributes",
+            "S3Rec", len(train.catalog), self.device_, attributes={"attributes": values}, item_attribute="attributes",
             MAX_ITEM_LIST_LENGTH=self.length(train), n_layers=self.layers, n_heads=self.heads,
             hidden_size=self.hidden_size, inner_size=self.inner_size, hidden_dropout_prob=self.hidden_dropout,
             attn_dropout_prob=self.attention_dropout, mask_ratio=self.mask_ratio, aap_weight=self.aap_weight,
