@@ -1,8 +1,8 @@
 """Candidate lists: each request's relevant items among sampled negatives, made once and shared by all models.
 
-A metric over such a list tells models apart on fewer items than there are, and can put them into another order than the
-whole catalogue does (Krichene and Rendle 2020), so it carries the list's name: `HR@10|uni99`. Axis letters: R requests,
-N items, n negatives of a list.
+A metric over such a list compares models on few items and can order them differently than the whole catalogue does
+(Krichene and Rendle 2020), so it carries the list's name: `HR@10|uni99`. Axis letters: R requests, N items, n negatives
+of a list.
 """
 
 from __future__ import annotations
@@ -48,18 +48,17 @@ from benchmark.types import (
 Samplers = Mapping[Task, Sequence[Sampler]]
 
 BATCH = 1024
-"""Requests at a time."""
+"""Requests per batch."""
 DRAWS = 3
-"""Draws per wanted negative before the rest of a list is drawn from all items that are left, which is exact as well,
-and slow where the catalogue is large."""
+"""Oversampling factor. Lists still short are completed exactly, which is slow for large catalogues."""
 CELLS = 1 << 22
-"""Pairs of a request and an item that are weighed at once."""
+"""Pairs of a request and an item per block of weights."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """Items that a list spares for a test request, besides its own answers: `items[group[i]]`, ascending, for the i-th.
-    `group` int64 (R,)."""
+    """Known positives that are never sampled as negatives, besides a test request's own answers: `items[group[i]]`,
+    ascending, for the i-th. `group` int64 (R,)."""
 
     group: Longs
     items: Ragged
@@ -69,11 +68,10 @@ KnownItems = Mapping[tuple[Task, Spare], Known]
 
 
 def known_items(log: Log, dataset: Dataset) -> KnownItems:
-    """What a list may spare, by task and `Sampler.spare`, whatever part of the log it stands in.
+    """Known positives by task and `Sampler.spare`, from the whole log.
 
-    `target` nothing; `history` what the user had clicked before the request; `user` all that the user clicked; `query`
-    (search) what was judged relevant to the request's query or clicked for it, by anybody. Queries are the same that
-    differ in upper and lower case alone.
+    `target`: none; `history`: the user's clicks before the request; `user`: all of the user's clicks; `query` (search):
+    items judged relevant to the request's query or clicked for it by anyone. Queries are compared without case.
     """
     known: dict[tuple[Task, Spare], Known] = {}
     for task, split in dataset.test.items():
@@ -87,23 +85,23 @@ def known_items(log: Log, dataset: Dataset) -> KnownItems:
 
 
 def _of_histories(dataset: Dataset, task: Task) -> Known:
-    """What each request's history holds, and what the protocol's `max_history` cut off it: the user's training data
-    and, of the request's task, validation answers."""
+    """The items of each request's history, before the protocol's `max_history`: the user's training data and, of the
+    request's task, validation answers."""
     train, split, valid = dataset.train, dataset.test[task], dataset.valid[task]
     n, users, requests = len(train.catalog), split.requests.users, np.arange(len(split.requests))
-    asked = np.where(users >= 0, users, len(train.users))
+    user_row = np.where(users >= 0, users, len(train.users))
     past = [(train.histories.rows, train.histories.values), *_clicks(train.events)]
     past.append((valid.requests.users[valid.relevant.rows].astype(np.int64), valid.relevant.values))
     parts = [split.requests.histories]
     parts += [Ragged.from_pairs(row, item, len(requests)) for row, item in _clicks(split.requests.events)]
     for user, item in past:
         known = user >= 0
-        parts.append(Ragged.from_pairs(user[known], item[known], len(train.users) + 1).take(asked))
+        parts.append(Ragged.from_pairs(user[known], item[known], len(train.users) + 1).take(user_row))
     return Known(requests, _union(*parts, n=n))
 
 
 def _clicks(events: Events | None) -> list[tuple[Longs, Ints]]:
-    """Row and item of every click of events, where there are any."""
+    """Row and item of every click of the events, if there are any."""
     return [] if events is None else [(events.rows[events.kind != QUERY], events.value[events.kind != QUERY])]
 
 
@@ -119,15 +117,15 @@ def _of_users(log: Log, dataset: Dataset, split: Split) -> Known:
 
 
 def _of_queries(log: Log, dataset: Dataset, split: Split) -> Known:
-    codes, (asked, texts) = _same_queries(split.requests.queries, log.queries)
+    codes, (query, texts) = _same_queries(split.requests.queries, log.queries)
     judged = log.grade > 0
     pairs = [(texts[log.query[judged]], log.relevant[judged])]
     pairs += [] if log.searches is None else [(texts[log.searches.query], log.searches.item)]
-    return Known(asked, _grouped(pairs, codes, log, dataset))
+    return Known(query, _grouped(pairs, codes, log, dataset))
 
 
 def _same_queries(*parts: Strings) -> tuple[int, list[Longs]]:
-    """How many different queries there are, and the number of every one; case makes no difference."""
+    """The number of distinct queries, and every query's number; case is ignored."""
     import pandas as pd
 
     codes, texts = pd.factorize(np.array([str(text).casefold() for part in parts for text in part], dtype=object))
@@ -149,7 +147,7 @@ def _grouped(pairs: Sequence[tuple[Longs, Ints]], groups: int, log: Log, dataset
 def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -> str:
     """The digest of a data set with these lists, known before they are made.
 
-    `origins` says of the lists of models, by task and name, what else they depend on: all parameters, code, files.
+    `origins` has, for lists made by models, all else that they depend on, by task and name: parameters, code, files.
     """
     code = [fingerprint.code_alone(__name__), fingerprint.code("benchmark.hashing")]
     lists = {
@@ -162,12 +160,12 @@ def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -
 def with_candidates(
     dataset: Dataset, known: KnownItems, samplers: Samplers, registry: Registry, threads: int = 1
 ) -> Dataset:
-    """The data set with the lists of its test requests, each in the order of the items' numbers, which says nothing.
+    """The data set with the lists of its test requests, each in the uninformative order of the items' numbers.
 
-    A list has the request's relevant items and `n` negatives: of the catalogue, none of them spared (`known_items`) or
-    excluded; where there are fewer, all of them. `Dataset.lists` say how often, how many lists a model left to be
-    filled, and how hard the lists are (`lookup_hr1`). Lists depend on the sampler's seed and the requests' ids,
-    not on the order of anything. Raises BenchmarkError where a model cannot answer the task.
+    A list has the request's relevant items and `n` negatives from the catalogue, neither known positives
+    (`known_items`) nor excluded; all of them if there are fewer. `Dataset.lists` count such lists, and those that had
+    to be filled, and say how hard the lists are (`lookup_hr1`). Lists depend only on the sampler's seed and the
+    requests' ids, not on any order. Raises BenchmarkError if a model cannot answer the task.
     """
     test, made = dict(dataset.test), []
     for task, wanted in samplers.items():
@@ -196,10 +194,10 @@ def with_candidates(
 
 
 def lookup_hr1(dataset: Dataset, task: Task, lists: Ragged) -> float:
-    """HR@1 over these lists of a table that knows no user: how hard they are without a model.
+    """HR@1 over these lists of a lookup table without users: how hard they are without a model.
 
-    It ranks by how often an item was clicked for the query in training, in recommendation by how often it was clicked
-    at all. Equal counts are in random order, of which this is the mean.
+    It ranks by an item's training clicks for the query, in recommendation by all of its training clicks. Ties are in
+    random order, of which this is the mean.
     """
     train, split, n = dataset.train, dataset.test[task], len(dataset.train.catalog)
     if task == "recommendation":
@@ -225,8 +223,7 @@ def lookup_hr1(dataset: Dataset, task: Task, lists: Ragged) -> float:
 
 
 def check_sampler(sampler: Sampler, task: Task, registry: Registry) -> dict[str, Any]:
-    """All parameters of a sampler's model, none for a sampler without one. Raises BenchmarkError for what it cannot
-    do."""
+    """All parameters of a sampler's model, empty without one. Raises BenchmarkError for an impossible sampler."""
     if sampler.spare == "query" and task != "search":
         raise BenchmarkError(
             f"candidates of {task}: `spare: query` is for search; {task} has no queries. Write target, history or user."
@@ -254,7 +251,7 @@ def check_sampler(sampler: Sampler, task: Task, registry: Registry) -> dict[str,
 def _negatives(
     dataset: Dataset, split: Split, known: KnownItems, sampler: Sampler, registry: Registry, threads: int
 ) -> tuple[Ragged, int]:
-    """The negatives of every request, and how many requests a model found fewer than `n` for."""
+    """The negatives of every request, and the number of requests for which a model found fewer than `n`."""
     task, n = split.requests.task, len(dataset.train.catalog)
     keys = splitmix(split.requests.keys ^ splitmix(np.array([sampler.seed], dtype=np.int64).astype(np.uint64)))
     spared = known[task, sampler.spare]
@@ -278,7 +275,7 @@ def _negatives(
 def _found(
     dataset: Dataset, split: Split, spared: Known, sampler: Sampler, registry: Registry, threads: int
 ) -> Iterator[tuple[Longs, Ragged]]:
-    """Requests, and what a model that was fitted on the training data ranks highest of all that may be a negative."""
+    """Requests, and the possible negatives that a model fitted on the training data ranks highest."""
     import threadpoolctl
 
     n = len(dataset.train.catalog)
@@ -304,7 +301,7 @@ def _found(
 
 @contextlib.contextmanager
 def _named(sampler: Sampler, dataset: Dataset) -> Iterator[None]:
-    """Let what goes wrong in the model say where it stands."""
+    """Add the data set and the list to errors of the model."""
     try:
         yield
     except Exception as error:
@@ -319,8 +316,8 @@ def _batches(n: int) -> Iterator[Longs]:
 
 
 def _forbidden(split: Split, rows: Longs, n: int, *known: Known) -> Ragged:
-    """What these requests must not have as a negative, each row ascending."""
-    spared = [of.items.take(of.group[rows]) for of in known]
+    """The items that must not be negatives of these requests, each row ascending."""
+    spared = [known_items_of_list.items.take(known_items_of_list.group[rows]) for known_items_of_list in known]
     return _union(*spared, split.requests.exclude.take(rows), split.relevant.take(rows), n=n)
 
 
@@ -331,7 +328,7 @@ def _joined(relevant: Ragged, negatives: Ragged, n: int) -> Ragged:
 
 
 def _union(*parts: Ragged, n: int) -> Ragged:
-    """The items of each row of all parts, once each and ascending."""
+    """The distinct items of each row of all parts, ascending."""
     return _rows(np.concatenate([part.rows * n + part.values for part in parts]), len(parts[0]), n)
 
 
@@ -343,11 +340,10 @@ def _rows(keys: Longs, rows: int, n: int) -> Ragged:
 
 
 def draw(keys: NDArray[np.uint64], weights: NDArray[np.float64], forbidden: Ragged, n: int | Longs) -> Ragged:
-    """`n` items for each of the `keys` (b,), or its own number of them, ascending, drawn one after the other in
-    proportion to `weights` (N,) of those that are left; all that may be, where they are fewer.
+    """`n` items for each of the `keys` (b,), or one number for each key, drawn without replacement in proportion to
+    `weights` (N,), ascending; all allowed items if there are fewer.
 
-    An item of weight 0 is drawn, all such alike, only where no other is left. Each row depends on its key and number
-    alone.
+    Items of weight 0 are drawn uniformly, only when no other is left. Each row depends only on its key and number.
     """
     n_items = len(weights)
     number = np.broadcast_to(np.asarray(n, dtype=np.int64), len(keys))
@@ -358,8 +354,8 @@ def draw(keys: NDArray[np.uint64], weights: NDArray[np.float64], forbidden: Ragg
     size = max(1, CELLS // n_items)
     parts = [taken]
     for rows in (short[start : start + size] for start in range(0, len(short), size)):
-        # Exponential clocks: the next of those left to ring is each item in proportion to its weight, so the first
-        # number - have to ring are what drawing on would give.
+        # Exponential clocks: the next one to ring is each item's in proportion to its weight, so the first number -
+        # have to ring are equivalent to further draws.
         clock = -np.log(_uniform(tie_break(splitmix(keys[rows])[:, None], np.arange(n_items)[None])))
         clock = np.where(weights > 0, clock / np.where(weights > 0, weights, 1), 1e6 + clock)
         for gone in (blocked, taken):
@@ -375,8 +371,8 @@ def draw(keys: NDArray[np.uint64], weights: NDArray[np.float64], forbidden: Ragg
 def _first_draws(
     keys: NDArray[np.uint64], weights: NDArray[np.float64], blocked: Longs, number: NDArray[np.int64]
 ) -> Longs:
-    """The first at most `number` (b,) different allowed items among `DRAWS` times as many draws with replacement: `row
-    * N + item`."""
+    """At most the first `number` (b,) distinct allowed items of `DRAWS` times as many draws with replacement, as `row *
+    N + item`."""
     n_items, total = len(weights), np.cumsum(weights)
     most = DRAWS * int(number.max(initial=0))
     if not total[-1] or not most:
@@ -393,5 +389,5 @@ def _first_draws(
 
 
 def _uniform(words: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Numbers above 0 and up to 1, of 53 random bits each."""
+    """Numbers in (0, 1], of 53 random bits each."""
     return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -1,14 +1,14 @@
-"""Joint logs: what users clicked and what they searched, put into one order (Shi 2025, section 3.1).
+"""Joint logs: users' clicks and searches in one order (Shi 2025, section 3.1).
 
 A purchase is often logged twice, as a click and as the click of a search: the semi-synthetic Amazon data (Shi 2025,
-A.1) make one search of every purchase. Such copies are of one *moment*, and the history of all that a moment holds
-ends before it; otherwise a model would find the answer to a request in the request itself.
+A.1) make one search of every purchase. Copies of one event form a *moment*. A history ends before its target's moment,
+or it would contain the answer.
 
-What one user did with one item is one moment where each time is at most `copies_within` seconds after the one before:
-0 joins what shares a time, and a chain of near times is one moment however long it is. A search with several clicks
-joins the moments of all of them. A moment stands where its earliest part happened, and what happened between its parts
-comes after it: so it is in no history of the moment, and the moment is in its history, as it would be without the
-copy. Axis letters: I interactions, S searches, C clicks of searches, E events.
+Events of one user and item form one moment if each is at most `copies_within` seconds after the previous one: 0 joins
+simultaneous ones, and a chain of near times is one moment of any length. A search with several clicks joins their
+moments. A moment has the time of its earliest event; events between its first and last come after it, so they are not
+in the moment's histories, and the moment is in theirs, as it would be without the copy. Axis letters: I interactions, S
+searches, C clicks of searches, E events.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from benchmark.types import PAD, QUERY, RECOMMENDED, SEARCHED, Events, Ints, Log
 
 @dataclass(frozen=True)
 class SearchRows:
-    """Searches (S,) by user and time; a row of `clicks` each, without repetitions and empty where nothing was
-    clicked."""
+    """Searches (S,) by user and time, each with a row of distinct `clicks`, which may be empty."""
 
     user: Ints
     query: Ints
@@ -66,9 +65,9 @@ class Timeline:
 def timeline(log: Log, searches: SearchRows, *, copies_within: int = 0, leaky: bool = False) -> Timeline:
     """The events of a log in normal order, by user and the time of their moment.
 
-    What happened at one time is in the order of the interactions, a search that belongs to none of them before or
-    after them by a hash. With `leaky` copies are not recognised, as in the public pipeline of Shi 2025: then they are
-    searches that belong to no interaction, and a target's copy stands in its history wherever it is sorted before it.
+    Simultaneous events are in the order of the interactions; a search without a copy among them comes before or after
+    them by a hash. With `leaky` copies are not recognised, as in the public pipeline of Shi 2025: a target's copy is
+    then in its history if it is sorted before it.
     """
     n, m = len(log.user), len(searches.user)
     clicks = searches.clicks
@@ -78,7 +77,7 @@ def timeline(log: Log, searches: SearchRows, *, copies_within: int = 0, leaky: b
     earliest = np.full(n + m, np.iinfo(np.int64).max)
     np.minimum.at(earliest, group, time)
     time = earliest[group]
-    # The first interaction of its group places a unit; searches alone go before or after those of their time.
+    # A unit goes to the first interaction of its group; a search without one, before or after all of its time.
     place = np.full(n + m, n, dtype=np.int64)
     np.minimum.at(place, group[:n], np.arange(n))
     place = place[group]
@@ -88,9 +87,9 @@ def timeline(log: Log, searches: SearchRows, *, copies_within: int = 0, leaky: b
     np.minimum.at(first, group, words)
     words = first[group]  # one for the whole moment, which may hold two searches for one item
     place[(place == n) & (words >> np.uint64(63) == 1)] = -1
-    alone = (place == n) | (place == -1)
+    without_interaction = (place == n) | (place == -1)
     clicked = np.arange(n + m) < n
-    order = np.lexsort((np.arange(n + m), clicked, group, np.where(alone, words, 0), place, time, user))
+    order = np.lexsort((np.arange(n + m), clicked, group, np.where(without_interaction, words, 0), place, time, user))
     lengths = np.concatenate([np.ones(n, dtype=np.int64), 1 + clicks.lengths])[order]
     unit = np.repeat(order, lengths)
     step = gather(np.zeros(n + m, dtype=np.int64), lengths)  # 0: the click or the query, then its clicks
@@ -99,8 +98,8 @@ def timeline(log: Log, searches: SearchRows, *, copies_within: int = 0, leaky: b
     value = np.empty(len(unit), dtype=np.int32)
     value[kind == RECOMMENDED] = log.item[unit[kind == RECOMMENDED]]
     value[kind == QUERY] = searches.query[search[kind == QUERY]]
-    found = kind == SEARCHED
-    value[found] = clicks.values[clicks.offsets[search[found]] + step[found] - 1]
+    clicks_of_search = kind == SEARCHED
+    value[clicks_of_search] = clicks.values[clicks.offsets[search[clicks_of_search]] + step[clicks_of_search] - 1]
     new = np.ones(len(unit), dtype=bool)
     new[1:] = group[unit[1:]] != group[unit[:-1]]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(user[unit], minlength=len(log.users)))]).astype(np.int64)
@@ -109,7 +108,7 @@ def timeline(log: Log, searches: SearchRows, *, copies_within: int = 0, leaky: b
 
 
 def _groups(log: Log, searches: SearchRows, copies_within: int) -> Longs:
-    """(I+S,) a number per moment; units with the same item at near times belong to one."""
+    """(I+S,) the number of each unit's moment; units with the same item at near times share one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -138,8 +137,8 @@ def _meetings(log: Log, searches: SearchRows) -> tuple[Longs, NDArray[np.bool_],
 
 
 def near_copies(log: Log, searches: SearchRows, copies_within: int, within: int) -> int:
-    """How often a user met an item in the other way, by search or not, more than `copies_within` and at most `within`
-    seconds after the last time: what may be a copy, and is not treated as one."""
+    """The number of possible copies that are not treated as such: a user's search click and other interaction with one
+    item, more than `copies_within` and at most `within` seconds apart."""
     unit, same, gap = _meetings(log, searches)
     searched = unit >= len(log.user)
     other = np.zeros(len(unit), dtype=bool)
@@ -149,8 +148,8 @@ def near_copies(log: Log, searches: SearchRows, copies_within: int, within: int)
 
 def compact(events: Events) -> Events:
     """The same events with only the texts of queries that occur in them."""
-    asked = events.kind == QUERY
-    used, number = np.unique(events.value[asked], return_inverse=True)
+    is_query = events.kind == QUERY
+    used, number = np.unique(events.value[is_query], return_inverse=True)
     value = events.value.copy()
-    value[asked] = number
+    value[is_query] = number
     return Events(events.offsets, events.kind, value, events.queries[used], events.end)

@@ -1,5 +1,5 @@
-"""What can be wrong with a data set before anything is trained: each function looks for one fault, `Dataset ->
-Iterator[str]`, and says in a sentence what it found and what to do."""
+"""Checks of a data set before training: each function looks for one fault, `Dataset -> Iterator[str]`, and yields a
+sentence with what it found and what to do."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 BY_ID = 0.99
-"""From this share of tied neighbours on that ascend, or descend, by their ids, they are called sorted."""
+"""The share of tied neighbours in ascending, or descending, order of ids from which ties count as sorted."""
 FEW_PAIRS = 20
-"""So many tied neighbours are needed before their order says anything."""
+"""The fewest tied neighbours whose order is evidence."""
 BLOCK = 1 << 22
-"""Pairs of a test and a training query that are compared at once."""
+"""Pairs of a test and a training query per block of comparisons."""
 
 
 def faults(dataset: Dataset) -> Iterator[str]:
-    """All that the checks of this module find, in their order."""
+    """The findings of all checks, in their order."""
     for check in CHECKS:
         yield from check(dataset)
 
 
 def has_times(dataset: Dataset) -> bool:
-    """Whether the data has times, and not only an order: positions in the history are none."""
+    """Whether the data has times, not only positions in the history."""
     times, histories = dataset.train.times, dataset.train.histories
     if dataset.facts.get("has_times") is False or not len(times):
         return False
@@ -40,7 +40,8 @@ def has_times(dataset: Dataset) -> bool:
 
 
 def times_and_ties(dataset: Dataset) -> Iterator[str]:
-    """The future in training, and targets that the order of equal times decides; silence of both without times."""
+    """Future interactions in training, and targets decided by the order of equal times; neither is known without
+    times."""
     if "recommendation" not in dataset.test or dataset.facts.get("split_recommendation") == "random-ratio":
         return
     facts, train = dataset.facts, dataset.train
@@ -67,25 +68,25 @@ def times_and_ties(dataset: Dataset) -> Iterator[str]:
 def _sorted_ties(dataset: Dataset, tied: float) -> Iterator[str]:
     histories, times, ids = dataset.train.histories, dataset.train.times, dataset.train.catalog.ids
     row = histories.rows
-    at = np.flatnonzero(
+    ties = np.flatnonzero(
         (row[1:] == row[:-1]) & (times[1:] == times[:-1]) & (histories.values[1:] != histories.values[:-1])
     )
-    if len(at) < FEW_PAIRS:
+    if len(ties) < FEW_PAIRS:
         return
     for rank in _ranks(ids):
-        ascends = float((rank[histories.values[at + 1]] > rank[histories.values[at]]).mean())
+        ascends = float((rank[histories.values[ties + 1]] > rank[histories.values[ties]]).mean())
         if max(ascends, 1 - ascends) >= BY_ID:
             way, which = ("ascend", "largest") if ascends >= BY_ID else ("descend", "smallest")
             yield (
-                f"items of one time {way} by their id ({max(ascends, 1 - ascends):.1%} of {len(at):,} neighbours): for "
-                f"{tied:.0%} of the users the target is the {which} id of its time, which a model can learn. Let a "
+                f"items of one time {way} by their id ({max(ascends, 1 - ascends):.1%} of {len(ties):,} neighbours): "
+                f"for {tied:.0%} of the users the target is the {which} id of its time, which a model can learn. Let a "
                 "hash order them (`ties: hash`), or read the slice `other-day` beside all."
             )
             return
 
 
 def _ranks(ids: Strings) -> Iterator[Longs]:
-    """The places of the items by their id as text, and where all ids are numbers, as numbers."""
+    """The ranks of the items by their id as text and, if all ids are numbers, also as numbers."""
     texts = np.array([str(name) for name in ids], dtype=object)
     yield np.argsort(np.argsort(texts, kind="stable"), kind="stable")
     if len(texts) and all(text.isdecimal() for text in texts):
@@ -93,7 +94,7 @@ def _ranks(ids: Strings) -> Iterator[Longs]:
 
 
 def repeated_interactions(dataset: Dataset) -> Iterator[str]:
-    """Rows of the log that are equal but for their time."""
+    """Rows of the log that differ only in time."""
     histories, n = dataset.train.histories, len(dataset.train.catalog)
     again = len(histories.values) - len(np.unique(histories.rows * n + histories.values))
     if again:
@@ -138,20 +139,20 @@ def coverage(dataset: Dataset) -> Iterator[str]:
 
 
 def same_queries(dataset: Dataset) -> Iterator[str]:
-    """Test queries that are training queries but for case, punctuation, blanks and the order of words."""
+    """Test queries that equal a training query except for case, punctuation, blanks and word order."""
     if "search" not in dataset.test:
         return
-    asked = dataset.test["search"].requests.queries
+    test_queries = dataset.test["search"].requests.queries
     known = {_key(text) for text in dataset.train.queries}
-    again = sum(_key(text) in known for text in asked)
+    again = sum(_key(text) in known for text in test_queries)
     if not again:
         return
-    said = f"{again:,} of {len(asked):,} test {'searches' if dataset.train.events is not None else 'queries'}"
+    subject = f"{again:,} of {len(test_queries):,} test {'searches' if dataset.train.events is not None else 'queries'}"
     if dataset.train.events is not None:
-        yield f"{said} ask a query of training: what others clicked for it can be looked up."
+        yield f"{subject} ask a query of training: what others clicked for it can be looked up."
     else:
         yield (
-            f"{said} equal a training query but for case, punctuation, blanks and the order of words: give such "
+            f"{subject} equal a training query but for case, punctuation, blanks and the order of words: give such "
             "queries to one part."
         )
 
@@ -167,8 +168,8 @@ def _key(text: Any) -> str:
 def derived_answers(dataset: Dataset) -> Iterator[str]:
     """Test queries whose answers are the union or the intersection of training queries' answers.
 
-    Of all training answers that lie within those of a test query the union is taken, of all that hold them the
-    intersection. Queries with one answer, and joint logs, whose searches are single clicks, are left out.
+    The union is of all training answers that are subsets of a test query's, the intersection of all supersets. Queries
+    with one answer, and joint logs, whose searches are single clicks, are left out.
     """
     if "search" not in dataset.test or dataset.train.events is not None or not len(dataset.train.queries):
         return
@@ -195,10 +196,10 @@ def derived_answers(dataset: Dataset) -> Iterator[str]:
         counts["union"] += int((whole & (union == size)).sum())
         counts["intersection"] += int((whole & (number > 0) & (intersection == size)).sum())
     total = len(sizes)
-    said = [f"{count} {SAYS[kind]}" for kind, count in counts.items() if count]
-    if said:
+    counted = [f"{count} {SAYS[kind]}" for kind, count in counts.items() if count]
+    if counted:
         yield (
-            f"of {total} test queries the answers follow from those of training queries: {'; '.join(said)}. A model "
+            f"of {total} test queries the answers follow from those of training queries: {'; '.join(counted)}. A model "
             "that combines queries needs no text."
         )
 
@@ -230,7 +231,7 @@ def _any(row: Any, mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
 
 
 def answers_in_texts(dataset: Dataset) -> Iterator[str]:
-    """Queries whose words stand together in an answer's text, or are its title: known-item search."""
+    """Queries whose words occur together in an answer's text, or are its title: known-item search."""
     if "search" not in dataset.test:
         return
     split, catalog = dataset.test["search"], dataset.train.catalog
@@ -239,8 +240,8 @@ def answers_in_texts(dataset: Dataset) -> Iterator[str]:
     titles = (
         _joined(catalog.attributes["title"].to_numpy(dtype=object)[item]) if "title" in catalog.attributes else texts
     )
-    asked = _joined(split.requests.queries)
-    own = [asked[i] for i in row]
+    test_queries = _joined(split.requests.queries)
+    own = [test_queries[i] for i in row]
     inside = np.array([len(query) > 2 and query in text for query, text in zip(own, texts, strict=True)], dtype=bool)
     whole = np.array([len(query) > 2 and query == title for query, title in zip(own, titles, strict=True)], dtype=bool)
     n = len(split.requests)
@@ -254,7 +255,7 @@ def answers_in_texts(dataset: Dataset) -> Iterator[str]:
 
 
 def _joined(texts: Iterable[Any]) -> list[str]:
-    """The words of every text between blanks, so that one text is in another by whole words."""
+    """The words of every text, surrounded by blanks, so that substring tests match whole words."""
     known: dict[str, str] = {}
     return [known.setdefault(text, f" {' '.join(_words(text))} ") for text in map(str, texts)]
 
@@ -262,8 +263,8 @@ def _joined(texts: Iterable[Any]) -> list[str]:
 def _first(times: Longs, histories: Ragged) -> Longs:
     """The first time of every history, 0 for an empty one."""
     first = np.zeros(len(histories), dtype=np.int64)
-    some = histories.lengths > 0
-    first[some] = times[histories.offsets[:-1][some]]
+    present = histories.lengths > 0
+    first[present] = times[histories.offsets[:-1][present]]
     return first
 
 

@@ -1,4 +1,4 @@
-"""The normal form of a log: checked, free of repetitions, and in an order that says nothing about the answers."""
+"""The normal form of a log: checked, without duplicates, and in an order that carries no information about answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmark.types import PAD, Log, Longs, Searches, Strings
 
 
 def check_log(name: str, log: Log) -> None:
-    """Raises ContractError for wrong shapes and types, BenchmarkError for values that make no sense."""
+    """Raises ContractError for wrong shapes and types, BenchmarkError for invalid values."""
     where = f"data set '{name}'"
     columns: list[tuple[str, str, Any, Any]] = [
         ("user", "iu", log.user, log.user),
@@ -108,7 +108,7 @@ def _salt(seed: int) -> NDArray[np.uint64]:
 
 
 def _shuffled(ids: Strings, seed: int) -> Longs:
-    """An order of the ids that the seed and the ids decide, and nothing else: no file order, no id order leaks."""
+    """An order of the ids that depends only on the seed and the ids: neither file order nor id order leaks."""
     return np.argsort(splitmix(stable_hash(ids) ^ _salt(seed)), kind="stable")
 
 
@@ -121,10 +121,10 @@ def _ranks(order: Longs) -> NDArray[np.int32]:
 
 def in_normal_order(log: Log, seed: int, *, random: bool = False) -> Log:
     """Items, users and queries shuffled; interactions sorted by user and time, judgements by query and item, searches
-    by user, time and query. With `random` the interactions of a user are in an order that the seed, the user and the
-    item decide, all at time 0.
+    by user, time and query. With `random` a user's interactions are all at time 0, in an order that depends only on the
+    seed, the user and the item.
 
-    No row is there twice, and queries that nobody searched and without a relevant item (grade above 0) are gone.
+    Duplicate rows are dropped, and so are queries without a search and without a relevant item (grade above 0).
     """
     items = _shuffled(log.catalog.ids, seed)
     catalog = dataclasses.replace(
@@ -180,7 +180,7 @@ def in_normal_order(log: Log, seed: int, *, random: bool = False) -> Log:
 def _ordered(
     searches: Searches, users: NDArray[np.int32], queries: NDArray[np.int32], items: NDArray[np.int32]
 ) -> Searches:
-    """The search log with these new numbers, by user, time, query and item, no row twice."""
+    """The search log with these new numbers, by user, time, query and item, without duplicate rows."""
     user, query = users[searches.user], queries[searches.query]
     item = np.append(items, np.int32(PAD))[searches.item]
     order = np.lexsort((item, query, searches.time, user))
@@ -199,9 +199,9 @@ def _chronological(
     n_users: int,
     ties: tuple[NDArray[np.uint64], NDArray[np.uint64]] | None,
 ) -> Longs:
-    """The order by user and time; at one time by the hash of user and item from `ties`, or as given.
+    """The order by user and time; ties by the hash of user and item from `ties`, or as given.
 
-    One sort of one number per row, and a second one of the ties alone, is several times as fast as a lexsort.
+    One sort of one number per row, and a second one of the ties only, is several times as fast as a lexsort.
     """
     if not len(time):
         return np.empty(0, dtype=np.int64)
@@ -214,10 +214,10 @@ def _chronological(
     tied = np.zeros(len(key), dtype=bool)
     tied[1:] = key[1:] == key[:-1]
     tied[:-1] |= tied[1:]
-    at = np.flatnonzero(tied)
-    rows = order[at]
+    positions = np.flatnonzero(tied)
+    rows = order[positions]
     words = rows if ties is None else splitmix(ties[0][user[rows]] ^ ties[1][item[rows]])
-    order[at] = rows[np.lexsort((rows, words, key[at]))]
+    order[positions] = rows[np.lexsort((rows, words, key[positions]))]
     return order
 
 

@@ -1,4 +1,4 @@
-"""The protocol, the same for every model: how a log becomes training data, validation and test requests."""
+"""The protocol, the same for every model: from a log to training data, validation and test requests."""
 
 from __future__ import annotations
 
@@ -34,34 +34,32 @@ from benchmark.types import (
 
 TRAIN, VALID, TEST = 0, 1, 2
 NEAR = 3600
-"""Seconds: what a user did with one item within an hour, once by a search and once not, may be one thing logged
-twice."""
+"""Seconds: a user's search click and other interaction with one item within an hour may be one event logged twice."""
 Parts = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
 class ProtocolSettings:
-    """What a suite says under `protocol:`.
+    """The settings under `protocol:` in a suite.
 
     `split` divides the interactions: leave-one-out by time (Penha 2024, section 5: test = a user's last, validation =
     the one before), `ratio` of each user's interactions, the newest to test, `random-ratio` of them in random order
-    (for logs without times: an item that a user has twice counts once, and histories have no order), or `global-time`
-    (what happened before one moment trains, for everybody). `all-test` is for logs of queries and judgements alone:
-    every query is tested, by models that train on none.
+    (for logs without times: repeated items of a user count once, and histories have no order), or `global-time` (events
+    before one point in time train, for all users). `all-test` is for logs of queries and judgements alone: every query
+    is tested, by models without training.
 
-    `unseen_share` of the test items occur nowhere else, as if they were new (Rajput 2023, section 4.4.1: 0.05): not in
-    training or validation, and not in the histories of test requests, which are shorter for it.
-    `drop_untrained_targets` takes items that never occur in a task's training out of the answers of its validation and
-    test, and with them requests that have no other (Penha 2024, section 5). `valid_share` and `test_share` are shares
+    `unseen_share` of the test items are hidden everywhere else, as if they were new (Rajput 2023, section 4.4.1: 0.05):
+    from training, validation, and the histories of test requests. `drop_untrained_targets` removes items that never
+    occur in a task's training from its validation and test answers, and requests without any other answer (Penha 2024,
+    section 5). `valid_share` and `test_share` are shares
     of interactions (ratio, random-ratio, global-time) and, for search, of the queries, whose training, validation and
     test sets are disjoint. `seed` orders items and partitions queries.
 
-    Of a joint log the searches are split as the interactions are, each by itself: a user's last search is a test
-    request. What is no later than a request's own moment and belongs to its own part or a later one is in none of its
-    histories, and copies of validation and test targets are in no training data. An interaction and the click of a
-    search are copies where they are of the same user and item and at most `copies_within` seconds apart (0: of the same
-    time); see `joint_log`. `leaky` splits each task without a look at the other, as the public pipeline of Shi 2025
-    does, to measure what that is worth.
+    In a joint log, searches and interactions are split in the same way, separately: a user's last search is a test
+    request. No history contains events of its own or a later split; training data contains no copy of a validation or
+    test target. An interaction and a click of a search are copies if they have the same user and item and are at most
+    `copies_within` seconds apart (0: simultaneous); see `joint_log`. `leaky` ignores copies between the tasks, as the
+    public pipeline of Shi 2025 does, to measure their effect.
     """
 
     split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
@@ -81,16 +79,16 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
     """The data set that every model sees; it does not depend on the order of the log's items, users and queries.
 
     Users with fewer than three interactions only train (leave-one-out, ratio). A request is one user in one split: its
-    relevant items are all of that user's in the split, its history all that came before; a user without any history
-    asks nothing. With `all-test` training holds the catalogue alone, and validation no request. A split that comes with
-    the log wins over the settings. Raises BenchmarkError where a log cannot be split.
+    relevant items are all of the user's in that split, its history all earlier ones; users without a history have no
+    request. With `all-test`, training has only the catalogue, and validation no requests. A split that comes with the
+    log overrides the settings. Raises BenchmarkError if a log cannot be split.
     """
     _check_settings(settings)
     check_log(name, log)
-    given = len(log.user), len(log.queries)
+    counts = len(log.user), len(log.queries)
     _check_times(name, log, settings)
     log = in_normal_order(log, settings.seed, random=settings.split == "random-ratio" and log.interaction_part is None)
-    repeated = given[0] - len(log.user)
+    repeated = counts[0] - len(log.user)
     if log.searches is not None:
         return _split_joint(name, log, repeated, settings)
     if settings.split == "all-test" and len(log.user):
@@ -149,13 +147,13 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         "ties": log.ties,
         "has_times": log.has_times,
         **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
-        **({"rows_hidden": given[0] - repeated - len(log.user)} if settings.unseen_share else {}),
+        **({"rows_hidden": counts[0] - repeated - len(log.user)} if settings.unseen_share else {}),
         **(
             _interaction_facts(log, part, trains, test["recommendation"], _timed(log, settings))
             if len(log.user)
             else {}
         ),
-        **(_query_facts(log, train, valid["search"], test["search"], given[1]) if len(log.query) else {}),
+        **(_query_facts(log, train, valid["search"], test["search"], counts[1]) if len(log.query) else {}),
         **untrained,
         **_leak_facts(train, test),
     }
@@ -163,12 +161,12 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
 
 
 def _timed(log: Log, settings: ProtocolSettings) -> bool:
-    """Whether times say what comes after what."""
+    """Whether times order the events."""
     return log.has_times and (settings.split != "random-ratio" or log.interaction_part is not None)
 
 
 def _splits(log: Log, settings: ProtocolSettings) -> dict[str, str]:
-    """How each task was split: as the settings say, queries without users always by ratio, or as the log says."""
+    """How each task was split: by the settings, queries without users always by ratio, or by the log itself."""
     out: dict[str, str] = {}
     if len(log.user):
         out["split_recommendation"] = settings.split if log.interaction_part is None else "given"
@@ -225,7 +223,7 @@ def _interaction_parts(log: Log, settings: ProtocolSettings) -> Parts:
 
 
 def _parts(user: Ints, time: Longs, ordered: Longs, n_users: int, settings: ProtocolSettings) -> Parts:
-    """The part of every event, sorted by user and time; `ordered` are the times that `global-time` goes by."""
+    """The split of every event, sorted by user and time; `ordered` are the times that `global-time` cuts."""
     n = len(user)
     part = np.zeros(n, dtype=np.int8)
     if settings.split == "global-time":
@@ -249,24 +247,24 @@ def _parts(user: Ints, time: Longs, ordered: Longs, n_users: int, settings: Prot
 
 
 def _hide_items(log: Log, part: Parts, settings: ProtocolSettings) -> tuple[Log, Parts]:
-    """The log without every interaction with some of the test items that is not itself a test target."""
+    """The log without the interactions with hidden test items, except the test targets themselves."""
     tested = np.unique(log.item[part == TEST])
     rng = np.random.default_rng(settings.seed)
     hidden = rng.choice(tested, size=round(settings.unseen_share * len(tested)), replace=False)
     keep = (part == TEST) | ~np.isin(log.item, hidden)
-    given = log.interaction_part
+    own_part = log.interaction_part
     log = replace(
         log,
         user=log.user[keep],
         item=log.item[keep],
         time=log.time[keep],
-        interaction_part=None if given is None else given[keep],
+        interaction_part=None if own_part is None else own_part[keep],
     )
     return log, part[keep]
 
 
 def _query_parts(name: str, log: Log, settings: ProtocolSettings) -> Parts:
-    """0 train, 1 validation, 2 test for every query: their order is already random, so the first ones test."""
+    """0 train, 1 validation, 2 test for every query; queries are in random order, so the first ones are the test."""
     if log.query_part is not None:
         return log.query_part
     n = len(log.queries)
@@ -311,7 +309,7 @@ def _recommendation(
     later: NDArray[np.bool_] | None,
     settings: ProtocolSettings,
 ) -> Split:
-    """The requests of the users `asking`, with what all settings say about their histories."""
+    """The requests of the users `asking`, with their histories by the settings."""
     n = len(log.catalog)
     requests = Requests(
         task="recommendation",
@@ -325,7 +323,7 @@ def _recommendation(
     split = Split(requests, relevant, seen=_distinct(history, n), later=later)
     if not settings.mask_seen:
         return split
-    # An item that the user had before is not an answer: to spare it from `exclude` would tell a model the answer.
+    # A seen item is not an answer: leaving it out of `exclude` would reveal the answer to a model.
     masked = split.new(n)
     return masked.take(np.flatnonzero(masked.relevant.lengths))
 
@@ -346,14 +344,14 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
     part = _joint_parts(log, searches, line, settings)
     moment = np.zeros(int(line.group.max(initial=-1)) + 1, dtype=np.int8)
     np.maximum.at(moment, line.group, part[line.unit])
-    # A target whose copy is in a later part is none: its answer would be that part's.
+    # Drop a target whose copy falls into a later split: training on it would leak that split's answer.
     own, whole = part[line.unit], moment[line.group]
     events = line.events
     trains = events.keep(whole == TRAIN)
     clicks = trains.kind == RECOMMENDED
-    found = trains.positions(SEARCHED)
-    asked = trains.queries_of(found)
-    pairs = np.unique(asked.astype(np.int64) * len(log.catalog) + trains.value[found])
+    searched = trains.positions(SEARCHED)
+    query = trains.queries_of(searched)
+    pairs = np.unique(query.astype(np.int64) * len(log.catalog) + trains.value[searched])
     queries, row = np.unique(pairs // len(log.catalog), return_inverse=True)
     train = Train(
         catalog=log.catalog,
@@ -419,7 +417,7 @@ def _split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings)
 
 
 def _same_items(test: Mapping[Task, Split], n_items: int) -> float:
-    """Of the users with a test request of either task, the share who are asked for one and the same item in both."""
+    """The share of users with a test request whose test requests of both tasks have the same answer."""
     users, items = [], []
     for task in TASKS:
         split = test[task]
@@ -431,9 +429,9 @@ def _same_items(test: Mapping[Task, Split], n_items: int) -> float:
 
 
 def _joint_parts(log: Log, searches: SearchRows, line: Timeline, settings: ProtocolSettings) -> Parts:
-    """The part of every interaction, then of every search. A search without a click is no target: it only trains.
+    """The split of every interaction, then of every search. A search without a click is not a target: it only trains.
 
-    Both go by the order of the timeline, so that the last of what happened at one time is the same for both tasks.
+    Both follow the order of the timeline, so that ties of time are ordered alike for both tasks.
     """
     ordered = np.sort(np.concatenate([log.time, searches.time]))
     n = len(log.user)
@@ -441,12 +439,12 @@ def _joint_parts(log: Log, searches: SearchRows, line: Timeline, settings: Proto
     answers = np.concatenate([np.ones(n, dtype=bool), searches.clicks.lengths > 0])
     user = np.concatenate([log.user, searches.user])
     time = np.concatenate([log.time, searches.time])
-    for kind, whole, given in (
+    for kind, whole, own_part in (
         (RECOMMENDED, slice(0, n), log.interaction_part),
         (QUERY, slice(n, None), searches.part),
     ):
-        if given is not None:
-            parts[whole] = given
+        if own_part is not None:
+            parts[whole] = own_part
             continue
         unit = line.unit[line.events.kind == kind]
         unit = unit[answers[unit]]
@@ -465,11 +463,11 @@ def _joint_recommendation(
     allowed = (whole < which) | (settings.leaky & (events.kind != RECOMMENDED))
     history = _before(events, target[first], allowed, None)
     items = _items(history)
-    left = np.flatnonzero(items.lengths)
-    short = compact(history.take(left).newest(settings.max_history, settings.max_history))
+    kept = np.flatnonzero(items.lengths)
+    short = compact(history.take(kept).newest(settings.max_history, settings.max_history))
     later = _later(log, line, target[first], allowed)
-    later = None if later is None else later[left]
-    return _recommendation(log, asking[left], relevant.take(asking[left]), items.take(left), short, later, settings)
+    later = None if later is None else later[kept]
+    return _recommendation(log, asking[kept], relevant.take(asking[kept]), items.take(kept), short, later, settings)
 
 
 def _joint_search(
@@ -478,12 +476,12 @@ def _joint_search(
     events, n = line.events, len(log.user)
     asks = np.flatnonzero((events.kind == QUERY) & (own == which) & (whole == which))
     row = line.unit[asks] - n
-    answered = searches.clicks.lengths[row] > 0  # a split that comes with the log may name others
+    answered = searches.clicks.lengths[row] > 0  # a log's own split may also name searches without clicks
     asks, row = asks[answered], row[answered]
     allowed = (whole < which) | (settings.leaky & (events.kind == RECOMMENDED))
     history = _before(events, asks, allowed, settings.max_history)
     user = events.rows[asks]
-    number = row - np.searchsorted(searches.user, user)  # which of the user's searches
+    number = row - np.searchsorted(searches.user, user)  # the search's number among the user's
     requests = Requests(
         task="search",
         ids=np.array([f"s:{u}:{i}" for u, i in zip(log.users[user], number, strict=True)], dtype=object),
@@ -498,7 +496,7 @@ def _joint_search(
 
 def _later(log: Log, line: Timeline, positions: Longs, allowed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """Whether these events are later than the newest of the `allowed` ones (E,) in their histories, true without
-    one."""
+    any."""
     if not log.has_times:
         return None
     events, newest = line.events, np.flatnonzero(allowed)
@@ -544,7 +542,7 @@ def _distinct(rows: Ragged, n: int) -> Ragged:
 def _trained_only(
     train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split]
 ) -> tuple[dict[Task, Split], dict[Task, Split], dict[str, int]]:
-    """Validation and test without the answers that a task's training never shows, and how many the test lost."""
+    """Validation and test without answers that never occur in a task's training, and how many the test lost."""
     parts: tuple[dict[Task, Split], dict[Task, Split]] = ({}, {})
     facts = {}
     for kept, splits in zip(parts, (valid, test), strict=True):
@@ -576,10 +574,10 @@ def _check_parts(name: str, train: Train, valid: Mapping[Task, Split], test: Map
 
 
 def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Split, timed: bool) -> dict[str, Any]:
-    """Counts, and what leave-one-out is criticised for: ties that decide the target, training on the future.
+    """Counts, and known flaws of leave-one-out: ties that decide the target, training on the future.
 
-    `trains` says which interactions are in the training data: in a joint log not all that are of its part. Without
-    times, or with a random order, only the counts."""
+    `trains` marks the interactions in the training data, in a joint log not all of the training split. Without times,
+    or with a random order, only the counts."""
     train_times = np.sort(log.time[trains])
     targets = np.flatnonzero(part == TEST)
     asking = np.zeros(len(log.users), dtype=bool)
@@ -612,12 +610,12 @@ def _interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: S
 
 
 def _leak_facts(train: Train, test: Mapping[Task, Split]) -> dict[str, float]:
-    """How much of the answers a model has read already, for every task.
+    """How many of the answers a model has already read, for every task.
 
-    `target_in_history_share_*`: of the test requests, how many have an answer that stands in their own history, as far
-    as a model reads it. `test_pairs_in_training_share_*`: of the pairs of a user (a query's text, whatever its case and
-    blanks) and an answer, how many occur in training too; `test_users_items_in_training_share_search`: the same for
-    pairs of a user and an answer of search, in a joint log. What a user did in either task counts in a joint log."""
+    `target_in_history_share_*`: the share of test requests with an answer in their own history, as far as a model reads
+    it. `test_pairs_in_training_share_*`: the share of pairs of a user (or a query's text, ignoring case and blanks) and
+    an answer that also occur in training; `test_users_items_in_training_share_search`: the same for pairs of a user and
+    an answer of search, in a joint log. In a joint log, a user's events of both tasks count."""
     n, facts = len(train.catalog), dict[str, float]()
     row, item = train.histories.rows, train.histories.values
     if train.events is not None:
@@ -647,12 +645,12 @@ def _leak_facts(train: Train, test: Mapping[Task, Split]) -> dict[str, float]:
     return facts
 
 
-def _query_facts(log: Log, train: Train, valid: Split, test: Split, given: int) -> dict[str, Any]:
-    """`log` has the queries with a relevant item alone; `given` counts all."""
+def _query_facts(log: Log, train: Train, valid: Split, test: Split, total: int) -> dict[str, Any]:
+    """`log` has only the queries with a relevant item; `total` counts all."""
     trained = train.popularity("search") > 0
     return {
         "queries": len(log.queries),
-        "queries_without_relevant_item_dropped": given - len(log.queries),
+        "queries_without_relevant_item_dropped": total - len(log.queries),
         "queries_with_a_text_seen_before": len(log.queries) - len({str(text).casefold() for text in log.queries}),
         "train_queries": len(train.queries),
         "valid_requests_search": len(valid.requests),
@@ -664,7 +662,7 @@ def _query_facts(log: Log, train: Train, valid: Split, test: Split, given: int) 
 
 
 def _digest(train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split], settings: ProtocolSettings) -> str:
-    """The sha256 of all that a model or a metric can see: ids, texts, attributes, every array, and the protocol."""
+    """The sha256 of everything that models and metrics see: ids, texts, attributes, every array, and the protocol."""
     sha = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
 
     def add(label: str, values: NDArray[Any] | None) -> None:

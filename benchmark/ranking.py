@@ -1,4 +1,4 @@
-"""From the scores of all items to a ranking: what to leave out, and how equal scores are ordered."""
+"""From the scores of all items to a ranking: exclusions, candidates, and the order of equal scores."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def top_k(scores: ArrayLike, requests: Requests, k: int) -> Ranking:
     if len(requests.exclude.values):
         scores[requests.exclude.rows, requests.exclude.values] = -np.inf
     width = min(k, n)
-    # One pass over the scores finds the best of each group of items j, j + groups, j + 2·groups …; what is left over
-    # behind these is a group each. The width-th best group is at most as good as the width-th best item, so all that
-    # can be returned is in groups whose best reaches it.
+    # One pass over the scores finds the best of each group of items j, j + groups, j + 2·groups …; the remaining items
+    # are a group each. The width-th best group is at most as good as the width-th best item, so all items that can be
+    # returned are in groups whose best reaches it.
     size = max(1, min(32, n // max(4 * width, 1)))
     groups = n // size
     best = np.concatenate([scores[:, :groups], scores[:, groups * size :]], axis=1)

@@ -1,6 +1,6 @@
 """The only module that knows paths under results/: what is written, where, and how it is read again.
 
-A file is written beside its place, flushed to the disk and renamed, so that a crash leaves nothing that looks finished;
+A file is written under a temporary name, flushed and renamed, so that a crash leaves nothing that looks finished;
 a cell is finished when `cell.json`, written last, is there and names the cell's fingerprint. `cell.json` and
 `dataset.json` list the other files of their folders with their sha256, which are verified before they are read.
 """
@@ -66,10 +66,10 @@ def dataset_folder(results: Path, name: str, digest: str) -> Path:
 
 
 def scratch_folder(folder: Path) -> Path:
-    """Where a cell, or the cells of a data set, work: a folder of the temporary directory, the same one every time.
+    """The working folder of a cell, or of the cells of a data set: always the same one in the temporary directory.
 
-    It is outside the results, so that what a model is given leads to no answers: neither the folder itself nor what
-    lies beside or above it, nor its name, says where the results are.
+    It is outside the results, so that a model cannot find answers: neither the folder nor its neighbours, parents or
+    name lead to the results.
     """
     home = Path(tempfile.gettempdir(), f"benchmark-{os.getuid()}")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def scratch_folder(folder: Path) -> Path:
 
 
 def safe_name(name: str, room: int = 255) -> str:
-    """A file name of at most `room` bytes for any name; where the quoted one is longer, its beginning and a hash."""
+    """A file name of at most `room` bytes for any name; a longer one is cut and gets a hash."""
     quoted = urllib.parse.quote(name, safe="[]()+=, ")
     if len(quoted) > room:
         beginning = re.sub(r"%[0-9A-F]?$", "", quoted[:60])
@@ -92,7 +92,7 @@ def safe_name(name: str, room: int = 255) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what is written there takes its place when the block ends without an error."""
+    """A temporary path next to `path`, which it replaces when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent)
     os.close(handle)
@@ -143,7 +143,7 @@ def _bounded(digits: str) -> None:
 
 
 def _stated(digits: str) -> float | None:
-    """A number of a JSON file; None where it is infinite, or too large for a float."""
+    """A number of a JSON file; None if it is infinite, or too large for a float."""
     value = float(digits)
     return (int(digits) if digits.lstrip("-").isdigit() else value) if math.isfinite(value) else None
 
@@ -196,7 +196,7 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def sweep_temporary(folder: Path) -> None:
-    """Remove what killed writers left beside its place; their process numbers are in the names."""
+    """Remove the temporary files of killed writers, whose process numbers are in the names."""
     for path in folder.glob(".*.*.*"):
         writer = path.name.split(".")[-2]
         if writer.isdigit() and not Path("/proc", writer).exists():
@@ -206,7 +206,7 @@ def sweep_temporary(folder: Path) -> None:
 # ---------------------------------------------------------------- checksums
 
 LARGE = 16 * 2**20
-"""Bytes; a larger file is believed where its size and time are those noted, and hashed otherwise."""
+"""Bytes; a larger file is hashed only if its size or time differ from the recorded ones."""
 
 
 class DamagedError(BenchmarkError):
@@ -214,7 +214,7 @@ class DamagedError(BenchmarkError):
 
 
 class _File(BaseModel):
-    """What is noted of a file: `modified` is its time in nanoseconds."""
+    """The record of a file: `modified` is its time in nanoseconds."""
 
     model_config = ConfigDict(strict=True)
     sha256: str
@@ -223,7 +223,7 @@ class _File(BaseModel):
 
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, Any]:
-    """What `check_files` wants to know of the files of a folder."""
+    """The records of a folder's files, for `check_files`."""
     files = {}
     for name in sorted(names):
         state = (folder / name).stat()
@@ -232,9 +232,9 @@ def checksums(folder: Path, names: Iterable[str]) -> dict[str, Any]:
 
 
 def check_files(folder: Path, files: Mapping[str, Any], source: str, *, verify: bool = False) -> None:
-    """Raises DamagedError for a file that is missing or not what the folder's file `source` says of it.
+    """Raises DamagedError for a file that is missing or differs from its record in the folder's file `source`.
 
-    A large one is hashed only where its time is another one, as in a copied folder, or with `verify`.
+    A large one is hashed only if its time differs, as in a copied folder, or with `verify`.
     """
     for name, noted in files.items():
         path = folder / name
@@ -259,13 +259,13 @@ def _sha256(path: Path) -> str:
 
 @functools.cache
 def _hashed(path: Path, *state: int) -> str:
-    """The sha256 of a file, taken once by a process while its size and times stay the same."""
+    """The sha256 of a file, computed once per process while its size and times stay the same."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_sealed(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object with the sha256 of all that it says."""
+    """Write a JSON object with the sha256 of its content."""
     plain = _parse(json.dumps(value, default=_plain))
     write_json(path, {**plain, "sha256": _seal(plain)})
 
@@ -275,7 +275,7 @@ def _seal(value: Any) -> str:
 
 
 def _read_sealed(path: Path, shape: type[BaseModel]) -> dict[str, Any]:
-    """What `_write_sealed` wrote, or an older version without a sha256. Raises DamagedError where it is missing or was
+    """A file of `_write_sealed`, or of an older version without a sha256. Raises DamagedError if it is missing, was
     changed, or has another shape."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -333,7 +333,7 @@ def save_dataset(folder: Path, dataset: Dataset, *, verify: bool = False) -> str
 
 
 def dataset_damage(folder: Path, *, verify: bool = False) -> str:
-    """What is wrong with the files of a data set; empty where nothing is, or none was written here."""
+    """What is wrong with the files of a data set; empty if nothing is, or none was written here."""
     if not has_dataset(folder):
         return ""
     try:
@@ -411,8 +411,8 @@ def _write_dataset(folder: Path, dataset: Dataset) -> None:
 
 
 def load_dataset(folder: Path, *, answers: bool = True, verify: bool = False) -> Dataset:
-    """The data set that `save_dataset` wrote; without `answers` no item is relevant to a test request, which is how a
-    cell gets it. Raises DamagedError where a file is missing or not what was written."""
+    """The data set that `save_dataset` wrote; without `answers`, as for a cell, test requests have no relevant items.
+    Raises DamagedError if a file is missing or not what was written."""
     import pyarrow as pa
 
     try:
@@ -452,8 +452,8 @@ def _load_dataset(folder: Path, head: Mapping[str, Any], answers: bool) -> Datas
         for task in head[part]:
             apart = folder / _answers_name(task) if part == "test" and head["layout"] > 1 else None
             path = folder / f"{part}-{task}.parquet"
-            told = events(f"{part}-{task}-events")
-            splits[part][task] = _read_split(path, task, told, apart, answers or part == "valid")
+            split_events = events(f"{part}-{task}-events")
+            splits[part][task] = _read_split(path, task, split_events, apart, answers or part == "valid")
     data = Dataset(
         name=head["name"],
         train=train,
@@ -466,13 +466,13 @@ def _load_dataset(folder: Path, head: Mapping[str, Any], answers: bool) -> Datas
 
 
 def has_dataset(folder: Path) -> bool:
-    """Whether `save_dataset` has written a whole data set here."""
+    """Whether `save_dataset` has written a complete data set here."""
     return (folder / "dataset.json").is_file()
 
 
 def with_frozen_candidates(folder: Path, dataset: Dataset, *, verify: bool = False) -> Dataset:
-    """The data set with the candidate lists, and what is said of them, of the same one that `save_dataset` wrote.
-    Raises DamagedError where they are not there, or not what was written."""
+    """The data set with the candidate lists (and their facts) stored in `folder`. Raises DamagedError if they are
+    missing, or not what was written."""
     head = _read_head(folder)
     lists = {_candidates_name(task, name) for task, names in head["candidates"].items() for name in names}
     check_files(folder, {n: v for n, v in head["files"].items() if n in lists}, "dataset.json", verify=verify)
@@ -510,8 +510,7 @@ def _candidates_name(task: Task, name: str) -> str:
 
 
 def _read_split(path: Path, task: Task, events: Events | None, apart: Path | None, answers: bool) -> Split:
-    """The requests at `path`, with what is relevant from there, or from the file where it stands `apart`; without
-    `answers` nothing is."""
+    """The requests at `path`, with the relevant items from there or from the file `apart`; without `answers`, none."""
     table = _read_table(path)
     requests = Requests(
         task=task,
@@ -526,9 +525,9 @@ def _read_split(path: Path, task: Task, events: Events | None, apart: Path | Non
     seen = _ragged(table["seen"]) if "seen" in table.column_names else None
     if not answers:
         return Split(requests, Ragged.empty(len(requests)), seen=seen)
-    told = table if apart is None else _read_table(apart)
-    later = told["later"].to_numpy().astype(np.bool_) if "later" in told.column_names else None
-    return Split(requests, _ragged(told["relevant"], told["grades"]), seen=seen, later=later)
+    answer_table = table if apart is None else _read_table(apart)
+    later = answer_table["later"].to_numpy().astype(np.bool_) if "later" in answer_table.column_names else None
+    return Split(requests, _ragged(answer_table["relevant"], answer_table["grades"]), seen=seen, later=later)
 
 
 def _events(events: Events) -> dict[str, dict[str, Any]]:
@@ -594,7 +593,7 @@ def _ranking_path(folder: Path, task: Task, variant: str = "") -> Path:
 
 
 def save_ranking(folder: Path, task: Task, requests: Requests, ranking: Ranking, variant: str = "") -> None:
-    """Items are row numbers of the data set's items.parquet, best first, -1 behind the last one.
+    """Items are row numbers of the data set's items.parquet, best first, padded with -1.
 
     `variant` is the model's, or the name of a candidate list.
     """
@@ -678,14 +677,20 @@ def log_path(folder: Path) -> Path:
 
 
 def save_scores(folder: Path, task: Task, requests: Strings, scores: Scores) -> None:
-    """Per-request scores over all relevant items, a column per metric, NaN for the requests that a metric leaves out;
+    """Per-request scores over all relevant items, a column per metric, NaN for requests that a metric leaves out;
     for the user, never read again. `requests` are the ids of all requests of the task."""
     columns = {}
     for metric, values in scores.values.items():
         columns[metric] = np.full(len(requests), np.nan)
         columns[metric][scores.own_rows.get(metric, scores.rows)] = values
     path = folder / f"scores-{task}.parquet"
-    _write_table(path, {"request": requests[scores.rows], **{name: of[scores.rows] for name, of in columns.items()}})
+    _write_table(
+        path,
+        {
+            "request": requests[scores.rows],
+            **{name: scores_of_metric[scores.rows] for name, scores_of_metric in columns.items()},
+        },
+    )
 
 
 OUTCOME = ("ranking-*.parquet", "facts.json", "curve.csv")
@@ -698,7 +703,7 @@ class _Machine(BaseModel):
 
 
 class _Finished(BaseModel):
-    """What `cell.json` says beside what the cell is. An older version listed no files."""
+    """The content of `cell.json` besides the cell itself. An older version listed no files."""
 
     model_config = ConfigDict(strict=True)
     fingerprint: str
@@ -712,7 +717,7 @@ class _Finished(BaseModel):
 
 
 def begin_cell(folder: Path) -> None:
-    """Remove what earlier attempts left, and leave a log: a cell that has one and has not ended was interrupted."""
+    """Remove the files of earlier attempts and start a log: a cell with a log and no outcome was interrupted."""
     for name in ("cell.json", "failure.json", *OUTCOME):
         for path in folder.glob(name):
             path.unlink()
@@ -720,7 +725,7 @@ def begin_cell(folder: Path) -> None:
 
 
 def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:
-    """Say that the cell is finished. Every other file is on the disk already; read back as a last check."""
+    """Mark the cell as finished. Every other file is on the disk already; they are read back as a last check."""
     for task in cell.tasks:
         for name in _ranking_names(content, task):
             load_ranking(folder, task, name)
@@ -739,10 +744,10 @@ def fail_cell(folder: Path, error: str) -> None:
 
 
 def read_cell(folder: Path, cell: Cell, *, verify: bool = False) -> dict[str, Any] | None:
-    """What `finish_cell` wrote, or None where the cell has not finished. Numbers that are not finite, which older
-    versions let a model record, are None: not stated.
+    """What `finish_cell` wrote, or None if the cell has not finished. Non-finite numbers, which older versions let a
+    model record, are None.
 
-    Raises DamagedError where one of the cell's files is missing or not what was written.
+    Raises DamagedError if one of the cell's files is missing or not what was written.
     """
     path = folder / "cell.json"
     if not path.is_file():
@@ -761,7 +766,7 @@ def read_cell(folder: Path, cell: Cell, *, verify: bool = False) -> dict[str, An
 
 
 def _check_tables(paths: Sequence[Path]) -> None:
-    """Raises DamagedError for a table that is cut off."""
+    """Raises DamagedError for a truncated table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -781,16 +786,16 @@ def is_finished(folder: Path, cell: Cell, *, verify: bool = False) -> bool:
 
 
 def reopen_cell(folder: Path, cell: Cell, *, verify: bool = False) -> None:
-    """Take back that a damaged cell has finished, unless another process is computing it again by now."""
+    """Mark a damaged cell as not finished, unless another process is already computing it again."""
     with contextlib.suppress(BlockingIOError), locked(folder, wait=False):
         if not is_finished(folder, cell, verify=verify):
             (folder / "cell.json").unlink(missing_ok=True)
 
 
 def was_interrupted(folder: Path) -> bool:
-    """Whether a cell was begun and no process is at work on it, yet nothing says how it ended."""
-    left = [path for name in (log_path(folder).name, *OUTCOME) for path in folder.glob(name)]
-    if not left or not (folder / "spec.json").is_file():
+    """Whether a cell was begun, has no outcome, and no process is working on it."""
+    traces = [path for name in (log_path(folder).name, *OUTCOME) for path in folder.glob(name)]
+    if not traces or not (folder / "spec.json").is_file():
         return False
     try:
         with locked(folder, wait=False):
@@ -821,7 +826,7 @@ def forget_failure(folder: Path) -> None:
 
 
 def read_failure(folder: Path) -> str:
-    """The error of a cell that failed, empty where it did not."""
+    """The error of a failed cell, otherwise empty."""
     try:
         return str(json.loads((folder / "failure.json").read_text(encoding="utf-8"))["error"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -899,7 +904,7 @@ def forget_shared(dataset: Path) -> None:
 
 
 def forget_cell(folder: Path) -> None:
-    """Remove everything about a cell, so that it is computed anew."""
+    """Remove all files of a cell, so that it is computed again."""
     remove_folder(scratch_folder(folder))
     if folder.is_dir():
         with locked(folder):
@@ -923,7 +928,7 @@ def write_run(
     tracking: str,
     environment: Mapping[str, Any],
 ) -> None:
-    """What a run is about to do, so that a report can be rebuilt without the raw data."""
+    """Record what a run will do, so that a report can be rebuilt without the raw data."""
     resolved = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     head = {"device": device, "tracking": tracking, "marks": list(marks)}
     with locked(results):
@@ -957,7 +962,7 @@ def read_suite(results: Path) -> Suite:
 
 @contextlib.contextmanager
 def _about_the_run(path: Path) -> Iterator[str]:
-    """The text of a file that `write_run` wrote. Raises BenchmarkError where it is missing or cannot be understood."""
+    """The text of a file that `write_run` wrote. Raises BenchmarkError if it is missing or cannot be parsed."""
     if not path.is_file() and not (path.parent / "plan.json").is_file():
         raise BenchmarkError(f"there is no run in {path.parent}. Start with: benchmark run SUITE")
     try:
@@ -975,7 +980,7 @@ def _about_the_run(path: Path) -> Iterator[str]:
 
 
 def write_reports(results: Path, files: Mapping[str, str]) -> None:
-    """All of them together: another run of the suite at the same time writes its own before or after.
+    """Write all files together: a concurrent run of the suite writes its own before or after.
 
     Figures of an earlier report that this one lacks are removed.
     """

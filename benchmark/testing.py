@@ -1,4 +1,4 @@
-"""The contract as functions: a plugin author's tests call them, and the harness checks every ranking by the same."""
+"""The contract as functions: a plugin author's tests call them, and the harness checks every ranking with them."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def checkerboard_log(
     """A log whose answers are known: item i is always followed by item i+1, and every query holds the noun of one item.
 
     Items 0 … n_items-1 form a circle; user u starts at item u mod n_items and takes `length` steps. Item i is described
-    by the noun i, and eight queries ask for it, each with another word beside the noun: six to learn from, one for
-    validation, one for the test. One more item, the last, occurs in the catalogue alone. No item is more popular than
+    by the noun i, and eight queries ask for it, each with the noun and another word: six to learn from, one for
+    validation, one for the test. One more item, the last, occurs only in the catalogue. No item is more popular than
     another, so only a model that learns, or reads, finds the answers. `n_items` is at most 24, `length` at least 4.
 
     With `joint` the queries are the users' own: every step is also a search with a query of that item, and a click on
-    it. Without `order` the items stand in groups of `GROUP`, of which `n_items` is a multiple: each user takes all
-    items of one group, from every beginning alike, so that the last one is found by what goes with what alone.
+    it. Without `order` the items form groups of `GROUP`, of which `n_items` is a multiple: each user takes all items of
+    one group, starting equally often from each, so that only co-occurrence predicts the last one.
     """
     import pandas as pd
 
@@ -115,8 +115,8 @@ def checkerboard(
     joint: bool = False,
     order: bool = True,
 ) -> Dataset:
-    """The checkerboard log, split by the protocol's defaults: what a model is given by `check_model`. Without `order`
-    seen items are masked."""
+    """The checkerboard log, split by the protocol's defaults: the data that `check_model` passes to a model. Without
+    `order` seen items are masked."""
     log = checkerboard_log(n_items, n_users, length, tasks, joint=joint, order=order)
     return split_log("checkerboard", log, ProtocolSettings(mask_seen=not order))
 
@@ -130,7 +130,7 @@ def check_model(
     joint: bool = False,
     order: bool = True,
 ) -> dict[Task, float]:
-    """Hold a model against the whole contract on the checkerboard; gives back its Success@1 of each task.
+    """Check a model against the whole contract on the checkerboard; returns its Success@1 by task.
 
     `model` is a class, a function that makes one, or a model that is not fitted. A class is built with its defaults as
     the harness does, so that one outside the bounds of its type is found. As in a run, the arrays that the model is
@@ -189,7 +189,7 @@ def check_dataset(
 def check_metric(
     metric: Metric | Callable[..., Floats | float], *, low: float = 0.0, high: float | None = 1.0, k: int = 3
 ) -> None:
-    """Hold a metric against the contract on rankings of three requests.
+    """Check a metric against the contract on rankings of three requests.
 
     Its values must be finite and from `low` to `high` (None: no bound), be the same whatever padding stands behind a
     ranking, follow their requests into another order, and be 0 for a request without a ranking, unless lower values
@@ -228,7 +228,7 @@ def check_metric(
 
 
 def check_ranking(ranking: Ranking, requests: Requests, k: int, n_items: int, where: str = "the ranking") -> None:
-    """Raise ContractError, naming the request, where a ranking breaks the contract of `Model.rank`.
+    """Raise ContractError, naming the request, if a ranking breaks the contract of `Model.rank`.
 
     A plain Ranking of plain arrays, not of a subclass; one row per request and at most `k` columns; items of the
     catalogue, each once in its row, none behind padding, none of `exclude`, only `candidates`; scores finite where an
@@ -282,7 +282,7 @@ def _check_arrays(ranking: Ranking, requests: Requests, k: int, where: str) -> N
 
 
 def _repeated(items: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which entries stand in their row for the second time or more."""
+    """Which entries are repetitions in their row."""
     order = np.argsort(items, axis=1, kind="stable")
     arranged = np.take_along_axis(items, order, axis=1)
     again = np.zeros(items.shape, dtype=bool)
@@ -302,7 +302,7 @@ def _is_in(items: NDArray[np.int32], rows: Ragged, n_items: int) -> NDArray[np.b
 
 
 def variants(model: Model) -> tuple[str, ...]:
-    """The names of a model's further rankings; none for a model that has no such thing. Raises ContractError."""
+    """The names of a model's further rankings; empty for a model without variants. Raises ContractError."""
     names = getattr(model, "variants", ())
     _require(
         isinstance(names, Sequence)
@@ -317,7 +317,7 @@ def variants(model: Model) -> tuple[str, ...]:
 
 
 def check_analysis(made: Any) -> None:
-    """Raises ContractError for what the report cannot show: not an Analysis of a table and, where it has one, SVG."""
+    """Raises ContractError unless it is an Analysis with a DataFrame and, if any, an SVG figure."""
     import pandas as pd
 
     _require(isinstance(made, Analysis), f"it returned {type(made).__name__}; an analysis is a benchmark.Analysis")
@@ -464,7 +464,7 @@ def _check_batches(model: Model, requests: Requests, n_items: int) -> None:
 
 
 def _check_refit(fitted: Model, make: Callable[[], Model], tasks: tuple[Task, ...], device: str, seed: int) -> None:
-    """A model fitted again equals a new one: it forgot, and the seed decides. The data has only the model's tasks."""
+    """A refitted model equals a new one: it forgets, and depends on the seed. The data has only the model's tasks."""
     data = checkerboard(n_items=12, n_users=60, tasks=tasks)
 
     def rankings(model: Model, seed: int = seed) -> list[Ranking]:
@@ -486,7 +486,7 @@ def _check_refit(fitted: Model, make: Callable[[], Model], tasks: tuple[Task, ..
 
 
 def _check_equal(a: Ranking, b: Ranking, message: str) -> None:
-    """Equal items, except where two scores are so close that rounding in another batch size can exchange them."""
+    """Equal items, except if two scores are so close that rounding in another batch size can swap them."""
     width = max(a.items.shape[1], b.items.shape[1])
     items_a, items_b = (np.pad(r.items, ((0, 0), (0, width - r.items.shape[1])), constant_values=PAD) for r in (a, b))
     differs = items_a != items_b

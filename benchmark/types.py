@@ -1,6 +1,6 @@
-"""The nouns of the harness: what flows from a log to a leaderboard, and the protocols a plugin fulfils.
+"""The types of the harness: the data from a log to a leaderboard, and the protocols that plugins implement.
 
-Items are row numbers in the catalogue (int32) everywhere inside; ids are strings only at the edges. Data is columnar:
+Inside, items are row numbers in the catalogue (int32); ids are strings only at the edges. Data is columnar:
 arrays for all requests at once, no Python object per request. Axis letters: U users, R requests, N items, Q queries,
 K the depth of a ranking.
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Task = Literal["recommendation", "search"]
-"""What a request asks for: "recommendation" or "search"."""
+"""The task of a request: "recommendation" or "search"."""
 TASKS: tuple[Task, ...] = ("recommendation", "search")
 """All tasks."""
 PAD = -1
-"""Fills a ranking's row behind its last item."""
+"""Padding after a ranking's last item."""
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -37,10 +37,10 @@ Strings = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of varying length in two arrays; row i is a view, nothing is copied.
+    """Rows of varying length in two arrays; row i is a view, not a copy.
 
-    `offsets` int64 (n+1,), `values` int32 (offsets[-1],). `grades` float32, aligned with `values`, where rows are
-    relevant items; None means that every one has grade 1.
+    `offsets` int64 (n+1,), `values` int32 (offsets[-1],). `grades` float32, aligned with `values`, if rows are relevant
+    items; None means grade 1 for all.
     """
 
     offsets: Longs
@@ -65,7 +65,7 @@ class Ragged:
 
     @classmethod
     def from_pairs(cls, rows: ArrayLike, values: ArrayLike, n: int, grades: ArrayLike | None = None) -> Ragged:
-        """Group `values` by row number, each row's values in the order they come; `n` rows."""
+        """Group `values` by row number into `n` rows, in the order given."""
         rows = np.asarray(rows, dtype=np.int64)
         order = np.argsort(rows, kind="stable")
         lengths = np.bincount(rows, minlength=n)
@@ -98,7 +98,7 @@ class Ragged:
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
     def has(self, rows: ArrayLike, values: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each of these pairs of a row number and a value stands in the rows."""
+        """Whether each pair of a row number and a value occurs."""
         rows, values = np.asarray(rows, dtype=np.int64), np.asarray(values, dtype=np.int64)
         n = 1 + max(int(values.max(initial=0)), int(self.values.max(initial=0)))
         pairs: NDArray[np.bool_] = np.isin(rows * n + values, self.rows * n + self.values)
@@ -123,7 +123,7 @@ class Ragged:
         return Ragged.from_lengths(lengths, self.values[mask], None if self.grades is None else self.grades[mask])
 
     def padded(self, width: int, *, left: bool = False, pad: int = PAD) -> Ints:
-        """A (n, width) array of each row's last `width` values, padded behind (or before, with `left`)."""
+        """A (n, width) array of each row's last `width` values, padded on the right, or with `left` on the left."""
         tail = self.last(width)
         out = np.full((len(self), width), pad, dtype=np.int32)
         column = np.arange(len(tail.values)) - np.repeat(tail.offsets[:-1], tail.lengths)
@@ -134,7 +134,7 @@ class Ragged:
 
 
 def gather(starts: Longs, lengths: Longs) -> Longs:
-    """The positions start, start+1, … start+length-1 of every row, one row behind the other."""
+    """The positions start, start+1, … start+length-1 of every row, concatenated."""
     total = int(lengths.sum())
     first = np.cumsum(lengths) - lengths
     positions: Longs = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, dtype=np.int64) - first, lengths)
@@ -142,7 +142,7 @@ def gather(starts: Longs, lengths: Longs) -> Longs:
 
 
 RECOMMENDED, QUERY, SEARCHED = 0, 1, 2
-"""The kinds of an event: a click on a recommended item, a query, a click on a found item (Shi 2025, equation 1)."""
+"""The kinds of an event: a click on a recommended item, a query, a click on a search result (Shi 2025, equation 1)."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ class Events:
     """Histories of recommendation and search together, oldest first (Shi 2025, section 3.1).
 
     `offsets` int64 (n+1,) are the rows. `kind` int8 (E,) is RECOMMENDED, QUERY or SEARCHED, `value` int32 (E,) the
-    item, or for a query its number in `queries`. The clicks of a search follow its query. `end` int64 (E,) says where
-    the history of each event ends: it is `value[offsets[row]:end]`, without the event itself, without the rest of its
-    search, and without what the log holds as its copy (a purchase that is also logged as a search).
+    item, or for a query its number in `queries`. The clicks of a search follow its query. `end` int64 (E,) is the end
+    of each event's history, `value[offsets[row]:end]`, which excludes the event, the rest of its search, and its copies
+    in the log (a purchase that is also logged as a search).
     """
 
     offsets: Longs
@@ -181,16 +181,16 @@ class Events:
         return self._cut(first, first + lengths, np.ones(int(lengths.sum()), dtype=bool))
 
     def positions(self, kind: int) -> Longs:
-        """Where the events of this kind are, ascending."""
+        """The positions of the events of this kind, ascending."""
         return np.flatnonzero(self.kind == kind)
 
     def queries_of(self, positions: ArrayLike) -> Ints:
-        """The number of the query that each of these clicks (SEARCHED) answers, or that each query is."""
+        """The number of the query of each of these clicks (SEARCHED) or queries."""
         last = np.maximum.accumulate(np.where(self.kind == QUERY, np.arange(len(self.kind)), -1))
         return self.value[last[np.asarray(positions, dtype=np.int64)]]
 
     def histories(self, positions: ArrayLike, clicks: int | None = None, searches: int | None = None) -> Events:
-        """What came before each of these events, a row for each: its newest `clicks` recommended items and newest
+        """The history of each of these events, a row for each: its newest `clicks` recommended items and newest
         `searches` queries with their clicks; None: all."""
         at = np.asarray(positions, dtype=np.int64)
         return self.between(self.offsets[self.rows[at]], self.end[at], clicks, searches)
@@ -206,35 +206,39 @@ class Events:
     def between(self, start: Longs, stop: Longs, clicks: int | None, searches: int | None) -> Events:
         """The events from `start` to `stop`, a row for each pair, each within one row of these; cut as by `newest`."""
         limits = ((self.kind == RECOMMENDED, clicks), (self.kind == QUERY, searches))
-        counts = [np.concatenate([[0], np.cumsum(of)]) for of, _ in limits]
+        counts = [np.concatenate([[0], np.cumsum(mask)]) for mask, _ in limits]
         least = [
             count[start] if limit is None else np.maximum(count[start], count[stop] - limit)
             for count, (_, limit) in zip(counts, limits, strict=True)
         ]
-        # From the oldest event that either limit lets in; the counts before it are those of its first kept one.
+        # From the oldest event that either limit admits; the counts before it are those of its first kept one.
         firsts = [
-            np.append(np.flatnonzero(of), len(of))[np.minimum(n, of.sum())]
-            for (of, _), n in zip(limits, least, strict=True)
+            np.append(np.flatnonzero(mask), len(mask))[np.minimum(n, mask.sum())]
+            for (mask, _), n in zip(limits, least, strict=True)
         ]
         begin = np.minimum(np.minimum(*firsts), stop)
         begin = np.maximum(begin, start)
         at = gather(begin, stop - begin)
         row = np.repeat(np.arange(len(start)), stop - begin)
         clicked = self.kind[at] == RECOMMENDED
-        # A query, and the clicks behind it, have the number of the query; a search cut in two goes whole.
+        # A query and its clicks share the query's number, so that a search is kept or dropped as a whole.
         keep = np.where(clicked, counts[0][at] >= least[0][row], counts[1][at + 1] > least[1][row])
         return self._cut(begin, stop, keep)
 
     def _cut(self, begin: Longs, stop: Longs, keep: NDArray[np.bool_]) -> Events:
-        """Rows `begin` to `stop` with the events of `keep`; where a history ends moves along."""
-        at = gather(begin, stop - begin)
+        """Rows `begin` to `stop` with only the events of `keep`; `end` is adjusted."""
+        positions = gather(begin, stop - begin)
         row = np.repeat(np.arange(len(begin)), stop - begin)
         kept = np.concatenate([[0], np.cumsum(keep)])
         first = np.cumsum(stop - begin) - (stop - begin)  # of each row in `at`
-        end = np.clip(self.end[at] - begin[row], 0, None) + first[row]
+        end = np.clip(self.end[positions] - begin[row], 0, None) + first[row]
         offsets = np.append(kept[first], kept[-1]).astype(np.int64)
         return Events(
-            offsets, self.kind[at][keep], self.value[at][keep], self.queries, kept[end][keep].astype(np.int64)
+            offsets,
+            self.kind[positions][keep],
+            self.value[positions][keep],
+            self.queries,
+            kept[end][keep].astype(np.int64),
         )
 
 
@@ -253,10 +257,11 @@ class Catalog:
 
 @dataclass(frozen=True)
 class Searches:
-    """A search log: who searched when with which query, and what was clicked; a row per click, -1 for none.
+    """A search log: who searched when with which query, and what was clicked. One row per click; a search without
+    clicks is one row with item -1.
 
-    `user`, `query`, `item` int32 and `time` int64 (seconds), rows of the log's users, queries and items; rows of one
-    user, query and time are one search. `part` (0 train, 1 validation, 2 test) where the data comes with its own split.
+    `user`, `query`, `item` int32 (row numbers of the log's users, queries and items) and `time` int64 (seconds); rows
+    with the same user, query and time are one search. `part` (0 train, 1 validation, 2 test) if the data comes split.
     """
 
     user: Ints
@@ -268,17 +273,16 @@ class Searches:
 
 @dataclass(frozen=True)
 class Log:
-    """What a data set plugin returns: who did what, not yet split. The protocol alone makes splits from it.
+    """What a data set plugin returns: who did what, before splitting. Only the protocol splits it.
 
     `user`, `item`, `time` are the columns of the interactions (one row each; time in seconds, any epoch; int64), with
     `users` (U,) the ids. `query`, `relevant`, `grade` are the columns of the relevance judgements, with `queries` (Q,)
     the texts and `query_ids` (Q,) their ids. Both halves may be empty. `interaction_part` (per interaction) and
-    `query_part` (per query) hold 0 train, 1 validation, 2 test where the data comes with its own split, else None.
-    `ties` says what orders interactions of one user at one time: a stable hash, or the order in which they are given.
-    With `searches` the log is a joint one: a search request is then one search of one user, its answers are the items
-    clicked, and the judgements only say which other items are relevant to a query, so that none becomes a negative.
-    `facts` are stated beside the statistics (source, licence, version). Without `has_times` the column `time` only says
-    in which order things happened.
+    `query_part` (per query) hold 0 train, 1 validation, 2 test if the data comes split, else None. `ties` says how
+    simultaneous interactions of a user are ordered: by a stable hash, or as given. With `searches` this is a joint log:
+    a search request is then one search of one user, its answers are the clicked items, and the judgements only keep
+    other relevant items from becoming negatives. `facts` are printed with the statistics (source, licence, version).
+    Without `has_times` the column `time` only gives the order.
     """
 
     catalog: Catalog
@@ -303,7 +307,7 @@ class Log:
 class Prefixes:
     """Training examples for recommendation: the history `values[start:end]` has the target `values[end]`.
 
-    `start` and `end` are int64 (P,); nothing is copied until a batch is asked for.
+    `start` and `end` are int64 (P,); only `histories` copies.
     """
 
     values: Ints
@@ -330,8 +334,8 @@ class Train:
 
     `histories` has a row per user, oldest item first, and `times` (seconds) is aligned with its values. `queries` (Q,)
     are the training queries and `searches` a row of relevant items per query. `max_history` and `max_prefixes_per_user`
-    are the protocol's caps (None: no cap); `prefixes()` honours both. `events`, a row per user, is there where the log
-    holds searches of users; `queries` are then the distinct ones of training, `searches` what was clicked for each.
+    are the protocol's caps (None: no cap); `prefixes()` honours both. `events`, a row per user, exists in joint logs;
+    `queries` are then the distinct training queries and `searches` the items clicked for each.
     """
 
     catalog: Catalog
@@ -345,11 +349,11 @@ class Train:
     events: Events | None = None
 
     def capped(self, n: int) -> int:
-        """How many items of a history a model reads that wants the newest `n`: at most the protocol's `max_history`."""
+        """A model's cap of `n` history items, lowered to the protocol's `max_history`."""
         return n if self.max_history is None else min(n, self.max_history)
 
     def popularity(self, task: Task) -> Longs:
-        """(N,) training interactions per item; or clicks of searches, and in no joint log training query-item pairs."""
+        """(N,) training interactions per item; for search, clicks of searches or, without a joint log, judged pairs."""
         values = (self.histories if task == "recommendation" else self.searches).values
         if task == "search" and self.events is not None:
             values = self.events.value[self.events.kind == SEARCHED]
@@ -372,16 +376,16 @@ class Train:
         return Prefixes(self.histories.values, start, end)
 
     def event_targets(self, kind: int) -> Longs:
-        """Positions in `events` of the events of a kind to learn to predict: at most the newest `max_prefixes_per_user`
-        of each user, and for recommended items only those with a history. Their histories are
-        `events.histories(positions, …)`. Raises ValueError without events."""
+        """Positions in `events` of the training targets of a kind: at most the newest `max_prefixes_per_user` of each
+        user, and only recommended items with a history. Their histories are `events.histories(positions, …)`. Raises
+        ValueError without events."""
         if self.events is None:
             raise ValueError("this training data has no events: its log holds no searches of users")
         at = self.events.positions(kind)
         row = self.events.rows[at]
         if kind == RECOMMENDED:
-            some = self.events.end[at] > self.events.offsets[row]
-            at, row = at[some], row[some]
+            has_history = self.events.end[at] > self.events.offsets[row]
+            at, row = at[has_history], row[has_history]
         if self.max_prefixes_per_user is not None:
             counts = np.bincount(row, minlength=len(self.events))
             newer = np.cumsum(counts)[row] - np.arange(len(row))
@@ -393,9 +397,9 @@ class Train:
 class Requests:
     """What a model must answer, without the answers: one ranking per request.
 
-    `ids` (R,) str; `users` (R,) int32 row in `Train.users`, -1 where unknown; `histories` of recommended items, oldest
-    first, empty rows for a search by nobody; `queries` (R,) texts, empty strings for recommendation. `exclude` are
-    items that must not be returned; `candidates`, where given, the only ones that may. `events`, in a joint log, are
+    `ids` (R,) str; `users` (R,) int32 row in `Train.users`, -1 if unknown; `histories` of recommended items, oldest
+    first, empty for a search without a user; `queries` (R,) texts, empty strings for recommendation. `exclude` are
+    items that must not be returned; `candidates`, unless None, the only ones that may. `events`, in a joint log, are
     the histories with searches, cut to the protocol's `max_history` recommended items and as many searches.
     """
 
@@ -430,7 +434,7 @@ class Requests:
             yield self.take(np.arange(start, min(start + size, len(self))))
 
     def unlimited(self) -> Requests:
-        """The same requests, with nothing excluded and every item a candidate."""
+        """The same requests without `exclude` and `candidates`."""
         return replace(self, exclude=Ragged.empty(len(self)), candidates=None)
 
     @cached_property
@@ -444,9 +448,9 @@ class Split:
     """Requests and the relevant items of each, with grades.
 
     `candidates` are frozen lists by name ("uni99"), a row per request: its relevant items and sampled negatives. `seen`
-    are the distinct items of each request's whole history, ascending, where metrics over new items (`R@30|new`) are
-    asked for: it is not cut to `max_history`, as `Requests.histories` is. `later` (R,) says of a test request with a
-    history whether it comes after the newest event of it, or at the same time; None where the data has no such times.
+    are the distinct items of each request's whole history, ascending, not cut to `max_history` as `Requests.histories`
+    is; only for metrics over new items (`R@30|new`). `later` (R,) says whether a test request is later than the newest
+    event of its history, or simultaneous; None without such times.
     """
 
     requests: Requests
@@ -462,20 +466,20 @@ class Split:
         return Split(self.requests.take(rows), self.relevant.take(rows), lists, seen, later)
 
     def new(self, n_items: int) -> Split:
-        """The same requests with what was seen excluded: relevant is only what is new, in some rows nothing. Raises
-        ValueError where `seen` is None."""
+        """The same requests with seen items excluded, also from the relevant ones; rows may become empty. Raises
+        ValueError if `seen` is None."""
         if self.seen is None:
             raise ValueError("this split does not say which items each request has seen")
         relevant, seen = (rows.rows * n_items + rows.values for rows in (self.relevant, self.seen))
-        left = self.relevant.keep(~np.isin(relevant, seen))
-        return Split(replace(self.requests, exclude=self.seen), left, later=self.later)
+        unseen = self.relevant.keep(~np.isin(relevant, seen))
+        return Split(replace(self.requests, exclude=self.seen), unseen, later=self.later)
 
 
 @dataclass(frozen=True)
 class SampledList:
-    """How the candidate lists of one name were made for a task: `n` negatives by the sampler `kind`; how many of the
-    `requests` a model left to be filled, and how many have fewer, down to `fewest_negatives`; `lookup_hr1` is the HR@1
-    of a table that knows no user."""
+    """How the candidate lists of one name were made for a task: `n` negatives by the sampler `kind`; for how many of
+    the `requests` a model found too few, so that `fill` completed them; how many have fewer than `n`, at least
+    `fewest_negatives`; `lookup_hr1` is the HR@1 of a lookup table without users."""
 
     task: Task
     name: str
@@ -493,7 +497,7 @@ class SampledList:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A split log: `valid` and `test` map each task the data has to its Split; `digest` is the sha256 of all of it;
+    """A split log: `valid` and `test` map each task of the data to its Split; `digest` is the sha256 of all of it;
     `lists` say how the candidate lists were made."""
 
     name: str
@@ -514,7 +518,7 @@ class Ranking:
     """`items` int32 (R, K), best first, each at most once in its row, padded with -1; `scores` float32 (R, K), never
     rising.
 
-    The order is the ranking; scores only inform.
+    The order of the items is the ranking; scores are for information only.
     """
 
     items: Ints
@@ -522,12 +526,12 @@ class Ranking:
 
     @classmethod
     def empty(cls, n: int, k: int) -> Ranking:
-        """`n` rankings of `k` places, none of them taken: to be filled in."""
+        """`n` empty rankings of depth `k`, all padding, to be filled in."""
         return cls(np.full((n, k), PAD, dtype=np.int32), np.full((n, k), -np.inf, dtype=np.float32))
 
     @classmethod
     def concat(cls, parts: Iterable[Ranking], k: int) -> Ranking:
-        """The rankings of several groups of requests, all `k` places deep, one after the other."""
+        """The rankings of several groups of requests, all of depth `k`, concatenated."""
         parts = [cls.empty(0, k), *parts]
         return cls(np.concatenate([part.items for part in parts]), np.concatenate([part.scores for part in parts]))
 
@@ -572,10 +576,10 @@ class Ranking:
 
 @dataclass
 class Context:
-    """What a model is given to train with.
+    """A model's training environment.
 
-    `seed` is the only source of randomness, `device` a torch device name, `threads` how many the cell may use,
-    `workdir` a folder private to the cell, which may hold checkpoints of an interrupted fit of the same cell.
+    `seed` is the only source of randomness, `device` a torch device name, `threads` the number that the cell may use,
+    `workdir` a private folder of the cell, which may hold checkpoints of its interrupted fit.
     """
 
     seed: int
@@ -586,32 +590,32 @@ class Context:
     curve: list[dict[str, float]] = field(default_factory=list)
     on_progress: Callable[[int, int, Mapping[str, float]], None] | None = None
     shared: Path | None = None
-    """A folder that all cells of the data set share, for what is costly and decided by its name alone (a digest of all
-    that went into it): write beside, rename into place. None outside a run."""
+    """A folder shared by all cells of the data set, a cache of costly results: name each file by a digest of all its
+    inputs, write it under a temporary name and rename it. None outside a run."""
     embed: Callable[[str, Mapping[str, Any]], NDArray[np.float32]] | None = None
     """Set by the harness; see `item_embeddings`."""
 
     def item_embeddings(self, model: str, params: Mapping[str, Any]) -> NDArray[np.float32]:
-        """(N, d): what another model of the harness, trained on the same data with the same seed, knows of each item.
+        """(N, d) the item embeddings of another model of the harness, trained on the same data with the same seed.
 
-        It is trained once for all cells that ask for the same. A model that asks names it in `needs`, so that a plan
-        checks it. Raises BenchmarkError where the model offers no embeddings, or this is no run of the harness.
+        It is trained once for all cells with the same request. A model that calls this names the other model in
+        `needs`, so that a plan checks it. Raises BenchmarkError if the other model has no embeddings, or outside a run.
         """
         if self.embed is None:
-            raise BenchmarkError(f"the item embeddings of '{model}' can be had in a run of the harness only.")
+            raise BenchmarkError(f"the item embeddings of '{model}' are available only in a run of the harness.")
         return self.embed(model, params)
 
     def record(self, name: str, value: Any) -> None:
-        """Keep a fact about this cell: parameters, a collision rate, the number of distinct items. JSON values only."""
+        """Record a fact about this cell: parameters, a collision rate, the number of distinct items. JSON only."""
         self.facts[name] = value
 
     def remark(self, text: str) -> None:
-        """Say what a reader of the model's numbers must know, such as that a part of it has not learned: it stands
-        beside them in every report, and is kept in the fact `remarks`."""
+        """Record a caveat about the model's numbers, such as a part of it that has not learned: it is printed next to
+        them in every report and kept in the fact `remarks`."""
         self.facts.setdefault("remarks", []).append(text)
 
     def progress(self, step: int, total: int, **values: float) -> None:
-        """Say how far training is; named values (loss, R@10) become points of the learning curve."""
+        """Report how far training is; named values (loss, R@10) become points of the learning curve."""
         if values:
             self.curve.append({"step": step, **{k: float(v) for k, v in values.items()}})
         if self.on_progress is not None:
@@ -621,31 +625,31 @@ class Context:
 @runtime_checkable
 class Model(Protocol):
     """A model plugin. The constructor only stores its typed keyword arguments; `fit` sets attributes that end in `_`.
-    The arrays that a model is given are read-only: it copies what it wants to change.
+    The arrays passed to a model are read-only: it copies what it wants to change.
 
-    The bounds of an argument are in its type (`layers: Count`, `dropout: ProperFraction`), and the harness holds every
-    value against them; an argument whose type is a dataclass takes a mapping in a suite. A docstring below a field of a
-    dataclass is what `benchmark list NAME` says of it.
+    The bounds of an argument are in its type (`layers: Count`, `dropout: ProperFraction`), and the harness checks every
+    value against them; an argument whose type is a dataclass takes a mapping in a suite. `benchmark list NAME` prints
+    the docstring below a dataclass field as the parameter's description.
 
-    `tasks` is a class attribute, or an attribute of the instance where a parameter decides it. A class may also state
-    `requires`, the names of the modules it imports when it works (checked before anything trains), and
-    `needs_training = False`, for one that ranks by the items' texts alone: it may then be asked on data without
-    anything to train on (`split: all-test`), where all others are refused.
+    `tasks` is a class attribute, or an instance attribute if a parameter decides it. A class may also state `requires`,
+    the names of the modules that it imports when it works (checked before anything trains), and `needs_training =
+    False` if it ranks by the items' texts alone: it may then run on data without training data (`split: all-test`),
+    where all others are refused.
 
-    A model may offer further rankings of the same requests, other ways to ask what was trained once: `variants`, their
-    names, and `rank_variant(variant, requests, k)`, which may show what it would return without `exclude` and
-    `candidates`. They are stored for analyses and are not on the leaderboard.
+    A model may offer further rankings of the same requests from one fit: `variants`, their names, and
+    `rank_variant(variant, requests, k)`, which may ignore `exclude` and `candidates`. They are stored for analyses and
+    are not on the leaderboard.
 
-    A class or an instance may also declare, all False or the same as `tasks` where it does not:
+    A class or an instance may also declare (by default False, and `tasks` for `built_for`):
 
-    - `deterministic = True`: every seed gives the same rankings, as counting does and encoding with a model that is not
-      trained here. It then runs with one seed, and comparisons take its fits to have no variance.
-    - `excludes_history = True`: it never recommends an item of the request's history, whatever the protocol allows.
+    - `deterministic = True`: every seed gives the same rankings, as for counting, or encoding without training. The
+      model then runs with one seed, and comparisons assume no variance between its fits.
+    - `excludes_history = True`: it never recommends an item of the request's history, even if the protocol allows it.
       Over all items it is not tested against a model that may.
-    - `built_for`: the tasks that its parameters are about, where it can be asked for others too.
+    - `built_for`: the tasks for which its parameters were chosen, if it can do others too.
 
-    A model that learns a vector for every item may offer them after `fit`: `item_embeddings()`, float32 (N, d). One
-    that builds on another's has `needs`, pairs of a model's name and its parameters: see `Context.item_embeddings`.
+    A model with a vector for every item may offer them after `fit`: `item_embeddings()`, float32 (N, d). A model that
+    builds on another's has `needs`, pairs of a model's name and its parameters: see `Context.item_embeddings`.
     """
 
     @property
@@ -673,8 +677,8 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Cell:
-    """A data set, a model and a seed: what is trained once. `fingerprint` (64 hex digits) says exactly what it
-    computes."""
+    """A data set, a model and a seed: the unit that is trained once. `fingerprint` (64 hex digits) identifies exactly
+    what it computes."""
 
     dataset: str
     model: str
@@ -690,7 +694,7 @@ class Cell:
     deterministic: bool = False
     excludes_history: bool = False
     built_for: tuple[Task, ...] = TASKS
-    """What the model declares of itself: see `Model`."""
+    """The model's declarations: see `Model`."""
 
     @property
     def name(self) -> str:
@@ -723,9 +727,8 @@ class Scores:
     """One cell's scores on one slice of one task.
 
     `rows` (n,) are the requests that have a relevant item in the slice; `values` maps a metric to its float64 (n,)
-    values; `totals` maps a metric about all lists together to its number; `coverage` is the share of those requests
-    with a ranking. `own_rows` has the requests of the metrics that are about fewer (`R@30|new`); all others are about
-    `rows`.
+    values; `totals` maps a metric of all lists together to its number; `coverage` is the share of those requests with a
+    ranking. `own_rows` has the requests of metrics on fewer of them (`R@30|new`); all other metrics are over `rows`.
     """
 
     rows: Longs
@@ -747,13 +750,12 @@ class Analysis:
 
 @dataclass(frozen=True)
 class AnalysisInput:
-    """What an analysis may look at: the data sets by name, and what every finished cell left.
+    """The input of an analysis: the data sets by name, and the results of every finished cell.
 
-    `dataset(name)` and `ranking(cell, task)` read from disk when they are called; `ranking(cell, task, variant)` is one
-    of the cell's further rankings, whose names `variants(cell)` gives, or with the name of a candidate list ("uni99")
-    the ranking of that. `facts(cell)` is what the model recorded.
-    `published(cell, task, metric)` is the paper's number for the model over all requests, None where it prints none;
-    `published(cell, task, metric, "T=1.5")` that of the row of the model's name with these words behind it.
+    `dataset(name)` and `ranking(cell, task)` read from disk when called; `ranking(cell, task, variant)` is one of the
+    cell's further rankings, named by `variants(cell)`, or that of a candidate list ("uni99"). `facts(cell)` are the
+    facts that the model recorded. `published(cell, task, metric)` is the paper's number for the model over all
+    requests, or None; `published(cell, task, metric, "T=1.5")` is that of its row "<model> T=1.5".
     """
 
     datasets: Sequence[str]

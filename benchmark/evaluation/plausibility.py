@@ -1,4 +1,4 @@
-"""What is too good to be believed at once: near the ceiling of its metric, or far above every other model."""
+"""Results that are suspiciously good: near the ceiling of their metric, or far above every other model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from benchmark.plugins import BoundMetric
 from benchmark.types import PAD, Dataset, Floats, Ranking, Task
 
 NEAR = 0.95
-"""Of the ceiling: what is above is remarked on."""
+"""Share of the ceiling above which a result gets a remark."""
 FAR = 3
-"""Times the difference that the test could detect: a lead that is larger is remarked on."""
+"""A lead of more than this many times the detectable difference gets a remark."""
 LEAST = 30
-"""Requests: with fewer, both happen by chance."""
+"""The fewest requests: with fewer, both happen by chance."""
 
 
 def ceiling(dataset: Dataset, task: Task, name: str, metric: BoundMetric, depth: int) -> float | None:
-    """The metric's mean where every request is ranked as well as `depth` items can be: its relevant items, those of the
-    highest grade first. None for a metric that is not about finding these: one about all lists together, or one that
+    """The metric's mean if every request has the best ranking of `depth` items: its relevant items, by falling
+    grade. None for a metric that is not about finding these: one about all lists together, or one that
     gives something to a ranking without any of them."""
     split, counts = dataset.test[task], dataset.train.popularity(task)
     relevant, n = split.relevant, len(split.relevant)
@@ -33,7 +33,7 @@ def ceiling(dataset: Dataset, task: Task, name: str, metric: BoundMetric, depth:
     best = np.full((n, depth), PAD, dtype=np.int32)
     best[relevant.rows[kept], place[kept]] = relevant.values[order][kept]
     worst = np.full((n, depth), PAD, dtype=np.int32)
-    worst[:, 0] = len(dataset.train.catalog)  # an item that is not in the catalogue is not relevant to anything
+    worst[:, 0] = len(dataset.train.catalog)  # an item outside the catalogue is never relevant
     means = []
     for items in (worst, best):
         ranking = Ranking(items, np.where(items == PAD, -np.inf, -np.arange(depth)).astype(np.float32))

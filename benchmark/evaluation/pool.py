@@ -1,4 +1,4 @@
-"""The seeds of a model put together, and models checked to have answered the same requests."""
+"""Pooling the seeds of a model, and checking that all models answered the same requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pool:
     own_rows: Mapping[str, Longs] = field(default_factory=dict)
 
     def n(self, metric: str) -> int:
-        """How many requests the metric is about."""
+        """The number of requests that the metric covers."""
         return len(self.own_rows.get(metric, self.rows))
 
     def fits(self, metric: str) -> Fits:
@@ -50,7 +50,7 @@ class Pool:
 
 
 def pool(evaluated: Sequence[Evaluated]) -> dict[Place, Pool]:
-    """All seeds of a model together, checked to be about the same requests as every other model's."""
+    """All seeds of a model pooled; checks that all models have the same requests."""
     groups: dict[Place, list[Evaluated]] = {}
     reference: dict[tuple[str, Task, str], Evaluated] = {}
     for e in sorted(evaluated, key=lambda e: (e.cell.dataset, e.cell.model, e.cell.seed)):
@@ -66,7 +66,7 @@ def pool(evaluated: Sequence[Evaluated]) -> dict[Place, Pool]:
 
 def _merge(cell: Cell, scores: Sequence[Scores]) -> Pool:
     def stack(kind: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
-        return {metric: np.stack([of[metric] for of in kind]) for metric in kind[0]}
+        return {metric: np.stack([values[metric] for values in kind]) for metric in kind[0]}
 
     return Pool(
         cell,

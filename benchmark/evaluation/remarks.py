@@ -1,5 +1,4 @@
-"""What a reader must know of a finished cell's numbers: it was still learning when training ended, or popularity is
-better."""
+"""Caveats about a finished cell's numbers: it was still learning when training ended, or popularity is better."""
 
 from __future__ import annotations
 
@@ -16,16 +15,16 @@ from benchmark.types import PAD, Dataset, Longs, Ragged, Ranking, Requests, Task
 PROGRESS = {"epoch": ("best_epoch", "epochs"), "checkpoint": ("best_updates", "updates")}
 """Facts that models record of their training: when validation was best, and when it ended."""
 BATCH = 4096
-"""Requests at a time."""
+"""Requests per batch."""
 
 
 def trained(facts: Mapping[str, Any]) -> bool:
-    """Whether a model said how long it trained."""
+    """Whether a model recorded how long it trained."""
     return any(facts.get(end) for _, end in PROGRESS.values())
 
 
 def still_learning(facts: Mapping[str, Any]) -> Iterator[str]:
-    """A remark where validation was best when training ended: with more of it, the numbers would be others."""
+    """A remark if validation was best when training ended: more training could change the numbers."""
     last = [name for name, (best, end) in PROGRESS.items() if facts.get(end) and facts.get(best) == facts[end]]
     yield from (f"best {name} is the last (still learning)" for name in last[:1])
 
@@ -68,7 +67,7 @@ def _most_popular(requests: Requests, counts: Longs, depth: int) -> Ranking:
         position = place[exclude.values]
         gone[exclude.rows[position < width], position[position < width]] = True
         kept = np.argsort(gone, axis=1, kind="stable")[:, :depth]
-        found = np.where(np.take_along_axis(gone, kept, axis=1), PAD, order[kept])
-        items[start : start + len(exclude), : found.shape[1]] = found
+        best = np.where(np.take_along_axis(gone, kept, axis=1), PAD, order[kept])
+        items[start : start + len(exclude), : best.shape[1]] = best
     scores = np.broadcast_to(-np.arange(depth, dtype=np.float32), items.shape)
     return Ranking(items, scores)

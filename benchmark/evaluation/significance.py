@@ -15,16 +15,16 @@ POWER = 0.8
 _BLOCK = 1 << 22  # signs drawn at a time: 32 MB as float64
 REPLICATES = 2000
 FEWEST_FITS = 3
-"""How many fits of a model a bootstrap over fits needs."""
+"""The fewest fits of a model for a bootstrap over fits."""
 _RESOLUTION = 10
-"""How often a permutation p that just passes Holm's first step is expected among the flips that are drawn."""
+"""Expected number of drawn flips at least as extreme, for a permutation p that just passes Holm's first step."""
 
 
 @dataclass(frozen=True)
 class Fits:
-    """The scores of a model on the same requests: `values` (S, n), a row per seed that it was trained with.
+    """The scores of a model on the same requests: `values` (S, n), a row per training seed.
 
-    A `deterministic` model has one row, for it is the same with every seed.
+    A `deterministic` model is the same with every seed and has one row.
     """
 
     values: Floats
@@ -32,7 +32,7 @@ class Fits:
 
     @property
     def one_fit(self) -> bool:
-        """Whether these scores are of one fit of a model whose next fit would differ, nobody knows how much."""
+        """Whether these scores are of a single fit of a model whose fits vary by an unknown amount."""
         return len(self.values) == 1 and not self.deterministic
 
     @property
@@ -49,8 +49,8 @@ class Fits:
 class Estimate:
     """A mean difference over n requests, its standard error, and the degrees of freedom of that.
 
-    The error is infinite where one request says nothing about the others. Where all n differences are equal and the
-    fits do not differ it is 0: see `constant`.
+    The error is infinite for a single request. If all n differences are equal and the fits do not differ it is 0: see
+    `constant`.
     """
 
     n: int
@@ -66,11 +66,11 @@ class Estimate:
 
     @property
     def p(self) -> float:
-        """Two-sided: how probable a difference at least so large is where there is none."""
+        """Two-sided: the probability of a difference at least this large if there is none."""
         return self.p_against(0.0)
 
     def p_against(self, value: float) -> float:
-        """Two-sided: how probable a difference at least so far from `value` is where that is the true one."""
+        """Two-sided: the probability of a difference at least this far from `value` if `value` is the true one."""
         from scipy.special import stdtr
 
         distance = abs(self.difference - value)
@@ -81,7 +81,7 @@ class Estimate:
         return float(2 * stdtr(self.df, -distance / self.error))
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """All values with `p_against` of at least `alpha`: where p is below alpha, and only there, 0 is outside."""
+        """All values with `p_against` of at least `alpha`: 0 is outside if and only if p is below alpha."""
         from scipy.special import stdtrit
 
         if not np.isfinite(self.error) or (self.constant and 2.0 ** (1 - self.n) >= alpha):
@@ -90,8 +90,8 @@ class Estimate:
         return self.difference - half, self.difference + half
 
     def detectable(self, level: float) -> float:
-        """The smallest true difference that is found at this level with 80 % power, given how much requests and fits
-        differ. Infinite where no two requests differ."""
+        """The smallest true difference that this level detects with 80 % power, given the variance of requests and
+        fits. Infinite if no two requests differ."""
         if self.constant or not np.isfinite(self.error):
             return np.inf
         return detectable_difference(self.error, self.df, level)
@@ -101,9 +101,9 @@ class Estimate:
 class Difference(Estimate):
     """An estimate with its interval, `low` to `high`, and its second opinions.
 
-    `p_permutation` is of sign flips over requests. `bootstrap` is the crossed bootstrap's interval, None where a model
-    has fewer than three fits, and where neither has any but one for ever. `one_fit`: a model was trained once, so that
-    everything here is about this fit of it and not about the method.
+    `p_permutation` is of sign flips over requests. `bootstrap` is the crossed bootstrap's interval, None if a
+    non-deterministic model has fewer than three fits, or both are deterministic. `one_fit`: a model was trained once,
+    so that all results hold for this fit and not for the method.
     """
 
     low: float
@@ -114,13 +114,13 @@ class Difference(Estimate):
 
 
 def estimate(a: Fits, b: Fits) -> Estimate:
-    """The mean difference a - b of two models with aligned requests, whose standard error knows requests and fits.
+    """The mean difference a - b of two models with aligned requests, with a standard error over requests and fits.
 
     The unit is request × fit. SE² = v/n + Σ over both models of max(0, b - r)/S: v is the variance over requests of the
     difference of the seed-averaged scores, b the variance of a model's S fit means, r what of b is noise of request ×
     fit and already in v (the two-way residual mean square / n). The degrees of freedom are Satterthwaite's, of parts
     with n - 1, S - 1 and S - 1 (Searle, Casella and McCulloch 1992, Variance Components, sections 3 and 4). A model
-    with one fit adds no part: of a deterministic one that is true, of another one the test is about this fit.
+    with one fit adds no part: correct for a deterministic one; for another, the test holds for this fit only.
     With S = 1 this is Student's paired t-test, as in Penha 2024, section 5.
     """
     d = a.vector - b.vector
@@ -153,11 +153,11 @@ def interval(model: Fits, alpha: float) -> tuple[float, float]:
 def paired_test(a: Fits, b: Fits, *, alpha: float, permutations: int, seed: int = 0) -> Difference:
     """The test of a difference a - b, n at least 1, with a second opinion that must agree.
 
-    A sign-flip permutation test of the seed-averaged differences stands beside the test of `estimate`. It assumes no
-    normal means, and with few requests it cannot be passed at all; but it takes the fits as they are, whose spread
-    only the first test knows. So each guards where the other is blind, and a difference is significant where both
-    say so: the larger of two p values that are each valid for their part of the question is never too small. The
-    crossed bootstrap gives an interval of both at once that assumes neither.
+    A sign-flip permutation test of the seed-averaged differences complements the test of `estimate`. It does not assume
+    normal means, and with few requests it can never be significant; but it ignores the variance between fits, which
+    only the first test includes. A difference is significant only if both tests say so: the larger of two p values,
+    each valid for its part of the question, is never too small. The crossed bootstrap gives an interval over both
+    sources of variance without these assumptions.
     """
     result = estimate(a, b)
     low, high = result.interval(alpha)
@@ -179,8 +179,8 @@ def equivalence(
 ) -> tuple[float, float]:
     """Whether a and b differ by less than `margin`: p and permutation p.
 
-    Inside the margin they are those of two one-sided tests (Schuirmann 1987), of which the larger counts: small says
-    equivalent. Outside they are two-sided ones against the nearer end of the margin: small says not equivalent.
+    Inside the margin they are the larger of two one-sided tests' (Schuirmann 1987): a small p means equivalent. Outside
+    they are two-sided, against the nearer end of the margin: a small p means not equivalent.
     """
     d = a.vector - b.vector
     if abs(test.difference) >= margin:
@@ -191,7 +191,7 @@ def equivalence(
 
 
 def showable_margin(test: Estimate, level: float) -> float:
-    """The smallest margin within which two equal models are shown to be with 80 % power."""
+    """The smallest margin for which two equal models are shown to be equivalent with 80 % power."""
     from scipy.special import stdtrit
 
     if not np.isfinite(test.error):
@@ -209,7 +209,7 @@ def detectable_difference(error: float, df: float, level: float) -> float:
 
 @lru_cache(4096)
 def _non_centrality(df: float, level: float) -> float:
-    """That at which a t variable exceeds the critical value with probability POWER; it takes milliseconds to find."""
+    """The non-centrality at which a t variable exceeds the critical value with probability POWER."""
     from scipy.special import nctdtrinc, stdtrit
 
     return float(nctdtrinc(df, 1 - POWER, stdtrit(df, 1 - level / 2)))
@@ -218,19 +218,19 @@ def _non_centrality(df: float, level: float) -> float:
 def crossed_bootstrap(
     a: Fits, b: Fits, *, alpha: float, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The percentile interval of the mean difference when requests and fits are drawn anew, independently of each
-    other, the same requests for both models (Owen 2007, The pigeonhole bootstrap).
+    """The percentile interval of the mean difference when requests and fits are resampled independently, with the same
+    requests for both models (Owen 2007, The pigeonhole bootstrap).
 
-    A nominal 95 % interval covers the truth in 91 % of simulations where three fits differ more than requests do, in
-    96 % with five, and in nearly all where requests decide, for noise of request × fit is then drawn twice. None where
-    a model that is not deterministic has fewer than three fits, or both are deterministic.
+    A nominal 95 % interval covers the truth in 91 % of simulations if three fits vary more than requests do, in 96 %
+    with five, and in nearly all if requests vary more, since noise of request × fit is then counted twice. None if a
+    non-deterministic model has fewer than three fits, or both are deterministic.
     """
     fits = [model for model in (a, b) if not model.deterministic]
     if not fits or any(len(model.values) < FEWEST_FITS for model in fits) or a.values.shape[1] < 2:
         return None
     rng = np.random.default_rng(seed)
     drawn = []
-    # One fit fewer than there are: of so few, as many would vary too little (Rao and Wu 1988).
+    # Draw one fit fewer than there are: with so few, drawing all would vary too little (Rao and Wu 1988).
     sizes = [(s, max(1, s - 1)) for s in (len(a.values), len(b.values))]
     weights = [rng.multinomial(m, np.full(s, 1 / s), size=replicates) / m for s, m in sizes]
     n = a.values.shape[1]
@@ -249,29 +249,29 @@ def crossed_bootstrap(
 
 
 def corrected(p: Sequence[float], correction: str) -> list[float]:
-    """The p values of a family as its `correction` ("holm" or "none") makes them."""
+    """The p values of a family after its `correction` ("holm" or "none")."""
     return holm(p).tolist() if correction == "holm" else list(p)
 
 
 def first_step(alpha: float, family: int, correction: str) -> float:
-    """The level at which the first of a family is decided: alpha / family by Holm."""
+    """The level of the first test of a family: alpha / family by Holm."""
     return alpha / max(1, family) if correction == "holm" else alpha
 
 
 def too_few(n: int, level: float) -> str:
-    """Where no permutation of n requests can be below the level: the remark to make, else empty."""
+    """A remark if no permutation p of n requests can be below the level, else empty."""
     return f"n = {n} is too few" if 2.0 ** (1 - n) > level else ""
 
 
 def enough_permutations(asked: int, level: float) -> int:
-    """At least as many as asked for, and so many that a p below the level can be told from it."""
+    """At least as many as asked for, and enough to distinguish a p below the level from the level."""
     return max(asked, int(np.ceil(_RESOLUTION / level)))
 
 
 def sign_flip(differences: Floats, permutations: int, seed: int = 0) -> float:
     """The two-sided p of the mean difference when every sign may flip: (b + 1) / (m + 1) over m random flips.
 
-    It is exact, without flips, where all differences but zeros are of one size, as of two fits by a metric of 0 and 1.
+    It is exact, without flips, if all non-zero differences have one size, as for a metric of 0 and 1.
     """
     from scipy.special import bdtr
 
@@ -288,7 +288,7 @@ def sign_flip(differences: Floats, permutations: int, seed: int = 0) -> float:
 def _flipped(size: Floats, count: np.ndarray[tuple[int], np.dtype[np.int64]], m: int, seed: int) -> Iterator[Floats]:
     """Sums of randomly signed differences, m in all, in blocks.
 
-    Differences of equal size need no coin each: how many of them stay positive is one binomial number.
+    Differences of equal size need no separate coins: the number that stay positive is one binomial draw.
     """
     rng = np.random.default_rng(seed)
     once, often = size[count == 1], size[count > 1]
@@ -304,7 +304,7 @@ def _flipped(size: Floats, count: np.ndarray[tuple[int], np.dtype[np.int64]], m:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """p values corrected for being a family, by Holm's step-down method; in the order given."""
+    """The p values of a family corrected by Holm's step-down method, in the order given."""
     p = np.asarray(p, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     steps = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
@@ -314,5 +314,5 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def finite(value: float | None) -> float | None:
-    """The number, or None where there is none: JSON knows neither NaN nor infinity."""
+    """The number, or None if it is not finite: JSON has neither NaN nor infinity."""
     return None if value is None or not np.isfinite(value) else float(value)
