@@ -101,8 +101,8 @@ def _ranks(
     if len(values) != len(items) or not (np.diff(offsets) == 1).all():
         items = np.repeat(items, np.diff(offsets), axis=0)
     ranks = np.full(len(values), k, dtype=np.int32)
-    found = np.flatnonzero(items == values[:, None])
-    row, column = np.divmod(found, max(1, items.shape[1]))
+    hits = np.flatnonzero(items == values[:, None])
+    row, column = np.divmod(hits, max(1, items.shape[1]))
     ranks[row] = column
     return ranks
 

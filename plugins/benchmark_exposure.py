@@ -1,4 +1,4 @@
-"""What the lists show taken together: catalogue coverage, Gini of exposure, average popularity of the items."""
+"""Metrics of all lists together: catalogue coverage, Gini of exposure, average popularity of the items."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def benchmark_metrics() -> Mapping[str, Metric | str]:
 
 @better("higher")
 def item_coverage(ranking: Ranking, relevant: Ragged, k: int, popularity: NDArray[np.int64]) -> float:
-    """The share of the catalogue, 0-1, that stands in at least one request's first k."""
+    """The share of the catalogue, 0-1, that occurs in at least one request's first k."""
     return float(np.count_nonzero(_exposure(ranking, k, len(popularity))) / max(1, len(popularity)))
 
 
@@ -31,7 +31,7 @@ def item_coverage(ranking: Ranking, relevant: Ragged, k: int, popularity: NDArra
 def gini(ranking: Ranking, relevant: Ragged, k: int, popularity: NDArray[np.int64]) -> float:
     """How unequally the places among the first k are spread over the whole catalogue.
 
-    0 where every item has as many, 1 - 1/N where one of N items has them all; 0 where there are no places.
+    0 if every item has equally many, 1 - 1/N if one of N items has all; 0 without any places.
     Lower is more equal and counts as better, as in RecBole.
     """
     exposure = np.sort(_exposure(ranking, k, len(popularity)))  # (N,) ascending
@@ -56,7 +56,7 @@ def average_popularity(
 
 
 def _exposure(ranking: Ranking, k: int, n: int) -> NDArray[np.int64]:
-    """(n,) how often each item of the catalogue stands among the first k."""
+    """(n,) how often each item of the catalogue is among the first k."""
     counts = np.zeros(n + 1, dtype=np.int64)
     for start in range(0, len(ranking), ROWS_PER_BLOCK):
         counts += np.bincount(ranking.items[start : start + ROWS_PER_BLOCK, :k].ravel() + 1, minlength=n + 1)

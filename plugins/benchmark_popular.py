@@ -21,7 +21,7 @@ from benchmark import (
 )
 
 PAIRS_PER_BLOCK = 1 << 20
-"""How many (request, item) pairs are looked at together: what bounds the memory of `rank`."""
+"""(Request, item) pairs per block, which bounds the memory of `rank`."""
 
 
 @hookimpl
@@ -34,9 +34,9 @@ class Popular:
     """The items with the most training events first (Penha 2024, section 5.2: Pop_R and Pop_S).
 
     `source` says which events are counted: interactions of users, or pairs of a training query and a relevant item. It
-    answers requests of both tasks, with the same counts. `counted` says whether only what is there to learn from is
-    counted, or also the relevant items of the validation requests, which at the time of a test are known as well.
-    Items never seen come last, in a hashed order.
+    answers requests of both tasks, with the same counts. `counted` says whether only training events count, or also the
+    relevant items of the validation requests, which are known at test time. Items never seen come last, in a hashed
+    order.
     """
 
     source: Literal["recommendation", "search"] = "recommendation"
@@ -72,7 +72,7 @@ def _leading(counts: NDArray[np.int64], n: int) -> NDArray[np.int64]:
 
 
 def _best(counts: NDArray[np.int64], leading: NDArray[np.int64], requests: Requests, k: int) -> Ranking:
-    """What `top_k` gives for the counts repeated for every request, when only `leading` (C,) can reach the top."""
+    """The result of `top_k` on the counts repeated for every request, if only `leading` (C,) can reach the top."""
     if requests.candidates is not None:
         lists = requests.candidates
         return Ranking.best(requests, lists.rows, lists.values, counts[lists.values], k)

@@ -51,8 +51,8 @@ def amazon(
 ) -> Log:
     """A 5-core set of the Amazon reviews of 2014: every review is an interaction (Rajput 2023, section 4.1.1).
 
-    Of these pairs of files, each plain or gzipped, the first that the folder has is read, so all give the same
-    sequences; what they know about items differs:
+    The first of these pairs of files in the folder, each plain or gzipped, is read. All give the same sequences, but
+    differ in their information about items:
 
     1. `reviews_<category>_5.json` and `meta_<category>.json`, the original ones: title, price, brand, categories.
        Users' reviews are ordered by time; its times are days.
@@ -69,11 +69,10 @@ def amazon(
 
     Args:
         category: as in the names of the files: Beauty, Sports_and_Outdoors, Toys_and_Games, Video_Games …
-        path: the folder with the files. Where it is empty, `amazon14/<category>` or `<category>` in the folder that the
-            environment variable BENCHMARK_DATA names.
-        ids: what items are called: their ASINs where these are known, or the numbers that S3-Rec gives them, by which
-            others publish semantic IDs. Numbers follow the users' histories and give answers away where a model reads
-            the digits (appendix A).
+        path: the folder with the files; empty: `amazon14/<category>` or `<category>` in the folder that the environment
+            variable BENCHMARK_DATA names.
+        ids: item ids: ASINs if known, or S3-Rec's numbers, with which others publish semantic IDs. Numbers follow the
+            users' histories and reveal answers to a model that reads the digits (appendix A).
         files: any of the pairs, or the original one alone, whose items have prices and whole category paths.
         ties: what orders the reviews that a user wrote on one day: the file, or a hash of user and item. In the second
             pair of files these ascend by ASIN, so that the file's order makes the day's largest ASIN the target of 43
@@ -127,17 +126,17 @@ def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
     columns = ("title", "price", "brand", "categories", "attributes")
     known = [c for c in columns if c in items and any(v == v and v not in ("", ()) for v in items[c])]
     texts = texts_of(items)
-    found = Table2(len(read.users), len(items), float(read.lengths.mean()), float(np.median(read.lengths)))
+    statistics = Table2(len(read.users), len(items), float(read.lengths.mean()), float(np.median(read.lengths)))
     facts = {
         "source": HOME,
         "files": files,
         "times": read.times,
         "item_columns": known,
         "items_without_text": int((texts == "").sum()),
-        "mean_length": found.mean_length,
-        "median_length": found.median_length,
+        "mean_length": statistics.mean_length,
+        "median_length": statistics.median_length,
     }
-    if remark := _remark(category, found):
+    if remark := _remark(category, statistics):
         facts["remark"] = remark
     nothing = np.empty(0, dtype=object)
     return Log(
@@ -158,14 +157,14 @@ def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
     )
 
 
-def _remark(category: str, found: Table2) -> str:
-    """What is not as in Table 2, or nothing."""
+def _remark(category: str, statistics: Table2) -> str:
+    """The differences from Table 2, or empty."""
     printed = TABLE_2.get(category)
     if printed is None:
         return ""
     odd = [
         f"{key.replace('_', ' ')} {value:,.6g} instead of {expected:,.6g}"
-        for key, value, expected in zip(Table2._fields, found, printed, strict=True)
+        for key, value, expected in zip(Table2._fields, statistics, printed, strict=True)
         if not -0.005 < value - expected < (0.01 if key == "mean_length" else 0.005)
     ]
     return f"not the data of Table 2 in Rajput 2023: {', '.join(odd)}" if odd else ""

@@ -1,4 +1,4 @@
-"""Where the files of a category lie."""
+"""The folders of a category's files."""
 
 from __future__ import annotations
 

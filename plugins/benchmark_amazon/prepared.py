@@ -1,4 +1,4 @@
-"""Sequences that others have made from the original files: two tables, or the two files of S3-Rec."""
+"""Sequences prepared by others from the original files: two tables, or the two files of S3-Rec."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_tables(sequences: Path, items: Path) -> Sequences:
     known = known.iloc[present].reset_index(drop=True)
     text = known[["title", "digest"]].map(plain)
     names = [[plain(name) for name in row.split(" | ")] if row else [] for row in known["attributes"]]
-    behind = {name for row in names for name in row[1:]}  # a brand stands first, and behind no other name
+    behind = {name for row in names for name in row[1:]}  # a brand comes first, and after no other name
     brands = [brand_of(row[0]) if row and row[0] not in behind else "" for row in names]
     below = [row[1:] if row and row[0] not in behind else row for row in names]
     paths = known["categories"].map(plain)

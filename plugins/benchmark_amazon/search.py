@@ -48,9 +48,9 @@ def amazon_search(
 ) -> Log:
     """A joint log from a 5-core set of 2014: every review is an interaction, and a search that led to its item.
 
-    The item of a purchase is searched once, by the buyer, at the time of the purchase, with one of its queries: which
-    one a hash of user, item and `seed` decides. A purchase whose item has no query is no search. The judgements say
-    that an item is relevant to each of its queries, whoever bought it.
+    The buyer searches the item of a purchase once, at the time of the purchase, with one of its queries, chosen by a
+    hash of user, item and `seed`. A purchase whose item has no query makes no search. By the judgements, an item is
+    relevant to each of its queries, whoever bought it.
 
     Queries are those of Ai 2017 where these are there ("published"): `query_text.txt`, `train.qrels` and `test.qrels`
     of their repository beside the files that `amazon` reads, in the same folder or in one called

@@ -29,7 +29,7 @@ def files(
     min_user_interactions: int = 0,
     min_item_interactions: int = 0,
 ) -> Log:
-    """A data set from the files of one folder; recommendation, search or both, as far as they are there.
+    """A data set from the files of one folder: recommendation, search or both, depending on the files.
 
     Formats:
         tables: `items` (id, text, and any other columns, which become attributes; without this file an item's text is
@@ -46,20 +46,19 @@ def files(
             `split: all-test` tests all topics, with models that train on none.
 
     With `searches` it is a joint log, and its search requests are searches of users. A row says what a user searched
-    for (`query` is the text; texts that differ in case alone are one query), when, and which item was clicked: empty
-    for none, a row each for several. `queries` and `relevance` are then optional and only say which other items are
-    relevant to a query.
+    for (`query` is the text; case is ignored), when, and which item was clicked: empty for none, one row per click.
+    `queries` and `relevance` are then optional and only say which other items are relevant to a query.
 
     Args:
         path: the folder.
-        names: names of files that are called otherwise: {interactions: ratings.csv}, {topics: query-text.trec}.
-        columns: names of columns that are called otherwise: {user: userId}, or for one table {items.id: asin}.
+        names: files with other names: {interactions: ratings.csv}, {topics: query-text.trec}.
+        columns: columns with other names: {user: userId}, or for one table {items.id: asin}.
         ties: what orders interactions of one user at one time: a hash, or the order in the file. With "file" the time
             may be missing; the file's order is then the order in time.
-        unknown: what becomes of interactions and judgements whose item or query is in no file, or whose time is empty:
-            an error, or they are left out and counted.
-        sep: what stands between the columns of a text file: "\\t", ";", "::". Where it is empty the first line says
-            it; only columns between commas or semicolons may be quoted.
+        unknown: what happens to interactions and judgements with an unknown item or query, or without a time: an error,
+            or they are dropped and counted.
+        sep: the separator of a text file's columns: "\\t", ";", "::"; empty: guessed from the first line. Only columns
+            separated by commas or semicolons may be quoted.
         header: whether the first line names the columns. False: they are called 1, 2, 3 …, so that MovieLens 1M's
             ratings.dat (user::film::rating::time) has columns: {user: 1, item: 2, rating: 3, time: 4}.
         min_rating: interactions with a lower value in the column `rating` are left out.

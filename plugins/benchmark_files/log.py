@@ -46,7 +46,7 @@ def as_log(tables: Tables, ties: Literal["hash", "file"], drop: bool) -> Log:
 
 
 class _Known:
-    """The items there are, and how many rows are `dropped` because they name another one or no time."""
+    """The known items, and the number of rows `dropped` because their item is unknown or their time missing."""
 
     def __init__(self, items: pd.Index, home: str, drop: bool) -> None:
         self._items, self._home, self._drop = items, home, drop
@@ -58,7 +58,7 @@ class _Known:
     def rows(
         self, table: Table, column: str, known: pd.Index, home: str
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Where each row's id stands among the known ones, and whether it does."""
+        """The position of each row's id among the known ones, and whether it is known."""
         ids = _ids(table, column)
         codes, distinct = pd.factorize(ids)
         rows = known.get_indexer(pd.Index(distinct))[codes]
@@ -72,7 +72,7 @@ class _Known:
         return rows.astype(np.int32), ~bad
 
     def timed(self, table: Table) -> Table:
-        """The rows with a time, or all where none may be dropped."""
+        """The rows with a time, or all if none may be dropped."""
         empty = ~_filled(table, "time")
         if not self._drop:
             return table
@@ -180,14 +180,14 @@ def _texts(table: Table, column: str) -> NDArray[np.object_]:
 
 def _seconds(table: Table) -> NDArray[np.int64]:
     """Times as whole seconds: numbers as they are, dates since 1970 (UTC where they do not say)."""
-    given = table.rows["time"]
-    if pd.api.types.is_datetime64_any_dtype(given):
-        dates = pd.to_datetime(given, utc=True)
+    column = table.rows["time"]
+    if pd.api.types.is_datetime64_any_dtype(column):
+        dates = pd.to_datetime(column, utc=True)
     else:
-        numbers = np.asarray(pd.to_numeric(given, errors="coerce"), dtype=np.float64)
+        numbers = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
         if np.isfinite(numbers[:1]).all():  # the first row says which of the two it is
             return _checked(table, numbers, np.isfinite(numbers), "number of seconds")
-        dates = pd.to_datetime(given.astype(str), utc=True, errors="coerce", format="ISO8601")
+        dates = pd.to_datetime(column.astype(str), utc=True, errors="coerce", format="ISO8601")
     # Counted in nanoseconds, which is what Timestamp(0) does, the years before 1677 and after 2262 have no difference.
     seconds = (dates - pd.Timestamp(0, unit="s", tz="UTC").as_unit("s")) / pd.Timedelta(seconds=1)
     return _checked(table, np.asarray(seconds, dtype=np.float64), dates.notna().to_numpy(), "ISO 8601 date")

@@ -1,4 +1,4 @@
-"""Which interactions count: those with a rating high enough, of users and items that have enough of them."""
+"""Filters of interactions: by rating, and by the number of interactions of users and items (k-core)."""
 
 from __future__ import annotations
 

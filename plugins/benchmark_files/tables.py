@@ -1,4 +1,4 @@
-"""Tables in CSV, TSV or Parquet, and the five tables that every format is turned into."""
+"""Tables in CSV, TSV or Parquet, and the five tables to which every format is converted."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Form:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under our own column names, and the name of the file that errors speak of. Without `timed` the times are
-    row numbers."""
+    """Rows with our own column names, and the file's name for error messages. Without `timed` the times are row
+    numbers."""
 
     file: str
     rows: pd.DataFrame
@@ -59,7 +59,7 @@ class Tables:
 
     @property
     def given(self) -> list[Table]:
-        """Those that are there."""
+        """The existing tables."""
         every = (self.items, self.interactions, self.queries, self.relevance, self.searches)
         return [table for table in every if table]
 

@@ -1,4 +1,4 @@
-"""What a cell says in MLflow: names, metrics, parameters, and what tells one computation from another."""
+"""A cell's entries in MLflow: names, metrics, parameters, and a key of its computation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def curve(result: CellResult) -> list[Point]:
 
 
 def params(cell: Cell) -> dict[str, Any]:
-    """What the cell is, with every parameter of its model and its data set."""
+    """The cell's identity, with every parameter of its model and its data set."""
     return {
         "dataset": cell.dataset,
         "model": cell.model,
@@ -85,7 +85,7 @@ def texts(values: Mapping[str, Any], longest: int) -> dict[str, str]:
 
 
 def computation(cell: Cell, result: CellResult) -> str:
-    """What tells a computation from every other, of the same cell as well: how it went and how long it took."""
+    """A key of the computation, different even for another one of the same cell, by its results and its times."""
     outcome = [dict(result.costs), dict(result.facts), [dict(point) for point in result.curve]]
     return short_hash([cell.name, cell.fingerprint, result.status, result.error, *outcome])
 

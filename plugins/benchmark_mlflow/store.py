@@ -1,4 +1,4 @@
-"""An MLflow store: reached quickly or not at all, created by one process at a time, and quiet."""
+"""An MLflow store that connects or fails quickly, is created by one process at a time, and prints nothing."""
 
 from __future__ import annotations
 
