@@ -21,7 +21,7 @@ def test_a_model_has_its_docstring_and_its_parameters_with_nested_settings(regis
     entries = {entry.name: entry for entry in parameter_entries(tiger)}
     assert entries["beams"] == Entry("beams", "int of at least 1", "30", "")
     assert entries["unseen_share"].type == "float from 0 to 1 or None"
-    assert entries["patience"].meaning == "Stop after so many validations without a better nDCG@10."
+    assert entries["patience"].meaning == "Stop after this many validations without a better nDCG@10."
     assert entries["identifiers"].type == "settings"
     assert entries["identifiers.beta"] == Entry(
         "identifiers.beta", "float of at least 0", "0.25", "Weight of the commitment term."
