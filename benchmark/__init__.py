@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.leaderboard import Leaderboard
     from benchmark.hashing import stable_hash, tie_break
     from benchmark.hookspecs import hookimpl
+    from benchmark.jobs import Execution, Executor, Job, OnProgress
     from benchmark.metric import better
     from benchmark.parameters import Count, Natural, NonNegative, Positive, ProperFraction, Share
     from benchmark.plan import Plan
@@ -49,6 +50,7 @@ _HOMES = {
     "benchmark.evaluation.leaderboard": ("Leaderboard",),
     "benchmark.hashing": ("stable_hash", "tie_break"),
     "benchmark.hookspecs": ("hookimpl",),
+    "benchmark.jobs": ("Execution", "Executor", "Job", "OnProgress"),
     "benchmark.metric": ("better",),
     "benchmark.parameters": ("Count", "Natural", "NonNegative", "Positive", "ProperFraction", "Share"),
     "benchmark.plan": ("Plan",),
@@ -103,6 +105,9 @@ __all__ = [
     "Count",
     "Dataset",
     "Events",
+    "Execution",
+    "Executor",
+    "Job",
     "Leaderboard",
     "Log",
     "Metric",
@@ -111,6 +116,7 @@ __all__ = [
     "Natural",
     "NonNegative",
     "NotFittedError",
+    "OnProgress",
     "Plan",
     "Positive",
     "Prefixes",

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmark import __version__
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, ContractError, error_text
 from benchmark.text import visible
 
 if TYPE_CHECKING:
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from benchmark.plugins import Registry
     from benchmark.suite import Suite
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 EXIT_CODES = "Exit codes: 0 all cells finished; 1 some failed; 2 a mistake in what was asked; 130 stopped by Ctrl-C."
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit code."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parse(sys.argv[1:] if arguments is None else arguments)
         return int(options.command(options))
     except BenchmarkError as error:
         for line in str(error).splitlines():
@@ -49,15 +51,64 @@ def main(arguments: list[str] | None = None) -> int:
 
 def help_text() -> str:
     """What `benchmark --help` prints."""
-    return _parser().format_help()
+    return _parser()[0].format_help() + _plugin_commands()
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Help(argparse.Action):
+    """Prints what is known without any plugin at once: one that hangs while it is loaded must not hold that up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(parser.format_help(), end="", flush=True)
+        print(_plugin_commands(), end="")
+        parser.exit()
+
+
+def _plugin_commands() -> str:
+    """The commands of plugins, a line each; empty where there are none."""
+    import inspect
+
+    from benchmark import plugins
+
+    lines = []
+    for name, offer in sorted(plugins.load(strict=False).commands.items()):
+        try:
+            text = (inspect.getdoc(plugins.resolve(offer)) or "").partition("\n")[0].removesuffix(".")
+        except BenchmarkError as error:
+            text = f"cannot be used: {error}"
+        lines.append(f"    {name:<9} {visible(text)}\n")
+    return "".join(["\ncommands of plugins:\n", *lines]) if lines else ""
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """The options of one command. Plugins are loaded only for a command that the core does not have."""
+    parser, commands = _parser()
+    if words and not words[0].startswith("-") and words[0] not in commands.choices:
+        _add_plugin_command(words[0], commands)
+    return parser.parse_args(words)
+
+
+def _add_plugin_command(name: str, commands: Commands) -> None:
+    """Raises BenchmarkError with the closest name where no plugin has this command."""
+    from benchmark import plugins
+
+    offer = plugins.load(strict=False).offer("command", name)
+    fill, parser = plugins.resolve(offer), commands.add_parser(name)
+    try:
+        with plugins.contained():
+            parser.set_defaults(command=fill(parser))
+    except Exception as error:
+        raise ContractError(f"{offer} of {offer.plugin} failed, which is a fault in it: {error_text(error)}") from error
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Commands]:
+    """The parser of the core's commands, and what further ones are added to."""
     parser = argparse.ArgumentParser(
         prog="benchmark",
         description="Compare generative and classic models for search and recommendation under one protocol.",
         epilog=EXIT_CODES,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="show this help message and exit")
     parser.add_argument("--version", action="version", version=f"benchmark {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -68,8 +119,11 @@ def _parser() -> argparse.ArgumentParser:
                        help="change one value, e.g. models.Gen_R.params.epochs=3 (repeatable)")  # fmt: skip
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--results", metavar="DIR", default="results", help="where results go (default: results)")
+    store.add_argument("--option", metavar="plugin.name=value", action="append", default=[], dest="plugin_options",
+                       help="an option of a plugin, e.g. mlflow.uri=off (repeatable)")  # fmt: skip
     store.add_argument("--tracking", metavar="URI", default="",
-                       help="MLflow store: a URI, or off (default: sqlite in the results folder)")  # fmt: skip
+                       help="MLflow store: a URI, or off (default: sqlite in the results folder); short for --option "
+                       "mlflow.uri=URI")  # fmt: skip
     work = argparse.ArgumentParser(add_help=False)
     work.add_argument("--only", metavar="PATTERN", action="append", default=[],
                       help="only cells, models or data sets that match (repeatable)")  # fmt: skip
@@ -82,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[suite, work, store], help="run a suite to its leaderboard")
     run.add_argument("--jobs", metavar="N", type=int, help="cells at a time (default: cores / threads per cell)")
-    run.add_argument("--executor", choices=["local", "inline"], default="local",
-                     help="a process per cell (local), or all in this one (inline)")  # fmt: skip
+    run.add_argument("--executor", metavar="NAME", default="local",
+                     help="what runs the cells: local (a process each), inline (all in this one), …")  # fmt: skip
     run.add_argument("--timeout", metavar="SECONDS",
                      help="end a cell that takes longer; suite key timeout, a model's own counts first")  # fmt: skip
     run.add_argument("--memory", metavar="SIZE",
@@ -98,8 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, check, report):
         command.add_argument("--verify", action="store_true",
                              help="verify the sha256 of large files too, not only their size and time")  # fmt: skip
-    shown = commands.add_parser("list", help="data sets, models, metrics, analyses, plugins; with a name, describe it")
-    shown.add_argument("name", nargs="?", metavar="NAME", help="a data set, a model, a metric or an analysis")
+    shown = commands.add_parser("list", help="what plugins offer, and plugins; with a name, describe it")
+    shown.add_argument(
+        "name", nargs="?", metavar="NAME", help="a data set, a model, a metric or anything else that a plugin offers"
+    )
     shown.add_argument("--suite-keys", action="store_true", help="every key of a suite file")
     shown.set_defaults(command=_list)
     suites = commands.add_parser("suites", help="shipped suites; with a name, print that one")
@@ -111,10 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", metavar="NAME", help="one word, such as acme")
     new.add_argument("--folder", metavar="DIR", default=".", help="where the package's folder goes (default: here)")
     new.set_defaults(command=_new_plugin)
-    ui = commands.add_parser("ui", parents=[store], help="MLflow's pages on this store")
-    ui.add_argument("--port", metavar="N", type=int, default=5000)
-    ui.set_defaults(command=_ui)
-    return parser
+    return parser, commands
 
 
 def _plan(options: argparse.Namespace) -> tuple[Plan, Registry]:
@@ -125,10 +178,18 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, Registry]:
     from benchmark.plan import make_plan
 
     registry = plugins.load()
+    if executor := getattr(options, "executor", ""):  # before the data is read, which takes long
+        plugins.check_requirements(registry.offer("executor", executor))
     suite, source = _suite(options)
     plan = make_plan(suite, source, registry, Path(options.results), only=options.only, device=options.device,
-                     limit=options.limit, tracking=options.tracking)  # fmt: skip
+                     limit=options.limit, options=_plugin_options(options, registry))  # fmt: skip
     return replace(plan, verify=options.verify), registry
+
+
+def _plugin_options(options: argparse.Namespace, registry: Registry) -> list[str]:
+    """`--tracking off` asks for nothing that a missing MLflow plugin could not do."""
+    there = options.tracking and (options.tracking != "off" or "mlflow" in registry.options)
+    return [*([f"mlflow.uri={options.tracking}"] if there else []), *options.plugin_options]
 
 
 def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
@@ -178,7 +239,7 @@ def _report(options: argparse.Namespace) -> int:
     registry = plugins.load()
     suite, source = _suite(options)
     home = Path(options.results) / results_name(suite, source)
-    plan = stored_plan(suite, source, registry, home, options.tracking, verify=options.verify)
+    plan = stored_plan(suite, source, registry, home, _plugin_options(options, registry), verify=options.verify)
     changed = unlike_the_run(suite, home)
     with Console() as console:
         if changed:
@@ -236,14 +297,6 @@ def _new_plugin(options: argparse.Namespace) -> int:
     folder = create(options.name, Path(options.folder))
     print(f"wrote {folder}. Install it with: pip install -e {folder}")
     return 0
-
-
-def _ui(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from benchmark.ui import serve
-
-    return serve(Path(options.results), options.tracking, options.port)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def older_cells(plan: Plan, waiting: Sequence[Cell]) -> str:
 
 
 def print_registry(registry: Registry) -> None:
-    """Everything that is installed: data sets, models, metrics, analyses, and the plugins with broken ones and why."""
+    """Everything that is installed, by kind, and the plugins with broken ones and why."""
     from tabulate import tabulate
 
     out = []
@@ -138,6 +138,9 @@ def print_registry(registry: Registry) -> None:
         ("Models", registry.models),
         ("Metrics", registry.metrics),
         ("Analyses", registry.analyses),
+        ("Executors", registry.executors),
+        ("Commands", registry.commands),
+        ("Options", registry.options),
     ):
         names: dict[str, list[str]] = {}
         for offer in offers.values():
@@ -165,7 +168,9 @@ def print_offer(offer: Offer) -> None:
         sys.stdout.write(f"{_BETTER[better_values(offer)]}\n\n")
     sys.stdout.write("Parameters\n\n" if entries else "")
     print_entries(entries)
-    if takes_any(resolve(offer)):
+    if offer.kind == "command":
+        sys.stdout.write(f"Its options: benchmark {offer.name} --help\n")
+    elif takes_any(resolve(offer)):
         sys.stdout.write("It checks further parameters by itself.\n")
     elif not entries:
         sys.stdout.write("It has no parameters.\n")

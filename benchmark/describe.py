@@ -38,10 +38,11 @@ class Entry:
 
 def offers_called(name: str, registry: Registry) -> list[Offer]:
     """All offers of this name, of any kind. Raises BenchmarkError with the closest name where there is none."""
-    tables = (registry.datasets, registry.models, registry.metrics, registry.analyses)
+    tables = registry.tables.values()
     offers = [table[name] for table in tables if name in table]
     if not offers:
-        raise unknown("data set, model, metric or analysis", name, {known for table in tables for known in table})
+        kinds = "data set, model, metric, analysis, executor, command or options"
+        raise unknown(kinds, name, {known for table in tables for known in table})
     return offers
 
 
@@ -51,8 +52,9 @@ def docstring(offer: Offer) -> str:
 
 
 def parameter_entries(offer: Offer) -> list[Entry]:
-    """The parameters of an offer, those of nested settings after the group they belong to; an analysis has none."""
-    if offer.kind == "analysis":
+    """The parameters of an offer, those of nested settings after the group they belong to; analyses, executors and
+    commands have none."""
+    if offer.kind in ("analysis", "executor", "command"):
         return []
     target = resolve(offer)
     return list(_entries(target, parameters(target, str(offer), GIVEN[offer.kind]), ""))

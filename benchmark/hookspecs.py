@@ -14,7 +14,10 @@ import pluggy
 from benchmark.types import Cell, CellResult, Log, Metric, Model
 
 if TYPE_CHECKING:
+    import argparse
+
     from benchmark.evaluation.leaderboard import Leaderboard
+    from benchmark.jobs import Executor
     from benchmark.plan import Plan
     from benchmark.suite import Suite
 
@@ -46,6 +49,31 @@ def benchmark_metrics() -> Mapping[str, Metric | str]:
 def benchmark_analyses() -> Mapping[str, Callable[..., Any] | str]:
     """Called once, when plugins are loaded: analyses by name. Each takes an `AnalysisInput` and returns an
     `Analysis`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def benchmark_executors() -> Mapping[str, Executor | str]:
+    """Called once, when plugins are loaded: executors by name, for `--executor NAME`. Each runs the jobs that it is
+    given, wherever it likes; see `Executor`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def benchmark_commands() -> Mapping[
+    str, Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], int]] | str
+]:
+    """Called once, when plugins are loaded: commands by name, for `benchmark NAME`. Each adds its options to a parser
+    and returns what runs the command with these options and gives the exit code. The first line of its docstring is
+    its line in `benchmark --help`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def benchmark_options() -> Mapping[str, Callable[..., Any] | str]:
+    """Called once, when plugins are loaded: the options of a plugin by name, for `--option NAME.option=value`, as a
+    class or a function with typed keyword arguments that have defaults. Observers read them in `plan.options`,
+    executors in `execution.options`."""
     raise AssertionError("a specification is never called")
 
 

@@ -34,8 +34,8 @@ from benchmark.types import TASKS, Cell, CellResult, Dataset, Model, Ragged, Ran
 class Plan:
     """What a run will do: the data sets, read and split; every cell of the suite; those `selected` for this run.
 
-    `results` is the suite's own folder, `marks` what every row must carry (partial, reduced scale), `tracking` the
-    MLflow store asked for (empty: the default one, "off": none).
+    `results` is the suite's own folder, `marks` what every row must carry (partial, reduced scale), `options` those of
+    each plugin by its name, as `--option` sets them.
     """
 
     suite: Suite
@@ -46,7 +46,7 @@ class Plan:
     selected: tuple[Cell, ...]
     metrics: Mapping[str, BoundMetric]
     device: str = "cpu"
-    tracking: str = ""
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     """Modules that the selected models import when they work."""
@@ -110,12 +110,13 @@ def make_plan(
     only: Sequence[str] = (),
     device: str = "auto",
     limit: int | None = None,
-    tracking: str = "",
+    options: Sequence[str] = (),
 ) -> Plan:
     """Check names, parameters, extras, tasks and cut-offs, read the data and list the cells.
 
     Raises BenchmarkError, one line per mistake, before anything has trained.
     """
+    values = plugins.plugin_options(registry, options)
     checked = check(suite, source, registry)
     device = pick_device(device)
     if suite.reproducible:
@@ -139,7 +140,7 @@ def make_plan(
         selected=tuple(cell for cell in every if (cell.dataset, cell.model, cell.seed) in picked),
         metrics=checked.metrics,
         device=device,
-        tracking=tracking,
+        options=values,
         marks=tuple(marks),
         requires=requires,
         unlisted=data.unlisted,

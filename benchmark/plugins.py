@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
@@ -26,7 +26,7 @@ from benchmark.errors import BenchmarkError, ContractError, error_text, unknown
 from benchmark.frozen import frozen
 from benchmark.hookspecs import NAME
 from benchmark.metric import SIDES, Better, parse_metric
-from benchmark.parameters import as_json, resolve_params
+from benchmark.parameters import as_json, parameters, resolve_params
 from benchmark.text import visible
 from benchmark.types import Floats, Log, Longs, Model, Ragged, Ranking
 
@@ -39,19 +39,27 @@ LOAD_SECONDS = 30.0
 """After so long, a plugin that is still loading is given up."""
 HANGING = "BENCHMARK_HANGING_PLUGINS"
 """Set for the worker processes, so that not every cell waits for the same plugin: distribution:name, comma between."""
-Kind = Literal["dataset", "model", "metric", "analysis"]
+Kind = Literal["dataset", "model", "metric", "analysis", "executor", "command", "options"]
 _HOOK: dict[Kind, str] = {
     "dataset": "benchmark_datasets",
     "model": "benchmark_models",
     "metric": "benchmark_metrics",
     "analysis": "benchmark_analyses",
+    "executor": "benchmark_executors",
+    "command": "benchmark_commands",
+    "options": "benchmark_options",
 }
-_SAID: dict[Kind, str] = {"dataset": "data set", "model": "model", "metric": "metric", "analysis": "analysis"}
+_SAID: dict[Kind, str] = {kind: kind for kind in _HOOK} | {"dataset": "data set"}
+CORE_COMMANDS = ("run", "check", "report", "list", "suites", "data", "new-plugin")
+"""What `benchmark` can do by itself: no names for the commands of plugins."""
 GIVEN: dict[Kind, tuple[str, ...]] = {
     "dataset": (),
     "model": (),
     "metric": ("ranking", "relevant", "k", "popularity"),
     "analysis": (),
+    "executor": ("jobs", "execution", "on_progress"),
+    "command": ("parser",),
+    "options": (),
 }
 """The arguments that the harness gives: no parameters of a suite."""
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -79,7 +87,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Offer:
-    """Something that a suite can name. `target` is the thing itself or "module:attribute"."""
+    """Something that a suite or the command line can name. `target` is the thing itself or "module:attribute"."""
 
     kind: Kind
     name: str
@@ -123,15 +131,31 @@ class Registry:
     models: Mapping[str, Offer]
     metrics: Mapping[str, Offer]
     analyses: Mapping[str, Offer]
+    executors: Mapping[str, Offer]
+    commands: Mapping[str, Offer]
+    options: Mapping[str, Offer]
     problems: tuple[str, ...] = ()
     _manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(NAME), repr=False)
 
+    @property
+    def tables(self) -> dict[Kind, Mapping[str, Offer]]:
+        """All offers, by kind and name."""
+        return {
+            "dataset": self.datasets,
+            "model": self.models,
+            "metric": self.metrics,
+            "analysis": self.analyses,
+            "executor": self.executors,
+            "command": self.commands,
+            "options": self.options,
+        }
+
     def offer(self, kind: Kind, name: str, where: str = "") -> Offer:
         """What is offered by this name. Raises BenchmarkError with the closest name, and the plugins not in use."""
-        tables = {"dataset": self.datasets, "model": self.models, "metric": self.metrics, "analysis": self.analyses}
-        if name in tables[kind]:
-            return tables[kind][name]
-        error = unknown(_SAID[kind], name, tables[kind], where)
+        table = self.tables[kind]
+        if name in table:
+            return table[name]
+        error = unknown(_SAID[kind], name, {*table, *(CORE_COMMANDS if kind == "command" else ())}, where)
         absent = "; ".join(f"{plugin}: {plugin.error}" for plugin in self.plugins if plugin.error)
         raise BenchmarkError(f"{error} Not in use: {absent}" if absent else str(error))
 
@@ -211,11 +235,12 @@ def load(strict: bool = True) -> Registry:
         plugin, offers = _load_one(manager, found, points[found], disabled)
         plugins.append(plugin)
         for offer in offers:
-            first = tables[offer.kind].setdefault(offer.name, offer)
-            if first is not offer:
+            core = offer.kind == "command" and offer.name in CORE_COMMANDS
+            first = offer if core else tables[offer.kind].setdefault(offer.name, offer)
+            if core or first is not offer:
                 # A word in DISABLED disables every plugin of that name, which may be the other one too.
                 problems.append(
-                    f"{offer} is offered twice: by {first.plugin} and by {plugin}. "
+                    f"{offer} is offered twice: by {'the core' if core else first.plugin} and by {plugin}. "
                     f"To keep the first: pip uninstall {plugin.distribution}"
                     + (f", or {DISABLED}={plugin.word}" if words[plugin.word] == 1 else "")
                 )
@@ -227,6 +252,9 @@ def load(strict: bool = True) -> Registry:
         tables["model"],
         tables["metric"],
         tables["analysis"],
+        tables["executor"],
+        tables["command"],
+        tables["options"],
         tuple(problems),
         manager,
     )
@@ -275,6 +303,48 @@ def check_requirements(offer: Offer) -> None:
 def check_params(offer: Offer, params: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters with their values, defaults included, in JSON types. Raises BenchmarkError for a wrong one."""
     return as_json(resolve_params(resolve(offer), params, str(offer), GIVEN[offer.kind]))
+
+
+def plugin_options(
+    registry: Registry, written: Sequence[str], earlier: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The options of every plugin that offers some, defaults included, in JSON types.
+
+    Each of `written` is "name.option=value", where a value of another type than text is read as YAML. `earlier` are
+    those of a run that is looked at again; what no plugin offers any more is left out of them.
+
+    Raises BenchmarkError for what no plugin takes.
+    """
+    given: dict[str, dict[str, Any]] = {}
+    for text in written:
+        path, equals, value = text.partition("=")
+        name, dot, key = path.rpartition(".")
+        if not equals or not dot:
+            raise BenchmarkError(f"--option {text}: it is written as plugin.option=value.")
+        offer = registry.offer("options", name)
+        known = parameters(resolve(offer), str(offer))
+        if key not in known:
+            raise unknown("option", key, known, str(offer))
+        given.setdefault(name, {})[key] = value if known[key].hint is str else _parsed(text, value)
+    values = {}
+    for name, offer in registry.options.items():
+        try:
+            known = parameters(resolve(offer), str(offer))
+            before = {key: value for key, value in (earlier or {}).get(name, {}).items() if key in known}
+            values[name] = check_params(offer, {**before, **given.get(name, {})})
+        except BenchmarkError:  # a broken plugin harms only who asks for it
+            if name in given:
+                raise
+    return values
+
+
+def _parsed(option: str, value: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise BenchmarkError(f"--option {option}: the value cannot be read.") from None
 
 
 def build(offer: Offer, params: Mapping[str, Any]) -> Any:

@@ -925,12 +925,12 @@ def write_run(
     cells: Sequence[Cell],
     marks: Sequence[str],
     device: str,
-    tracking: str,
+    options: Mapping[str, Mapping[str, Any]],
     environment: Mapping[str, Any],
 ) -> None:
     """Record what a run will do, so that a report can be rebuilt without the raw data."""
     resolved = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    head = {"device": device, "tracking": tracking, "marks": list(marks)}
+    head = {"device": device, "options": options, "marks": list(marks)}
     with locked(results):
         sweep_temporary(results)
         write_text(results / "suite.yaml", resolved)
@@ -938,19 +938,21 @@ def write_run(
         write_json(results / "plan.json", {**head, "cells": [asdict(cell) for cell in cells]})
 
 
-def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, str]:
-    """The cells, marks, device and tracking of the last run in this folder. Raises BenchmarkError without one, or where
-    what it left about itself is damaged."""
+def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, Mapping[str, Mapping[str, Any]]]:
+    """The cells, marks, device and plugins' options of the last run in this folder. Raises BenchmarkError without one,
+    or where what it left about itself is damaged."""
     with _about_the_run(results / "environment.json") as text:
         if not isinstance(json.loads(text), dict):
             raise ValueError("it is not a mapping")
     with _about_the_run(results / "plan.json") as text:
         raw = json.loads(text)
         cells = tuple(cell_from_json(cell) for cell in raw["cells"])
-        texts = [raw["device"], raw["tracking"], *raw["marks"]]
+        texts = [raw["device"], *raw["marks"]]
         if not isinstance(raw["marks"], list) or not all(isinstance(one, str) for one in texts):
-            raise ValueError("device, tracking and marks are texts")
-        return cells, tuple(raw["marks"]), raw["device"], raw["tracking"]
+            raise ValueError("device and marks are texts")
+        if not isinstance(raw["options"], dict) or not all(isinstance(one, dict) for one in raw["options"].values()):
+            raise ValueError("options are mappings")
+        return cells, tuple(raw["marks"]), raw["device"], raw["options"]
 
 
 def read_suite(results: Path) -> Suite:

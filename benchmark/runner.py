@@ -14,23 +14,23 @@ from functools import partial
 from importlib import metadata
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from benchmark import plugins, results
-from benchmark.errors import BenchmarkError, error_text
+from benchmark.errors import BenchmarkError, ContractError, error_text
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.plausibility import ceiling, implausible
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
 from benchmark.evaluation.scores import merged, score
 from benchmark.evaluation.slices import head_size
-from benchmark.execution import inline, local
-from benchmark.execution.worker import describe, worker_environment
+from benchmark.execution.worker import command, describe, worker_environment
 from benchmark.frozen import frozen
+from benchmark.jobs import Execution, Job, OnProgress
 from benchmark.metric import parse_metric
 from benchmark.plan import Plan, check_scoring, list_names, published_values
-from benchmark.plugins import Registry
+from benchmark.plugins import Offer, Registry
 from benchmark.published import Published
 from benchmark.report.files import write_report
 from benchmark.suite import NEW, Suite, check_names
@@ -69,15 +69,19 @@ def run_suite(
     registry: Registry,
     watcher: Watcher,
     *,
-    executor: Literal["local", "inline"] = "local",
+    executor: str = "local",
     jobs: int | None = None,
     fresh: bool = False,
 ) -> Outcome:
     """Compute the selected cells that are not finished, then write the report over all finished cells of the suite.
 
-    Raises BenchmarkError where the results folder cannot be written or an observer refuses the run. A cell that fails
+    `executor` is the name of one that a plugin offers; `jobs` are the cells at a time.
+
+    Raises BenchmarkError where the results folder cannot be written, an observer refuses the run, or the executor
+    breaks its contract. A cell that fails
     ends alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
     """
+    chosen = registry.offer("executor", executor)
     scored = Scored(_prepare(plan, watcher.warned))
     plan = scored.plan
     registry.notify("benchmark_suite_started", suite=plan.suite, plan=scored.shown)
@@ -97,7 +101,7 @@ def run_suite(
         folder = results.cell_folder(plan.results, cell)
         result = None if error else scored.result(cell, reused)
         if result is None:
-            error = error or "the model ended its process; the cell left no results"
+            error = error or results.read_failure(folder) or "the model ended its process; the cell left no results"
             with contextlib.suppress(OSError):
                 results.fail_cell(folder, error)
             result = CellResult("failed", folder, error=error, reused=reused)
@@ -112,7 +116,7 @@ def run_suite(
     for cell in plan.selected:
         if cell not in waiting:
             tell(cell, reused=True)
-    with contextlib.closing(_execute(plan, waiting, executor, jobs, watcher)) as ended:
+    with contextlib.closing(_execute(plan, waiting, chosen, jobs, watcher)) as ended:
         for cell, error in ended:
             tell(cell, reused=False, error=error)
     leaderboard, analyses = report(plan, registry, watcher, scored)
@@ -202,7 +206,7 @@ SCORING = (
 
 
 def stored_plan(
-    suite: Suite, source: Path, registry: Registry, home: Path, tracking: str = "", *, verify: bool = False
+    suite: Suite, source: Path, registry: Registry, home: Path, options: Sequence[str] = (), *, verify: bool = False
 ) -> Plan:
     """The plan of the last run in this folder, its data sets read from there: the raw data is not needed.
 
@@ -233,7 +237,7 @@ def stored_plan(
         selected=cells,
         metrics=check_scoring(merged, source, registry),
         device=device,
-        tracking=tracking or used,
+        options=plugins.plugin_options(registry, options, used),
         marks=marks,
         verify=verify,
     )
@@ -389,7 +393,7 @@ def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
             if damage := results.save_dataset(folders[name], dataset, verify=plan.verify):
                 warn(f"data set {name}: {damage}; it is written anew in {folders[name]}")
         origin = environment(plan.source)
-        results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.tracking, origin)
+        results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.options, origin)
     except OSError as error:
         raise BenchmarkError(
             f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
@@ -399,7 +403,7 @@ def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
 
 
 def _execute(
-    plan: Plan, waiting: Sequence[Cell], executor: str, jobs: int | None, watcher: Watcher
+    plan: Plan, waiting: Sequence[Cell], executor: Offer, jobs: int | None, watcher: Watcher
 ) -> Generator[tuple[Cell, str]]:
     cells = {results.cell_folder(plan.results, cell): cell for cell in waiting}
 
@@ -408,7 +412,7 @@ def _execute(
 
     if not cells:
         return
-    suite = plan.suite
+    suite, work = plan.suite, list[Job]()
     for folder, cell in cells.items():
         data = results.dataset_folder(plan.results, cell.dataset, cell.digest).resolve()
         timeout, memory = suite.limits_of(cell.model)
@@ -416,15 +420,17 @@ def _execute(
             folder,
             results.Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible, timeout, memory),
         )
-    if executor == "inline":
-        if any(any(suite.limits_of(cell.model)) for cell in waiting):
-            watcher.warned("with --executor inline no timeout and no memory limit ends a cell; with local both do.")
-        ended = inline.run(list(cells), on_progress)
-    else:
-        environment = worker_environment(suite.threads, suite.reproducible)
-        ended = local.run(list(cells), jobs or default_jobs(plan), environment, plan.requires, on_progress)
+        log = results.log_path(folder)
+        work.append(Job(folder, command(folder), log, suite.threads, plan.device, timeout, memory))
+    execution = Execution(
+        parallel=jobs or default_jobs(plan),
+        environment=worker_environment(suite.threads, suite.reproducible),
+        preload=plan.requires,
+        options=plan.options,
+        warn=watcher.warned,
+    )
     try:
-        with contextlib.closing(ended):
+        with contextlib.closing(_run_jobs(executor, work, execution, on_progress)) as ended:
             for folder, error in ended:
                 if not error:  # what a process of the cell wrote there after its end
                     results.remove_folder(results.scratch_folder(folder))
@@ -432,6 +438,33 @@ def _execute(
     finally:
         for cell in waiting:
             results.leave_shared(results.dataset_folder(plan.results, cell.dataset, cell.digest))
+
+
+def _run_jobs(
+    executor: Offer, jobs: Sequence[Job], execution: Execution, on_progress: OnProgress
+) -> Generator[tuple[Path, str]]:
+    """(folder, error) of every job, once, as an executor gives them; one that it has lost ends with an error.
+
+    Raises ContractError where the executor fails or gives something else.
+    """
+    run, left = plugins.resolve(executor), {job.folder for job in jobs}
+    fault = f"{executor} of {executor.plugin}"
+    try:
+        given = run(jobs, execution, on_progress)
+        try:
+            for folder, error in given:
+                if folder not in left:
+                    raise ContractError(f"{fault} gave {folder}, which is not a job of this run or had ended before.")
+                left.remove(folder)
+                yield folder, error
+        finally:
+            getattr(given, "close", lambda: None)()
+    except (BenchmarkError, OSError):
+        raise
+    except Exception as error:
+        raise ContractError(f"{fault} failed, which is a fault in it: {error_text(error)}") from error
+    for folder in (job.folder for job in jobs if job.folder in left):
+        yield folder, f"{fault} ended without running this cell"
 
 
 def default_jobs(plan: Plan) -> int:

@@ -10,14 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Command, marked
 
-from benchmark import BenchmarkError
+from benchmark import BenchmarkError, ContractError, Execution, Executor, Job, OnProgress
+from benchmark.plugins import Offer, Plugin
 from benchmark.reproducible import check_cpu
+from benchmark.runner import _run_jobs
 
 SUITE = """
 name: faults
@@ -396,3 +399,50 @@ def test_a_cpu_without_avx2_is_refused() -> None:
     if platform.machine() == "x86_64":
         with pytest.raises(BenchmarkError, match="lacks AVX2"):
             check_cpu("fpu sse4_2 avx")
+
+
+def job(name: str) -> Job:
+    return Job(Path(name), (), Path(name, "log.txt"))
+
+
+def ended(run: Executor) -> list[tuple[Path, str]]:
+    """What the runner makes of an executor that is given the jobs a and b."""
+    offer = Offer("executor", "queue", run, Plugin("acme", "benchmark_acme", "benchmark-acme", "1.5"))
+    return list(_run_jobs(offer, [job("a"), job("b")], Execution(parallel=1), lambda *told: None))
+
+
+def test_a_cell_that_an_executor_loses_has_failed() -> None:
+    lost = "executor 'queue' of plugin 'acme' (benchmark-acme 1.5) ended without running this cell"
+    assert ended(lambda jobs, execution, tell: iter([(Path("b"), "")])) == [(Path("b"), ""), (Path("a"), lost)]
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (lambda *_: iter([(Path("a"), ""), (Path("a"), "")]), "gave a, which is not a job of this run or had ended"),
+        (lambda *_: iter([(Path("c"), "")]), "gave c, which is not a job of this run or had ended before"),
+        (lambda *_: iter([1]), "failed, which is a fault in it: TypeError"),
+        (lambda *_: 1 / 0, "failed, which is a fault in it: ZeroDivisionError"),
+    ],
+    ids=["twice", "unknown", "no pair", "raises"],
+)
+def test_an_executor_that_breaks_its_contract_is_named(run: Executor, says: str) -> None:
+    with pytest.raises(ContractError, match=rf"^executor 'queue' of plugin 'acme' \(benchmark-acme 1.5\) {says}"):
+        ended(run)
+
+
+def test_an_executor_is_closed_when_the_run_stops() -> None:
+    closed = []
+
+    def run(jobs: Sequence[Job], execution: Execution, on_progress: OnProgress) -> Iterator[tuple[Path, str]]:
+        try:
+            for one in jobs:
+                yield one.folder, ""
+        finally:
+            closed.append(True)
+
+    offer = Offer("executor", "queue", run, Plugin("acme", "benchmark_acme", "benchmark-acme", "1.5"))
+    running = _run_jobs(offer, [job("a"), job("b")], Execution(parallel=1), lambda *told: None)
+    assert next(running) == (Path("a"), "")
+    running.close()
+    assert closed == [True]

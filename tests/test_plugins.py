@@ -10,13 +10,16 @@ import pytest
 from conftest import Install
 
 from benchmark import BenchmarkError, ContractError, Ragged, Ranking
+from benchmark.cli import _parser, help_text, main
 from benchmark.plugins import (
+    CORE_COMMANDS,
     BoundMetric,
     Registry,
     build,
     check_params,
     check_requirements,
     load,
+    plugin_options,
     resolve,
 )
 
@@ -325,6 +328,54 @@ def test_metrics_are_bound_to_cut_off_and_parameters(install: Install) -> None:
     assert isinstance(metric, BoundMetric)
     assert (metric.name, metric.k) == ("Share(rel=2)@10", 10)
     assert registry.metric("Share").k is None
+
+
+COMMANDS = """
+from benchmark import hookimpl
+@hookimpl
+def benchmark_commands(): return {commands}
+"""
+
+
+def test_a_command_of_the_core_cannot_be_offered(install: Install) -> None:
+    install("acme", COMMANDS.format(commands="{'run': print, 'toy': print}"))
+    with pytest.raises(BenchmarkError, match=r"^command 'run' is offered twice: by the core and by plugin 'acme'"):
+        load()
+    assert load(strict=False).commands.keys() == {"toy", "ui"}
+    assert {*_parser()[1].choices} == {*CORE_COMMANDS}
+
+
+def test_a_broken_command_breaks_no_other(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install("acme", COMMANDS.format(commands="{'gone': 'benchmark_gone:run', 'toy': lambda parser: 1 / 0}"))
+    assert "    gone      cannot be used: command 'gone' of plugin 'acme'" in help_text()
+    assert "    ui        MLflow's pages on this store\n" in help_text()
+    assert main(["gone"]) == 2
+    assert "there is no module 'benchmark_gone'" in capsys.readouterr().err
+    assert main(["toy"]) == 2
+    said = "command 'toy' of plugin 'acme' (benchmark-acme 1.5) failed, which is a fault in it: ZeroDivisionError"
+    assert said in capsys.readouterr().err
+
+
+OPTIONS = """
+from benchmark import hookimpl
+class Options:
+    def __init__(self, queue: str = "short", most: int = 3): ...
+@hookimpl
+def benchmark_options(): return {"acme": Options, "gone": "benchmark_gone:Options"}
+"""
+
+
+def test_options_have_their_own_types_and_a_broken_plugin_asks_for_none(install: Install) -> None:
+    install("acme", OPTIONS)
+    registry = load()
+    values = plugin_options(registry, ["acme.queue=off", "acme.most=7"])
+    assert values == {"mlflow": {"uri": ""}, "acme": {"queue": "off", "most": 7}}  # not False: it is a text
+    assert plugin_options(registry, [], {"acme": {"most": 5, "old": 1}, "other": {}})["acme"] == {
+        "queue": "short",
+        "most": 5,
+    }
+    with pytest.raises(BenchmarkError, match="there is no module 'benchmark_gone'"):
+        plugin_options(registry, ["gone.queue=long"])
 
 
 @pytest.mark.parametrize(

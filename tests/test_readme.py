@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import re
 import shlex
@@ -31,8 +32,8 @@ from write_readme import (
 )
 
 import benchmark
-from benchmark import AnalysisInput, hookspecs, testing
-from benchmark.cli import _parser
+from benchmark import AnalysisInput, Execution, Job, hookspecs, testing
+from benchmark.cli import _parse
 from benchmark.plugins import Registry, check_params, load
 from benchmark.suite import load_suite
 
@@ -87,13 +88,13 @@ def test_python_runs_and_passes_the_contract(
     (tmp_path / f"{name}.py").write_text(block.text, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
-        _check_plugin(importlib.import_module(name))
+        _check_plugin(importlib.import_module(name), tmp_path)
     finally:
         del sys.modules[name]
         importlib.invalidate_caches()
 
 
-def _check_plugin(module: ModuleType) -> None:
+def _check_plugin(module: ModuleType, folder: Path) -> None:
     """Hold everything that a module offers against the contract."""
     manager = pluggy.PluginManager(hookspecs.NAME)
     manager.add_hookspecs(hookspecs)
@@ -114,6 +115,13 @@ def _check_plugin(module: ModuleType) -> None:
     for analysis in offers("benchmark_analyses"):
         run = AnalysisInput(["checkerboard"], [], lambda name: data, lambda cell, task: pytest.fail("no cells"))
         testing.check_analysis(analysis(run))
+    jobs = [Job(folder, (sys.executable, "-c", f"raise SystemExit({code})"), folder / "log.txt") for code in (0, 1, 3)]
+    for executor in offers("benchmark_executors"):
+        ended = executor(jobs, Execution(parallel=1), lambda *told: None)
+        assert [bool(error) for _, error in ended] == [False, False, True]
+    for command in offers("benchmark_commands"):
+        parser = argparse.ArgumentParser()
+        assert command(parser)(parser.parse_args(["--results", str(folder)])) == 0
 
 
 def test_the_readmes_plugin_fits_one_screen() -> None:
@@ -160,7 +168,7 @@ def test_commands_and_their_options_exist(block: Block, capsys: pytest.CaptureFi
             case "make":
                 assert all(re.search(rf"^{word}:", MAKEFILE, re.MULTILINE) for word in words), line
             case "benchmark":
-                options = _parser().parse_args(words)
+                options = _parse(words)
                 if hasattr(options, "suite") and options.suite != "ours.yaml":
                     source = options.suite.replace("suites/", str(ROOT / "suites") + "/")
                     load_suite(source, options.profile, options.settings)

@@ -49,7 +49,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     site = tmp_path_factory.mktemp("site")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--disable-pip-version-check", "--target", site, ACME], check=True, timeout=120)
-    return {**os.environ, "PYTHONPATH": str(site)}
+    path = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def python(code: str, environment: dict[str, str], folder: Path) -> str:
@@ -70,7 +71,8 @@ def test_it_is_listed_with_distribution_and_version(environment: dict[str, str],
         "data set 'acme-circle', plugin 'acme' (benchmark-acme 2.5)",
         "model 'acme-repeat', plugin 'acme' (benchmark-acme 2.5)",
         "metric 'Novelty', plugin 'acme' (benchmark-acme 2.5) metric 'Missed', plugin 'acme' (benchmark-acme 2.5)",
-        "benchmark_datasets benchmark_metrics benchmark_models",
+        "benchmark_commands benchmark_datasets benchmark_executors benchmark_metrics benchmark_models "
+        "benchmark_options",
     ]
 
 
@@ -88,7 +90,7 @@ def benchmark(*arguments: str, environment: dict[str, str], folder: Path) -> sub
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("executor", ["local", "inline"])
+@pytest.mark.parametrize("executor", ["local", "inline", "acme-queue"])
 def test_it_runs_in_a_suite(environment: dict[str, str], tmp_path: Path, executor: str) -> None:
     (tmp_path / "suite.yaml").write_text(SUITE)
     command = ["run", "suite.yaml", "--results", "out", "--tracking", "off", "--executor", executor]
@@ -115,6 +117,54 @@ def test_it_runs_in_a_suite(environment: dict[str, str], tmp_path: Path, executo
     assert means["Repeat", "Novelty(base=10)@5"] == pytest.approx(1.4771, abs=1e-4)
     again = benchmark(*command, environment=environment, folder=tmp_path)
     assert "0 cells computed" in again.stdout
+
+
+def test_its_executor_tells_a_failed_cell_from_a_lost_one(environment: dict[str, str], tmp_path: Path) -> None:
+    """A model that fails has said why; a command that cannot end leaves it to the executor."""
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    command = ["run", "suite.yaml", "--results", "out", "--tracking", "off", "--executor", "acme-queue"]
+    done = benchmark(*command, "--set", "models.Repeat.params.damping=-1.0", environment=environment, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "ZeroDivisionError: float division by zero" in done.stdout + done.stderr
+    assert "1 cells computed, 0 reused, 1 failed" in done.stdout
+    (tmp_path / "crash").write_text("#!/bin/sh\nkill -9 $$\n")
+    (tmp_path / "crash").chmod(0o755)
+    lost = benchmark(*command, "--option", "acme.prefix=./crash", environment=environment, folder=tmp_path)
+    assert "the command ended with exit code -9" in lost.stdout + lost.stderr
+    assert "0 cells computed, 1 reused, 1 failed" in lost.stdout
+    again = benchmark(*command, environment=environment, folder=tmp_path)
+    assert "1 cells computed, 1 reused, 0 failed" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--executor", "acme-queu"), "unknown executor 'acme-queu'. Did you mean 'acme-queue'?"),
+        (("--executor", "acme-queue", "--option", "acme.most=1"), "acme-queue takes 1 jobs; there are 2."),
+        (("--option", "acme.most=many"), "options 'acme': the parameter 'most' must be int, got 'many'"),
+        (("--option", "acme.mots=1"), "unknown option 'mots' in options 'acme'. Did you mean 'most'?"),
+        (("--option", "acne.most=1"), "unknown options 'acne'. Did you mean 'acme'?"),
+        (("--option", "acme.most"), "--option acme.most: it is written as plugin.option=value."),
+    ],
+)
+def test_a_wrong_executor_or_option_is_refused(
+    environment: dict[str, str], tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    done = benchmark("run", "suite.yaml", "--tracking", "off", *words, environment=environment, folder=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_its_command_is_one_of_benchmark(environment: dict[str, str], tmp_path: Path) -> None:
+    done = benchmark("acme-answer", "Life?", "--code", "3", environment=environment, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "Life? 42\n")
+    helped = benchmark("--help", environment=environment, folder=tmp_path).stdout
+    assert "\n    acme-answer The answer, and a question\n" in helped
+    assert "\n    run " in helped
+    wrong = benchmark("acme-anser", environment=environment, folder=tmp_path)
+    assert wrong.returncode == 2
+    assert "unknown command 'acme-anser'. Did you mean 'acme-answer'?" in wrong.stderr
 
 
 def test_without_it_the_suite_is_refused(tmp_path: Path) -> None:

@@ -17,32 +17,21 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Protocol
 
 from benchmark import results
 from benchmark.execution import processes
 from benchmark.execution.progress import receive
 from benchmark.execution.server import signal_name
+from benchmark.jobs import Execution, Job, OnProgress
 
 
-class OnProgress(Protocol):
-    def __call__(self, folder: Path, phase: str, step: int, total: int, values: Mapping[str, float]) -> None: ...
-
-
-def run(
-    folders: Sequence[Path],
-    jobs: int,
-    environment: Mapping[str, str],
-    preload: Sequence[str],
-    on_progress: OnProgress,
-) -> Generator[tuple[Path, str]]:
-    """Run the cells of these folders, `jobs` at a time, in this order, each with these variables in its environment;
-    gives (folder, error) as each ends, "" for none."""
-    waiting = list(folders)
+def run(jobs: Sequence[Job], execution: Execution, on_progress: OnProgress) -> Generator[tuple[Path, str]]:
+    """Run each cell in a process of its own on this machine."""
+    waiting = [job.folder for job in jobs]
     with _adopting_orphans():
         while waiting:
-            with contextlib.closing(_Server(environment, preload)) as server:
-                yield from server.run(waiting, jobs, on_progress)
+            with contextlib.closing(_Server(execution.environment, execution.preload)) as server:
+                yield from server.run(waiting, execution.parallel, on_progress)
 
 
 @contextlib.contextmanager

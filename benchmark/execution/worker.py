@@ -50,6 +50,11 @@ def worker_environment(threads: int, same_everywhere: bool) -> dict[str, str]:
     return {**count, **(reproducible.ENVIRONMENT if same_everywhere else {})}
 
 
+def command(folder: Path) -> tuple[str, ...]:
+    """What computes the cell of this folder, in any process: see `benchmark.jobs.Job`."""
+    return sys.executable, "-m", "benchmark.execution.worker", str(folder.absolute())
+
+
 def run_cell(folder: Path, progress: Progress | None = None) -> None:
     """Compute the cell whose spec lies in `folder`, unless it is finished; another process doing the same is waited
     for.
@@ -297,8 +302,7 @@ def main() -> int:
         spec = results.read_spec(folder)
         wanted = worker_environment(spec.threads, spec.reproducible)
         if not wanted.items() <= os.environ.items():  # numpy is loaded already: start over, in the same process
-            words = [sys.executable, "-m", "benchmark.execution.worker", str(folder)]
-            os.execve(sys.executable, words, {**os.environ, **wanted})
+            os.execve(sys.executable, command(folder), {**os.environ, **wanted})
     error = _alone(folder)
     sys.stderr.write(f"error: {error}\n" if error else "")
     return 1 if error else 0

@@ -21,6 +21,8 @@ always there, so that a joint model and its single-task halves can be compared b
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmark import BenchmarkError, Cell, CellResult, hookimpl
@@ -30,6 +32,24 @@ if TYPE_CHECKING:
     from benchmark_mlflow.tracker import Tracker
 
 _current: Tracker | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where MLflow's runs go."""
+
+    uri: str = ""
+    """The store's URI; empty for SQLite in the results folder, "off" for none."""
+
+
+@hookimpl
+def benchmark_options() -> Mapping[str, type[Options]]:
+    return {"mlflow": Options}
+
+
+@hookimpl
+def benchmark_commands() -> Mapping[str, str]:
+    return {"ui": "benchmark_mlflow.ui:ui"}
 
 
 @hookimpl
@@ -58,10 +78,11 @@ def benchmark_suite_finished(plan: Plan, leaderboard: Leaderboard) -> None:
 def _tracker(plan: Plan, anew: bool = False) -> Tracker | None:
     """What logs this plan; None where no store is wanted, or the default one is and MLflow is not installed."""
     global _current
-    if plan.tracking == "off":
+    uri = plan.options["mlflow"]["uri"]
+    if uri == "off":
         return None
     if importlib.util.find_spec("mlflow") is None:
-        if not plan.tracking:
+        if not uri:
             return None
         raise BenchmarkError(
             "--tracking needs 'mlflow', which is not installed.\n"

@@ -32,7 +32,7 @@ class Tracker:
     def __init__(self, plan: Plan, running: bool = False) -> None:
         self.plan = plan
         home = plan.results.resolve().parent
-        self.store = Store(plan.tracking or f"sqlite:///{home / 'mlflow.db'}", home)
+        self.store = Store(plan.options["mlflow"]["uri"] or f"sqlite:///{home / 'mlflow.db'}", home)
         self.started = now()
         self.key = _plan_key(plan)
         self.results: dict[Cell, CellResult] = {}

@@ -81,7 +81,7 @@ def main() -> int:
             }
         )
         all_cells = tuple(cell for cell, _ in cells)
-        plan = Plan(suite, Path("bench.yaml"), folder, {}, all_cells, all_cells, {})
+        plan = Plan(suite, Path("bench.yaml"), folder, {}, all_cells, all_cells, {}, options={"mlflow": {"uri": ""}})
         benchmark_mlflow.benchmark_suite_started(plan)
         from mlflow import MlflowClient
 

@@ -156,7 +156,7 @@ def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, *
         cells=cells,
         selected=cells,
         metrics={},
-        tracking=tracking,
+        options={"mlflow": {"uri": tracking}},
         marks=("reduced scale",),
     )
 
@@ -176,7 +176,7 @@ def run(plan: Plan, results: Mapping[Cell, CellResult], failures: tuple[Failure,
 def client_of(plan: Plan) -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=plan.tracking or f"sqlite:///{plan.results.parent / 'mlflow.db'}")
+    return MlflowClient(tracking_uri=plan.options["mlflow"]["uri"] or f"sqlite:///{plan.results.parent / 'mlflow.db'}")
 
 
 def runs_of(plan: Plan) -> tuple[list[Any], list[Any]]:

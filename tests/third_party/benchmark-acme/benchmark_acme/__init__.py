@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from benchmark import hookimpl
 
@@ -20,3 +21,28 @@ def benchmark_models() -> Mapping[str, str]:
 @hookimpl
 def benchmark_metrics() -> Mapping[str, str]:
     return {"Novelty": "benchmark_acme.metrics:novelty", "Missed": "benchmark_acme.metrics:missed"}
+
+
+@hookimpl
+def benchmark_executors() -> Mapping[str, str]:
+    return {"acme-queue": "benchmark_acme.executor:run"}
+
+
+@hookimpl
+def benchmark_commands() -> Mapping[str, str]:
+    return {"acme-answer": "benchmark_acme.command:answer"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the queue starts its jobs."""
+
+    prefix: str = ""
+    """A word in front of each command."""
+    most: int = 100
+    """Jobs that it takes."""
+
+
+@hookimpl
+def benchmark_options() -> Mapping[str, type[Options]]:
+    return {"acme": Options}

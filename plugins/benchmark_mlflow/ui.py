@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import os
@@ -12,9 +13,19 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmark.errors import BenchmarkError
+from benchmark import BenchmarkError
+
+
+def ui(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """MLflow's pages on this store."""
+    parser.add_argument("--results", metavar="DIR", default="results", help="where results are (default: results)")
+    parser.add_argument("--tracking", metavar="URI", default="",
+                        help="the store's URI (default: sqlite in the results folder)")  # fmt: skip
+    parser.add_argument("--port", metavar="N", type=int, default=5000, help="where to serve them (default: 5000)")
+    return lambda options: serve(Path(options.results), options.tracking, options.port)
 
 
 def serve(results: Path, tracking: str, port: int) -> int:
