@@ -8,18 +8,12 @@ from typing import Literal
 
 from benchmark import BenchmarkError, Log, MissingDataError, hookimpl
 
-__all__ = ["benchmark_datasets", "benchmark_executors", "files"]
+__all__ = ["benchmark_datasets", "files"]
 
 
 @hookimpl
 def benchmark_datasets() -> dict[str, str]:
     return {"files": "benchmark_files:files"}
-
-
-@hookimpl
-def benchmark_executors() -> dict[str, str]:
-    """The cells as processes of this machine, which know of each other by their files alone."""
-    return {"local": "benchmark.execution.local:run", "inline": "benchmark.execution.inline:run"}
 
 
 def files(
