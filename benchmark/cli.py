@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
+COMMANDS = "benchmark_commands"
 EXIT_CODES = "Exit codes: 0 all cells finished; 1 some failed; 2 a mistake in what was asked; 130 stopped by Ctrl-C."
 
 
@@ -54,29 +55,23 @@ def help_text() -> str:
     return _parser()[0].format_help() + _plugin_commands()
 
 
-class _Help(argparse.Action):
-    """Prints what is known without any plugin at once: one that hangs while it is loaded must not hold that up."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(parser.format_help(), end="", flush=True)
-        print(_plugin_commands(), end="")
-        parser.exit()
-
-
 def _plugin_commands() -> str:
-    """The commands of plugins, a line each; empty where there are none."""
-    import inspect
+    """The commands of plugins, a line each, as their source says it: no plugin is loaded for it."""
+    import importlib.metadata
 
-    from benchmark import plugins
+    from benchmark import sources
 
-    lines = []
-    for name, offer in sorted(plugins.load(strict=False).commands.items()):
-        try:
-            text = (inspect.getdoc(plugins.resolve(offer)) or "").partition("\n")[0].removesuffix(".")
-        except BenchmarkError as error:
-            text = f"cannot be used: {error}"
-        lines.append(f"    {name:<9} {visible(text)}\n")
-    return "".join(["\ncommands of plugins:\n", *lines]) if lines else ""
+    disabled = {word.strip() for word in os.environ.get("BENCHMARK_DISABLED_PLUGINS", "").split(",")}
+    points = {point for point in importlib.metadata.entry_points(group="benchmark") if point.name not in disabled}
+    offers = {name: target for point in points for name, target in sources.offered(point.module, COMMANDS).items()}
+    lines = [f"    {name:<9} {visible(sources.first_line(target))}".rstrip() for name, target in sorted(offers.items())]
+    return "\n".join(["\ncommands of plugins:", *lines, ""]) if lines else ""
+
+
+class _Help(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(help_text(), end="")
+        parser.exit()
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

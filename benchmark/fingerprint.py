@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import benchmark
 from benchmark import plugins
 from benchmark.plugins import Offer
+from benchmark.sources import file_of
 
 LIBRARIES = ("benchmark", "benchmark_torch")
 """What plugins of other distributions import of this one."""
@@ -56,7 +56,7 @@ def modules_of(module: str, distribution: str = "") -> list[str]:
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]
-        path = _file(name) if name not in modules and (top in LIBRARIES or own(_file(top))) else None
+        path = file_of(name) if name not in modules and (top in LIBRARIES or own(file_of(top))) else None
         if path is not None:
             modules.add(name)
             waiting += _parsed(path, name)[1]
@@ -65,7 +65,7 @@ def modules_of(module: str, distribution: str = "") -> list[str]:
 
 def code_alone(module: str) -> str:
     """A hash of the code of one module."""
-    path = _file(module)
+    path = file_of(module)
     assert path is not None
     return _parsed(path, module)[0]
 
@@ -73,7 +73,7 @@ def code_alone(module: str) -> str:
 def _own(module: str, distribution: str) -> Callable[[Path | None], bool]:
     """Whether a file belongs to the same distribution as `module`: it is in its list of files, or, of a checkout that
     is installed as editable, in the same folder of modules."""
-    first = _file(module.partition(".")[0])
+    first = file_of(module.partition(".")[0])
     if first is None:
         return lambda path: False
     folder = first.parent.parent if first.name == "__init__.py" else first.parent
@@ -83,23 +83,6 @@ def _own(module: str, distribution: str) -> Callable[[Path | None], bool]:
         if first in files:
             return files.__contains__
     return lambda path: path is not None and path.is_relative_to(folder)
-
-
-@functools.cache
-def _file(module: str) -> Path | None:
-    """The file of a module, found without importing its packages; None where there is no such module, or no file."""
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    places = [Path(spec.origin)] if spec.origin and not rest else []
-    for folder in spec.submodule_search_locations or () if rest else ():
-        place = Path(folder, *rest)
-        places += [place.with_name(f"{place.name}.py"), place / "__init__.py", *place.parent.glob(f"{place.name}.*.so")]
-    return next((place.resolve() for place in places if place.is_file()), None)
 
 
 @functools.cache

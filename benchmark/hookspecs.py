@@ -65,7 +65,7 @@ def benchmark_commands() -> Mapping[
 ]:
     """Called once, when plugins are loaded: commands by name, for `benchmark NAME`. Each adds its options to a parser
     and returns what runs the command with these options and gives the exit code. The first line of its docstring is
-    its line in `benchmark --help`."""
+    its line in `benchmark --help`, which reads the source and imports nothing."""
     raise AssertionError("a specification is never called")
 
 

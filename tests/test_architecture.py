@@ -32,6 +32,7 @@ ORDER = [
     "hookspecs",
     "parameters",
     "plugins",
+    "sources",
     "fingerprint",
     "testing",
     "suite_file",

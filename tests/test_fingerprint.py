@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import fingerprint
+from benchmark import fingerprint, sources
 from benchmark.plugins import Offer, Plugin
 
 FILES = {
@@ -62,7 +62,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
 
 def clear() -> None:
-    for function in (fingerprint.code, fingerprint._file, fingerprint._parsed):
+    for function in (fingerprint.code, sources.file_of, fingerprint._parsed):
         function.cache_clear()
 
 

@@ -89,7 +89,7 @@ def test_a_command_goes_on_without_a_plugin_that_hangs(
         assert "Not in use: plugin 'acme' (benchmark-acme 1.5): did not finish loading in 3 s" in err
 
 
-@pytest.mark.parametrize("words", [("suites",), ("report", "--help"), ("--version",)], ids=" ".join)
+@pytest.mark.parametrize("words", [("suites",), ("--help",), ("report", "--help"), ("--version",)], ids=" ".join)
 def test_a_command_that_needs_no_plugin_waits_for_none(
     install: Install, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
@@ -97,18 +97,6 @@ def test_a_command_that_needs_no_plugin_waits_for_none(
     out, err = start(tmp_path, 600, *words).communicate(timeout=120)
     assert "importing" not in out
     assert err == ""
-
-
-def test_the_help_shows_the_core_at_once_and_then_the_commands_of_plugins_that_load(
-    install: Install, tmp_path: Path
-) -> None:
-    install("acme", HANGING)
-    out, err = start(tmp_path, 3, "--help").communicate(timeout=120)
-    core, plugin, rest = out.partition("importing\n")
-    assert plugin
-    assert "run a suite to its leaderboard" in core
-    assert "commands of plugins:\n    ui " in rest
-    assert MESSAGE.format(3) in err
 
 
 def test_an_unknown_command_names_the_plugins_that_do_not_load(install: Install, tmp_path: Path) -> None:
