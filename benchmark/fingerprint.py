@@ -70,6 +70,10 @@ def code_alone(module: str) -> str:
     return _parsed(path, module)[0]
 
 
+_INSTALLED = {"site-packages", "dist-packages"}
+"""Folders of libraries: a checkout may hold one, in its virtual environment."""
+
+
 def _own(module: str, distribution: str) -> Callable[[Path | None], bool]:
     """Whether a file belongs to the same distribution as `module`: it is in its list of files, or, of a checkout that
     is installed as editable, in the same folder of modules."""
@@ -82,7 +86,13 @@ def _own(module: str, distribution: str) -> Callable[[Path | None], bool]:
         files = {Path(str(file.locate())).resolve() for file in listed or () if file.suffix in (".py", ".so")}
         if first in files:
             return files.__contains__
-    return lambda path: path is not None and path.is_relative_to(folder)
+
+    def beside(path: Path | None) -> bool:
+        if path is None or not path.is_relative_to(folder):
+            return False
+        return not _INSTALLED & {*path.relative_to(folder).parts}
+
+    return beside
 
 
 @functools.cache

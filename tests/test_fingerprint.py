@@ -121,6 +121,17 @@ def test_the_library_for_plugins_is_followed_too(code: Callable[..., str]) -> No
     ]
 
 
+def test_a_library_is_not_followed_that_is_installed_inside_the_checkout(
+    code: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries = tmp_path / ".venv" / "lib" / "python3" / "site-packages"
+    libraries.mkdir(parents=True)
+    (libraries / "blocks.py").write_text("")
+    monkeypatch.syspath_prepend(str(libraries))
+    code(sizes="import blocks\nSIZE = 4\n")
+    assert "blocks" not in fingerprint.modules_of("acme.model")
+
+
 def test_a_library_counts_by_its_version(code: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     code()
     offer = Offer("model", "toy", "acme.model:Model", Plugin("acme", "acme", "acme", "1.0"))
