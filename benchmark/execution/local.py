@@ -36,7 +36,7 @@ def run(jobs: Sequence[Job], execution: Execution, on_progress: OnProgress) -> G
 
 @contextlib.contextmanager
 def _adopting_orphans() -> Iterator[None]:
-    """What a server that was killed leaves behind falls to this process."""
+    """While this lasts, processes whose server was killed become children of this one."""
     before = processes.adopt_orphans()
     try:
         yield

@@ -37,7 +37,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def receive(progress: socket.socket) -> Iterator[tuple[str, int, int, dict[str, float]]]:
-    """(phase, step, total, values) of the messages that have come; what is no progress message is dropped."""
+    """(phase, step, total, values) of the messages that have come; anything else is dropped."""
     for _ in range(100):  # and the next ones the next time: other cells wait too
         try:
             message = progress.recv(MESSAGE + 1)
