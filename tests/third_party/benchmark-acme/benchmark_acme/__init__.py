@@ -10,7 +10,7 @@ from benchmark import hookimpl
 
 @hookimpl
 def benchmark_datasets() -> Mapping[str, str]:
-    return {"acme-circle": "benchmark_acme.data:circle"}
+    return {"acme-circle": "benchmark_acme.data:circle", "acme-diary": "benchmark_acme.diary:diary"}
 
 
 @hookimpl
@@ -21,6 +21,11 @@ def benchmark_models() -> Mapping[str, str]:
 @hookimpl
 def benchmark_metrics() -> Mapping[str, str]:
     return {"Novelty": "benchmark_acme.metrics:novelty", "Missed": "benchmark_acme.metrics:missed"}
+
+
+@hookimpl
+def benchmark_analyses() -> Mapping[str, str]:
+    return {"acme-first-places": "benchmark_acme.tables:first_places"}
 
 
 @hookimpl
