@@ -7,84 +7,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmark.contract import Analysis, AnalysisInput, Cell, CellResult, Context, Metric, Model
+    from benchmark.data.events import QUERY, RECOMMENDED, SEARCHED, Events
+    from benchmark.data.hashing import stable_hash, tie_break
+    from benchmark.data.ragged import PAD, Ragged
+    from benchmark.data.ranking import Ranking, top_k
+    from benchmark.data.types import TASKS, Catalog, Dataset, Log, Prefixes, Requests, Searches, Split, Task, Train
     from benchmark.errors import BenchmarkError, ContractError, MissingDataError, NotFittedError
     from benchmark.evaluation.leaderboard import Leaderboard
-    from benchmark.hashing import stable_hash, tie_break
     from benchmark.hookspecs import hookimpl
     from benchmark.jobs import Execution, Executor, Job, OnProgress
     from benchmark.metric import better
     from benchmark.parameters import Count, Natural, NonNegative, Positive, ProperFraction, Share
     from benchmark.plan import Plan
-    from benchmark.ranking import top_k
-    from benchmark.suite import Suite
+    from benchmark.suite.schema import Suite
     from benchmark.text import words
-    from benchmark.types import (
-        PAD,
-        QUERY,
-        RECOMMENDED,
-        SEARCHED,
-        TASKS,
-        Analysis,
-        AnalysisInput,
-        Catalog,
-        Cell,
-        CellResult,
-        Context,
-        Dataset,
-        Events,
-        Log,
-        Metric,
-        Model,
-        Prefixes,
-        Ragged,
-        Ranking,
-        Requests,
-        Searches,
-        Split,
-        Task,
-        Train,
-    )
 
 _HOMES = {
-    "benchmark.errors": ("BenchmarkError", "ContractError", "MissingDataError", "NotFittedError"),
-    "benchmark.evaluation.leaderboard": ("Leaderboard",),
-    "benchmark.hashing": ("stable_hash", "tie_break"),
-    "benchmark.hookspecs": ("hookimpl",),
-    "benchmark.jobs": ("Execution", "Executor", "Job", "OnProgress"),
-    "benchmark.metric": ("better",),
-    "benchmark.parameters": ("Count", "Natural", "NonNegative", "Positive", "ProperFraction", "Share"),
-    "benchmark.plan": ("Plan",),
-    "benchmark.ranking": ("top_k",),
-    "benchmark.suite": ("Suite",),
-    "benchmark.text": ("words",),
-    "benchmark.types": (
-        "PAD",
-        "QUERY",
-        "RECOMMENDED",
-        "SEARCHED",
-        "TASKS",
-        "Analysis",
-        "AnalysisInput",
-        "Catalog",
-        "Cell",
-        "CellResult",
-        "Context",
-        "Dataset",
-        "Events",
-        "Log",
-        "Metric",
-        "Model",
-        "Prefixes",
-        "Ragged",
-        "Ranking",
-        "Requests",
-        "Searches",
-        "Split",
-        "Task",
-        "Train",
-    ),
+    "benchmark.contract": "Analysis AnalysisInput Cell CellResult Context Metric Model",
+    "benchmark.data.events": "QUERY RECOMMENDED SEARCHED Events",
+    "benchmark.data.hashing": "stable_hash tie_break",
+    "benchmark.data.ragged": "PAD Ragged",
+    "benchmark.data.ranking": "top_k Ranking",
+    "benchmark.data.types": "TASKS Catalog Dataset Log Prefixes Requests Searches Split Task Train",
+    "benchmark.errors": "BenchmarkError ContractError MissingDataError NotFittedError",
+    "benchmark.evaluation.leaderboard": "Leaderboard",
+    "benchmark.hookspecs": "hookimpl",
+    "benchmark.jobs": "Execution Executor Job OnProgress",
+    "benchmark.metric": "better",
+    "benchmark.parameters": "Count Natural NonNegative Positive ProperFraction Share",
+    "benchmark.plan": "Plan",
+    "benchmark.suite.schema": "Suite",
+    "benchmark.text": "words",
 }
-HOME = {name: home for home, names in _HOMES.items() for name in names}
+HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 """The module of every public name."""
 
 __version__ = "0.1.0"

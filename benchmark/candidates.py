@@ -20,30 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import fingerprint, plugins
+from benchmark.contract import Context, Model, check_ranking
+from benchmark.data.events import QUERY, SEARCHED, Events
+from benchmark.data.frozen import frozen
+from benchmark.data.hashing import splitmix, tie_break
+from benchmark.data.ragged import PAD, Ints, Longs, Ragged, Strings
+from benchmark.data.types import Dataset, Log, SampledList, Split, Task
 from benchmark.errors import BenchmarkError, error_text, unknown
-from benchmark.frozen import frozen
-from benchmark.hashing import splitmix, tie_break
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
-from benchmark.suite import DRAWN, Sampler, Spare
-from benchmark.testing import check_ranking
-from benchmark.types import (
-    PAD,
-    QUERY,
-    SEARCHED,
-    Context,
-    Dataset,
-    Events,
-    Ints,
-    Log,
-    Longs,
-    Model,
-    Ragged,
-    SampledList,
-    Split,
-    Strings,
-    Task,
-)
+from benchmark.suite.schema import DRAWN, Sampler, Spare
 
 Samplers = Mapping[Task, Sequence[Sampler]]
 
@@ -149,7 +135,7 @@ def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -
 
     `origins` has, for lists made by models, all else that they depend on, by task and name: parameters, code, files.
     """
-    code = [fingerprint.code_alone(__name__), fingerprint.code("benchmark.hashing")]
+    code = [fingerprint.code_alone(__name__), fingerprint.code("benchmark.data.hashing")]
     lists = {
         task: [[s.model_dump(), origins.get(f"{task} {s.list_name}")] for s in of] for task, of in samplers.items()
     }

@@ -13,18 +13,18 @@ from pydantic import ByteSize
 
 from benchmark import plugins
 from benchmark.console import print_cells
+from benchmark.data.lint import faults
+from benchmark.data.split import split_log
+from benchmark.data.types import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.significance import detectable_difference, first_step
 from benchmark.evaluation.slices import head_items, restrict
-from benchmark.lint import faults
 from benchmark.metric import parse_metric
 from benchmark.plan import Plan, digest_of, protocol_settings
 from benchmark.plugins import Registry
-from benchmark.protocol import split_log
 from benchmark.runner import default_jobs
-from benchmark.suite import NEW, DataChoice, Suite
+from benchmark.suite.schema import NEW, DataChoice, Suite
 from benchmark.text import visible
-from benchmark.types import Dataset
 
 CEILING = 0.9995
 """A recall that cannot be above this cannot be 1.000."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from benchmark.plan import Plan
     from benchmark.plugins import Registry
-    from benchmark.suite import Suite
+    from benchmark.suite.schema import Suite
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -188,7 +188,7 @@ def _plugin_options(options: argparse.Namespace, registry: Registry) -> list[str
 
 
 def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
-    from benchmark.suite import load_suite
+    from benchmark.suite.load import load_suite
 
     settings = [*options.settings, *(["reproducible=true"] if getattr(options, "reproducible", False) else [])]
     settings += [f"{key}={value}" for key in ("timeout", "memory") if (value := getattr(options, key, None))]
@@ -229,7 +229,7 @@ def _report(options: argparse.Namespace) -> int:
     from benchmark.console import Console
     from benchmark.report.console import print_report
     from benchmark.runner import report, stored_plan, unlike_the_run
-    from benchmark.suite import results_name
+    from benchmark.suite.load import results_name
 
     registry = plugins.load()
     suite, source = _suite(options)
@@ -266,7 +266,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _suites(options: argparse.Namespace) -> int:
-    from benchmark.suite_file import read_suite, shipped_suites
+    from benchmark.suite.file import read_suite, shipped_suites
 
     if options.name:
         print(read_suite(options.name).path.read_text(encoding="utf-8"), end="")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmark.contract import Cell, CellResult
 from benchmark.text import visible
-from benchmark.types import Cell, CellResult
 
 if TYPE_CHECKING:
     from benchmark.describe import Entry
@@ -92,7 +92,9 @@ def print_cells(plan: Plan, jobs: int) -> None:
     """The cells of a run with what is known about their time, longest first within the total."""
     from tabulate import tabulate
 
-    from benchmark.results import DamagedError, cell_folder, dataset_damage, dataset_folder, read_cell
+    from benchmark.results.cells import cell_folder, read_cell
+    from benchmark.results.datasets import dataset_damage, dataset_folder
+    from benchmark.results.files import DamagedError
     from benchmark.runner import estimates
 
     rows, left, unknown, remarks = [], 0.0, 0, list(plan.marks)
@@ -122,7 +124,7 @@ def print_cells(plan: Plan, jobs: int) -> None:
 
 def older_cells(plan: Plan, waiting: Sequence[Cell]) -> str:
     """Why cells are computed that were finished once: their code, data, settings or libraries are others now."""
-    from benchmark.results import computed_otherwise
+    from benchmark.results.cells import computed_otherwise
 
     n = sum(computed_otherwise(plan.results, cell) for cell in waiting)
     return f"; {n} of them were computed with other code, data or settings, which are kept and not used" if n else ""

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from benchmark.errors import unknown
 from benchmark.parameters import Parameter, as_json, init_values, is_settings, parameters, spell
 from benchmark.plugins import GIVEN, Offer, Registry, resolve
-from benchmark.suite import WrittenSuite
+from benchmark.suite.schema import WrittenSuite
 
 REQUIRED = "must be given"
 

@@ -22,7 +22,7 @@ from benchmark.sources import file_of
 
 LIBRARIES = ("benchmark", "benchmark_torch")
 """What plugins of other distributions import of this one."""
-CORE = "benchmark.ranking"
+CORE = "benchmark.data.ranking"
 """What every ranking goes through, whatever a model imports."""
 
 

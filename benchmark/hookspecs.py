@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from benchmark.types import Cell, CellResult, Log, Metric, Model
+from benchmark.contract import Cell, CellResult, Metric, Model
+from benchmark.data.types import Log
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.leaderboard import Leaderboard
     from benchmark.jobs import Executor
     from benchmark.plan import Plan
-    from benchmark.suite import Suite
+    from benchmark.suite.schema import Suite
 
 NAME = "benchmark"
 hookspec = pluggy.HookspecMarker(NAME)

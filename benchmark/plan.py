@@ -18,16 +18,21 @@ import numpy as np
 
 from benchmark import fingerprint, plugins, reproducible
 from benchmark.candidates import check_sampler, known_items, listed_digest, with_candidates
+from benchmark.contract import Cell, CellResult, Model
+from benchmark.data.hashing import splitmix
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.ragged import Ragged
+from benchmark.data.ranking import Ranking
+from benchmark.data.split import split_log
+from benchmark.data.types import TASKS, Dataset, Split, Task
 from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
-from benchmark.hashing import splitmix
 from benchmark.metric import parse_metric
 from benchmark.parameters import names_path
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
-from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.published import Published, load_published
-from benchmark.suite import NEW, Choice, DataChoice, Named, Sampler, Suite, matches, results_name
-from benchmark.types import TASKS, Cell, CellResult, Dataset, Model, Ragged, Ranking, Split, Task
+from benchmark.suite.load import results_name
+from benchmark.suite.published import Published, load_published
+from benchmark.suite.schema import NEW, Choice, DataChoice, Named, Sampler, Suite, matches
 
 
 @dataclass(frozen=True)

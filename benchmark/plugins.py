@@ -22,13 +22,16 @@ from typing import Any, Literal, cast
 import pluggy
 
 from benchmark import hookspecs
+from benchmark.contract import Model
+from benchmark.data.frozen import frozen
+from benchmark.data.ragged import Floats, Longs, Ragged
+from benchmark.data.ranking import Ranking
+from benchmark.data.types import Log
 from benchmark.errors import BenchmarkError, ContractError, error_text, unknown
-from benchmark.frozen import frozen
 from benchmark.hookspecs import NAME
 from benchmark.metric import SIDES, Better, parse_metric
 from benchmark.parameters import as_json, parameters, resolve_params
 from benchmark.text import visible
-from benchmark.types import Floats, Log, Longs, Model, Ragged, Ranking
 
 DISABLED = "BENCHMARK_DISABLED_PLUGINS"
 DISTRIBUTION = "genrec-benchmark"

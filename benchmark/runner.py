@@ -18,7 +18,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmark import plugins, results
+from benchmark import plugins
+from benchmark.contract import Analysis, AnalysisInput, Cell, CellResult, check_analysis
+from benchmark.data.frozen import frozen
+from benchmark.data.ragged import Floats
+from benchmark.data.types import TASKS, Task
 from benchmark.errors import BenchmarkError, ContractError, error_text
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.plausibility import ceiling, implausible
@@ -26,16 +30,33 @@ from benchmark.evaluation.remarks import below_popularity, popularity_mean, stil
 from benchmark.evaluation.scores import merged, score
 from benchmark.evaluation.slices import head_size
 from benchmark.execution.worker import command, describe, worker_environment
-from benchmark.frozen import frozen
 from benchmark.jobs import Execution, Job, OnProgress
 from benchmark.metric import parse_metric
 from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Offer, Registry
-from benchmark.published import Published
 from benchmark.report.files import write_report
-from benchmark.suite import NEW, Suite, check_names
-from benchmark.testing import check_analysis
-from benchmark.types import TASKS, Analysis, AnalysisInput, Cell, CellResult, Floats, Task
+from benchmark.results.cells import (
+    Spec,
+    cell_folder,
+    fail_cell,
+    forget_cell,
+    load_ranking,
+    log_path,
+    read_cell,
+    read_failure,
+    reopen_cell,
+    save_scores,
+    usual_seconds,
+    was_interrupted,
+    write_spec,
+)
+from benchmark.results.datasets import dataset_folder, load_dataset, save_dataset, with_frozen_candidates
+from benchmark.results.files import DamagedError, remove_folder
+from benchmark.results.run import read_run, read_run_suite, write_run
+from benchmark.results.scratch import forget_shared, leave_shared, scratch_folder
+from benchmark.suite.load import check_names
+from benchmark.suite.published import Published
+from benchmark.suite.schema import NEW, Suite
 
 
 class Watcher(Protocol):
@@ -61,7 +82,7 @@ class Outcome:
 def estimates(plan: Plan) -> dict[Cell, float | None]:
     """About how many seconds each selected cell takes: what those like it took in this results folder, or what the
     suite states; None where nothing is known."""
-    return {cell: results.usual_seconds(plan.results, cell) or plan.seconds[cell] for cell in plan.selected}
+    return {cell: usual_seconds(plan.results, cell) or plan.seconds[cell] for cell in plan.selected}
 
 
 def run_suite(
@@ -88,8 +109,8 @@ def run_suite(
     seconds = estimates(plan)
     if fresh:
         for cell in plan.selected:
-            results.forget_cell(results.cell_folder(plan.results, cell))
-            results.forget_shared(results.dataset_folder(plan.results, cell.dataset, cell.digest))
+            forget_cell(cell_folder(plan.results, cell))
+            forget_shared(dataset_folder(plan.results, cell.dataset, cell.digest))
     waiting = [cell for cell in plan.selected if not _finished(plan, cell, watcher)]
     # The longest first: with several jobs no long cell is then left running alone at the end.
     waiting.sort(key=lambda cell: -(seconds[cell] or 0))
@@ -98,12 +119,12 @@ def run_suite(
     failed: list[Cell] = []
 
     def tell(cell: Cell, reused: bool, error: str = "") -> None:
-        folder = results.cell_folder(plan.results, cell)
+        folder = cell_folder(plan.results, cell)
         result = None if error else scored.result(cell, reused)
         if result is None:
-            error = error or results.read_failure(folder) or "the model ended its process; the cell left no results"
+            error = error or read_failure(folder) or "the model ended its process; the cell left no results"
             with contextlib.suppress(OSError):
-                results.fail_cell(folder, error)
+                fail_cell(folder, error)
             result = CellResult("failed", folder, error=error, reused=reused)
         if result.status == "failed":
             failed.append(cell)
@@ -132,11 +153,11 @@ def report(
     plan = scored.plan
     finished, failures, costs, remarks = [], [], [], {}
     for cell in plan.cells:
-        folder = results.cell_folder(plan.results, cell)
+        folder = cell_folder(plan.results, cell)
         result = scored.result(cell)
         error = _ended(folder) if result is None else result.error
         if error:
-            log = os.path.relpath(results.log_path(folder), plan.results)
+            log = os.path.relpath(log_path(folder), plan.results)
             failures.append(Failure(cell.dataset, cell.model, cell.seed, error, log))
         elif result is not None:
             finished.append(cell)
@@ -176,14 +197,14 @@ COSTS = {field.name for field in fields(Cost)} - {"dataset", "model", "seed"}
 
 def _ended(folder: Path) -> str:
     """Why a cell that has not finished is one that failed; empty where it was not begun, or is running."""
-    if results.was_interrupted(folder):
+    if was_interrupted(folder):
         return "unfinished: interrupted, or its cell.json is lost; run again"
-    return results.read_failure(folder)
+    return read_failure(folder)
 
 
 def _processors(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
     """A remark where cells ran on processors of several kinds: equal seeds need not give equal numbers there."""
-    contents = (results.read_cell(results.cell_folder(plan.results, cell), cell) for cell in cells)
+    contents = (read_cell(cell_folder(plan.results, cell), cell) for cell in cells)
     machines = [content["machine"] for content in contents if content is not None and "machine" in content]
     kinds = sorted({f"{one['processor']} ({', '.join(one['instructions'])})" for one in machines})
     if len(kinds) > 1:
@@ -214,8 +235,8 @@ def stored_plan(
     Raises BenchmarkError where there was no run, where the suite compares models that the run did not have, and where
     what the run left of itself or of a data set is damaged.
     """
-    cells, marks, device, used = results.read_run(home)
-    ran = results.read_suite(home)
+    cells, marks, device, used = read_run(home)
+    ran = read_run_suite(home)
     merged = ran.model_copy(update={name: getattr(suite, name) for name in SCORING})
     new = {parse_metric(metric).candidates for metric in suite.metrics} & (list_names(suite) - list_names(ran))
     if new:
@@ -230,8 +251,7 @@ def stored_plan(
         source=source,
         results=home,
         datasets={
-            name: results.load_dataset(results.dataset_folder(home, name, digest), verify=verify)
-            for name, digest in digests.items()
+            name: load_dataset(dataset_folder(home, name, digest), verify=verify) for name, digest in digests.items()
         },
         cells=cells,
         selected=cells,
@@ -246,7 +266,7 @@ def stored_plan(
 def unlike_the_run(suite: Suite, home: Path) -> list[str]:
     """The settings of the suite that are not those of the run in this folder and that a report cannot take over, such
     as `models.Gen_R.params.epochs: 8 -> 3`. Raises BenchmarkError where there was no run."""
-    ran = results.read_suite(home).model_dump(mode="json", exclude=set(SCORING))
+    ran = read_run_suite(home).model_dump(mode="json", exclude=set(SCORING))
     return list(_differences("", ran, suite.model_dump(mode="json", exclude=set(SCORING))))
 
 
@@ -285,7 +305,7 @@ class Scored:
 
     def _evaluate(self, cell: Cell) -> Iterator[Evaluated]:
         plan, suite = self.plan, self.plan.suite
-        folder = results.cell_folder(plan.results, cell)
+        folder = cell_folder(plan.results, cell)
         dataset = plan.datasets[cell.dataset]
         for task in cell.tasks:
             split, popularity = dataset.test[task], dataset.train.popularity(task)
@@ -293,7 +313,7 @@ class Scored:
             if split.seen is not None:
                 relevant[NEW] = split.new(len(dataset.train.catalog)).relevant
             metrics = {c: {n: m for n, m in plan.metrics.items() if m.candidates == c} for c in relevant}
-            rankings = {c: results.load_ranking(folder, task, c) for c, some in metrics.items() if some or not c}
+            rankings = {c: load_ranking(folder, task, c) for c, some in metrics.items() if some or not c}
             for name in suite.slices:
                 if name == "other-day" and split.later is None:
                     continue
@@ -304,7 +324,7 @@ class Scored:
                     ]
                 )
                 if name == "all":
-                    results.save_scores(folder, task, split.requests.ids, scores)
+                    save_scores(folder, task, split.requests.ids, scores)
                 yield Evaluated(cell, task, name, scores)
 
     def remarks(self, cell: Cell, result: CellResult) -> Iterator[str]:
@@ -348,10 +368,10 @@ class Scored:
 
     def result(self, cell: Cell, reused: bool = True) -> CellResult | None:
         """How a finished cell ended, None where it has not. One that cannot be scored has failed, alone."""
-        folder = results.cell_folder(self.plan.results, cell)
+        folder = cell_folder(self.plan.results, cell)
         try:
-            content = results.read_cell(folder, cell, verify=self.plan.verify)
-        except results.DamagedError as error:
+            content = read_cell(folder, cell, verify=self.plan.verify)
+        except DamagedError as error:
             return CellResult("failed", folder, error=f"{error}; run again", reused=reused)
         if content is None:
             return None
@@ -370,30 +390,30 @@ class Scored:
 
 def _finished(plan: Plan, cell: Cell, watcher: Watcher) -> bool:
     """Whether there is nothing to compute; a damaged cell is taken for one that has not finished."""
-    folder = results.cell_folder(plan.results, cell)
+    folder = cell_folder(plan.results, cell)
     try:
-        return results.read_cell(folder, cell, verify=plan.verify) is not None
-    except results.DamagedError as error:
+        return read_cell(folder, cell, verify=plan.verify) is not None
+    except DamagedError as error:
         watcher.warned(f"{cell.name}: {error}; it is computed again")
-        results.reopen_cell(folder, cell, verify=plan.verify)
+        reopen_cell(folder, cell, verify=plan.verify)
         return False
 
 
 def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
     """Write what the workers read, and what says where the numbers come from; the plan has all candidate lists then."""
-    folders = {name: results.dataset_folder(plan.results, name, data.digest) for name, data in plan.datasets.items()}
+    folders = {name: dataset_folder(plan.results, name, data.digest) for name, data in plan.datasets.items()}
     datasets = dict(plan.datasets)
     for name, make in plan.unlisted.items():
         try:
-            datasets[name] = results.with_frozen_candidates(folders[name], datasets[name], verify=plan.verify)
-        except results.DamagedError:  # or not there yet
+            datasets[name] = with_frozen_candidates(folders[name], datasets[name], verify=plan.verify)
+        except DamagedError:  # or not there yet
             datasets[name] = make()
     try:
         for name, dataset in datasets.items():
-            if damage := results.save_dataset(folders[name], dataset, verify=plan.verify):
+            if damage := save_dataset(folders[name], dataset, verify=plan.verify):
                 warn(f"data set {name}: {damage}; it is written anew in {folders[name]}")
         origin = environment(plan.source)
-        results.write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.options, origin)
+        write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.options, origin)
     except OSError as error:
         raise BenchmarkError(
             f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
@@ -405,7 +425,7 @@ def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
 def _execute(
     plan: Plan, waiting: Sequence[Cell], executor: Offer, jobs: int | None, watcher: Watcher
 ) -> Generator[tuple[Cell, str]]:
-    cells = {results.cell_folder(plan.results, cell): cell for cell in waiting}
+    cells = {cell_folder(plan.results, cell): cell for cell in waiting}
 
     def on_progress(folder: Path, phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
         watcher.progressed(cells[folder], phase, step, total, values)
@@ -414,13 +434,13 @@ def _execute(
         return
     suite, work = plan.suite, list[Job]()
     for folder, cell in cells.items():
-        data = results.dataset_folder(plan.results, cell.dataset, cell.digest).resolve()
+        data = dataset_folder(plan.results, cell.dataset, cell.digest).resolve()
         timeout, memory = suite.limits_of(cell.model)
-        results.write_spec(
+        write_spec(
             folder,
-            results.Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible, timeout, memory),
+            Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible, timeout, memory),
         )
-        log = results.log_path(folder)
+        log = log_path(folder)
         work.append(Job(folder, command(folder), log, suite.threads, plan.device, timeout, memory))
     execution = Execution(
         parallel=jobs or default_jobs(plan),
@@ -433,11 +453,11 @@ def _execute(
         with contextlib.closing(_run_jobs(executor, work, execution, on_progress)) as ended:
             for folder, error in ended:
                 if not error:  # what a process of the cell wrote there after its end
-                    results.remove_folder(results.scratch_folder(folder))
+                    remove_folder(scratch_folder(folder))
                 yield cells[folder], error
     finally:
         for cell in waiting:
-            results.leave_shared(results.dataset_folder(plan.results, cell.dataset, cell.digest))
+            leave_shared(dataset_folder(plan.results, cell.dataset, cell.digest))
 
 
 def _run_jobs(
@@ -476,13 +496,13 @@ def default_jobs(plan: Plan) -> int:
 
 def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: Watcher) -> Iterator[Analysis]:
     def folder(cell: Cell) -> Path:
-        return results.cell_folder(plan.results, cell)
+        return cell_folder(plan.results, cell)
 
     given = AnalysisInput(
         datasets=tuple(plan.datasets),
         cells=frozen(tuple(finished)),
         dataset=lambda name: frozen(plan.datasets[name]),
-        ranking=lambda cell, task, variant="": results.load_ranking(folder(cell), task, variant),
+        ranking=lambda cell, task, variant="": load_ranking(folder(cell), task, variant),
         variants=lambda cell: _left(folder(cell), cell, "variants"),
         facts=lambda cell: _left(folder(cell), cell, "facts"),
         published=partial(_published, plan.suite, published_values(plan.suite, plan.source)),
@@ -514,7 +534,7 @@ def _published(
 
 def _left(folder: Path, cell: Cell, what: str) -> Any:
     """What a finished cell left under this name; a cell of an older version may have left nothing."""
-    return (results.read_cell(folder, cell) or {}).get(what, {})
+    return (read_cell(folder, cell) or {}).get(what, {})
 
 
 def _warn(watcher: Watcher, failed: Sequence[tuple[Any, Exception]]) -> None:

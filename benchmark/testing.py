@@ -1,4 +1,4 @@
-"""The contract as functions: a plugin author's tests call them, and the harness checks every ranking with them."""
+"""The contract as functions for the tests of a plugin's author, and data on which the right answers are known."""
 
 from __future__ import annotations
 
@@ -6,39 +6,25 @@ import copy
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmark.contract import Context, Metric, Model, require, variants
+from benchmark.contract import check_analysis as check_analysis
+from benchmark.contract import check_ranking as check_ranking
+from benchmark.data.frozen import frozen
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.ragged import PAD, Floats, Longs, Ragged
+from benchmark.data.ranking import Ranking
+from benchmark.data.split import split_log
+from benchmark.data.types import TASKS, Catalog, Dataset, Log, Requests, Searches, Split, Task
 from benchmark.errors import ContractError, NotFittedError, error_text
-from benchmark.frozen import frozen
 from benchmark.parameters import resolve_params
-from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.text import visible
-from benchmark.types import (
-    PAD,
-    TASKS,
-    Analysis,
-    Catalog,
-    Context,
-    Dataset,
-    Floats,
-    Log,
-    Longs,
-    Metric,
-    Model,
-    Ragged,
-    Ranking,
-    Requests,
-    Searches,
-    Split,
-    Task,
-)
 
 NOUNS = (
     *("apple", "bridge", "candle", "dragon", "engine", "forest", "guitar", "hammer", "island", "jungle", "kettle"),
@@ -175,14 +161,10 @@ def check_dataset(
     splits = []
     for _ in range(2):
         log = function(**dict(params or {}))
-        _require(
-            isinstance(log, Log), f"data set '{name}' returned {type(log).__name__}; a data set is a benchmark.Log"
-        )
+        require(isinstance(log, Log), f"data set '{name}' returned {type(log).__name__}; a data set is a benchmark.Log")
         _check_json(log.facts, f"the facts of data set '{name}'")
         splits.append(split_log(name, log, settings or ProtocolSettings()))
-    _require(
-        splits[0].digest == splits[1].digest, f"data set '{name}' gave two different logs when it was loaded twice"
-    )
+    require(splits[0].digest == splits[1].digest, f"data set '{name}' gave two different logs when it was loaded twice")
     return splits[0]
 
 
@@ -201,130 +183,30 @@ def check_metric(
     relevant = Ragged.from_lengths([1, 2, 3, 1], [4, 0, 2, 1, 3, 5, 2], [1, 2, 1, 1, 1, 1, 1])
     before = copy.deepcopy((ranking, relevant))
     values = _measure(metric, ranking, relevant, k)
-    _require(_same((ranking, relevant), before), "the metric changed the ranking or the relevant items it was given")
-    _require(bool(np.isfinite(values).all()), f"the metric gave {values}; it must be finite")
+    require(_same((ranking, relevant), before), "the metric changed the ranking or the relevant items it was given")
+    require(bool(np.isfinite(values).all()), f"the metric gave {values}; it must be finite")
     inside = (values >= low) & (values <= (np.inf if high is None else high))
-    _require(
+    require(
         bool(inside.all()),
         f"the metric gave {values}; it must be from {low} to {'any height' if high is None else high}",
     )
     padded = Ranking(
         np.pad(items, ((0, 0), (0, 2)), constant_values=PAD), np.pad(scores, ((0, 0), (0, 2)), mode="edge")
     )
-    _require(
+    require(
         np.allclose(_measure(metric, padded, relevant, k), values),
         "the metric changed when padding was put behind the rankings; padding (-1) is no item",
     )
     order = np.array([2, 0, 3, 1])
     turned = _measure(metric, ranking.take(order), relevant.take(order), k)
-    _require(
+    require(
         np.allclose(turned, values[order] if values.ndim else values),
         "the metric's values did not follow the requests into another order; one request must not change another's",
     )
     if values.ndim:
         free = getattr(metric, "better", None) == "lower"
-        _require(free or values[3] == 0, f"a request without a ranking scored {values[3]}; it must score 0")
-        _require(len(_measure(metric, ranking.take([]), relevant.take([]), k)) == 0, "no requests must give no values")
-
-
-def check_ranking(ranking: Ranking, requests: Requests, k: int, n_items: int, where: str = "the ranking") -> None:
-    """Raise ContractError, naming the request, if a ranking breaks the contract of `Model.rank`.
-
-    A plain Ranking of plain arrays, not of a subclass; one row per request and at most `k` columns; items of the
-    catalogue, each once in its row, none behind padding, none of `exclude`, only `candidates`; scores finite where an
-    item is, and never rising. `requests` must not be the object that the model was given, which it may have changed.
-    """
-    _check_arrays(ranking, requests, k, where)
-    items, scores = ranking.items, ranking.scores
-    filled = items != PAD
-
-    def refuse(wrong: NDArray[np.bool_], what: str) -> None:
-        if wrong.any():
-            row, column = (int(axis[0]) for axis in np.nonzero(wrong))
-            place = f"{where}, request '{requests.ids[row]}', rank {column + 1}"
-            raise ContractError(f"{place}: {what.format(item=items[row, column], score=scores[row, column])}")
-
-    refuse(filled & ((items < 0) | (items >= n_items)), f"item {{item}} is not in the catalogue of {n_items} items")
-    gap = np.zeros_like(filled)
-    gap[:, 1:] = filled[:, 1:] & ~filled[:, :-1]
-    refuse(gap, "there is an item behind padding (the rank before it is empty)")
-    refuse(_repeated(items) & filled, "item {item} is returned for the second time")
-    if len(requests.exclude.values):
-        refuse(filled & _is_in(items, requests.exclude, n_items), "item {item} is one of the request's `exclude`")
-    if requests.candidates is not None:
-        refuse(
-            filled & ~_is_in(items, requests.candidates, n_items), "item {item} is none of the request's `candidates`"
-        )
-    refuse(filled & ~np.isfinite(scores), "the score of item {item} is {score}, no finite number")
-    rising = np.zeros_like(filled)
-    rising[:, 1:] = filled[:, 1:] & (scores[:, 1:] > scores[:, :-1])
-    refuse(rising, "the score {score} of item {item} is higher than the one before it; scores never rise")
-
-
-def _check_arrays(ranking: Ranking, requests: Requests, k: int, where: str) -> None:
-    # Of a subclass a comparison may say anything, or an attribute be another one each time.
-    _require(type(ranking) is Ranking, f"{where}: rank returned {type(ranking).__name__}, not a benchmark.Ranking")
-    for name, array, dtype in (("items", ranking.items, np.int32), ("scores", ranking.scores, np.float32)):
-        _require(
-            type(array) is np.ndarray,
-            f"{where}: {name} is {type(array).__name__}, not a numpy array (np.ndarray itself)",
-        )
-        _require(array.dtype == dtype, f"{where}: {name} is of type {array.dtype}; it must be {np.dtype(dtype)}")
-        _require(
-            array.ndim == 2 and len(array) == len(requests) and array.shape[1] <= k,
-            f"{where}: {name} has shape {array.shape}; "
-            f"{len(requests)} requests at k={k} need ({len(requests)}, {k} or fewer)",
-        )
-    _require(
-        ranking.items.shape == ranking.scores.shape,
-        f"{where}: items have shape {ranking.items.shape}, but scores {ranking.scores.shape}",
-    )
-
-
-def _repeated(items: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which entries are repetitions in their row."""
-    order = np.argsort(items, axis=1, kind="stable")
-    arranged = np.take_along_axis(items, order, axis=1)
-    again = np.zeros(items.shape, dtype=bool)
-    again[:, 1:] = arranged[:, 1:] == arranged[:, :-1]
-    out = np.empty_like(again)
-    np.put_along_axis(out, order, again, axis=1)
-    return out
-
-
-def _is_in(items: NDArray[np.int32], rows: Ragged, n_items: int) -> NDArray[np.bool_]:
-    """Which entries of `items` (R, K) are in the row of the same number."""
-    keys = np.sort(rows.rows * n_items + rows.values)
-    wanted = np.arange(len(items))[:, None] * n_items + items
-    if not len(keys):
-        return np.zeros(items.shape, dtype=bool)
-    return np.asarray(keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted)
-
-
-def variants(model: Model) -> tuple[str, ...]:
-    """The names of a model's further rankings; empty for a model without variants. Raises ContractError."""
-    names = getattr(model, "variants", ())
-    _require(
-        isinstance(names, Sequence)
-        and all(isinstance(name, str) and name for name in names)
-        and len(set(names)) == len(names),
-        f"variants is {names!r}; it must be a list of different names",
-    )
-    for name in names:
-        _require(visible(name) == " ".join(name.split()), f"variants: {name!r} has characters that nobody sees")
-    _require(not names or hasattr(model, "rank_variant"), "a model with variants needs rank_variant")
-    return tuple(names)
-
-
-def check_analysis(made: Any) -> None:
-    """Raises ContractError unless it is an Analysis with a DataFrame and, if any, an SVG figure."""
-    import pandas as pd
-
-    _require(isinstance(made, Analysis), f"it returned {type(made).__name__}; an analysis is a benchmark.Analysis")
-    for name, kind in (("title", str), ("table", pd.DataFrame), ("note", str), ("figure", str)):
-        value = getattr(made, name)
-        _require(isinstance(value, kind), f"its {name} is {type(value).__name__}; it must be {kind.__name__}")
-    _require(not made.figure or "<svg" in made.figure, "its figure is not the text of an SVG file")
+        require(free or values[3] == 0, f"a request without a ranking scored {values[3]}; it must score 0")
+        require(len(_measure(metric, ranking.take([]), relevant.take([]), k)) == 0, "no requests must give no values")
 
 
 def _maker(model: Model | Callable[[], Model]) -> Callable[[], Model]:
@@ -335,9 +217,9 @@ def _maker(model: Model | Callable[[], Model]) -> Callable[[], Model]:
 
 
 def _tasks_of(model: Model) -> tuple[Task, ...]:
-    _require(isinstance(model, Model), f"{type(model).__name__} lacks tasks, fit or rank: see benchmark.Model")
+    require(isinstance(model, Model), f"{type(model).__name__} lacks tasks, fit or rank: see benchmark.Model")
     tasks = model.tasks
-    _require(
+    require(
         isinstance(tasks, frozenset) and bool(tasks) and tasks <= set(TASKS),
         f"tasks is {tasks!r}; it must be a frozenset with one or both of {', '.join(TASKS)}",
     )
@@ -355,7 +237,7 @@ def _fit(model: Model, data: Dataset, device: str, seed: int) -> None:
                 raise
             raise ContractError(f"fit raised {error_text(error)}") from error
     _check_json(context.facts, "what the model recorded")
-    _require(_same((train, valid), before), "fit changed the training or validation data it was given")
+    require(_same((train, valid), before), "fit changed the training or validation data it was given")
 
 
 def _check_not_fitted(model: Model, requests: Requests) -> None:
@@ -378,14 +260,14 @@ def _rank(
     except Exception as error:
         raise ContractError(f"{requests.task}, {case}: rank raised {error_text(error)}") from error
     check_ranking(ranking, before.unlimited() if free else before, k, n_items, f"{before.task}, {case}")
-    _require(_same(requests, before), f"{requests.task}, {case}: rank changed the requests it was given")
+    require(_same(requests, before), f"{requests.task}, {case}: rank changed the requests it was given")
     return ranking
 
 
 def _check_success(model: Model, split: Split, wanted: float, n_items: int, order: bool) -> float:
     best = _rank(model, split.requests, 1, n_items, "k=1").items
     success = float((best == split.relevant.values[:, None]).any(axis=1).mean())
-    _require(
+    require(
         success >= wanted,
         f"{split.requests.task}: Success@1 is {success:.2f} on the checkerboard; {wanted:.2f} is asked for. "
         + (
@@ -416,7 +298,7 @@ def _check_requests(model: Model, data: Dataset, task: Task, wanted: float) -> N
     favourites = Ragged.from_pairs(rows, full.items[rows, 0], len(requests))
     others = _rank(model, replace(requests, exclude=favourites), 10, n, "best item excluded")
     lost = (full.items != PAD).sum(axis=1) > 1
-    _require(
+    require(
         not lost.any() or bool((others.items[lost] != PAD).any(axis=1).all()),
         f"{task}: with the best item excluded nothing was returned, though there were other items",
     )
@@ -426,7 +308,7 @@ def _check_requests(model: Model, data: Dataset, task: Task, wanted: float) -> N
     chosen = _rank(model, replace(requests, candidates=candidates), 10, n, "three candidates")
     _rank(model, replace(requests, candidates=candidates, exclude=relevant), 10, n, "candidates and exclude")
     found = float((chosen.items[:, :1] == relevant.values[:, None]).any(axis=1).mean())
-    _require(
+    require(
         found >= wanted, f"{task}: among three candidates the answer is first in {found:.2f}; {wanted:.2f} is asked for"
     )
 
@@ -519,7 +401,7 @@ def _measure(metric: Callable[..., Floats | float], ranking: Ranking, relevant: 
         if "read-only" not in str(error):
             raise
         raise ContractError(f"the metric raised {error_text(error)}") from error
-    _require(
+    require(
         values.dtype == np.float64 and values.shape in ((), (len(relevant),)),
         f"the metric gave {values.dtype} of shape {values.shape}; it must give float64, "
         f"one per request ({len(relevant)},), or one float",
@@ -545,8 +427,3 @@ def _check_json(values: Mapping[str, Any], what: str) -> None:
         json.dumps(dict(values), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ContractError(f"{what} must be JSON values: {error}") from None
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ContractError(message)

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from conftest import Command
 
-from benchmark import plugins, results
+from benchmark import plugins
+from benchmark.data.ragged import Ragged
 from benchmark.evaluation.plausibility import ceiling, implausible
+from benchmark.results.datasets import load_dataset, save_dataset
+from benchmark.results.files import remove_folder
+from benchmark.results.scratch import forget_shared, shared_folder
 from benchmark.testing import checkerboard
-from benchmark.types import Ragged
 
 SUITE = """
 name: spied
@@ -64,7 +67,7 @@ def test_the_spy_finds_answers_that_lie_about(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path / "here" / "or" / "there")
     assert leads(answers, data.train, data.valid, split.requests)[0] == []
     assert leads(answers, lambda: split)[0] == ["an array"]
-    results.save_dataset(tmp_path / "out" / "a" / "data", data)
+    save_dataset(tmp_path / "out" / "a" / "data", data)
     told = str(tmp_path / "out" / "a" / "data" / "answers" / "recommendation.parquet")
     assert leads(answers, {"path": tmp_path / "out" / "a" / "b"})[0] == [told]
     monkeypatch.undo()
@@ -73,12 +76,12 @@ def test_the_spy_finds_answers_that_lie_about(tmp_path: Path, monkeypatch: pytes
 
 def test_a_cell_reads_the_requests_and_not_the_answers(tmp_path: Path) -> None:
     before = checkerboard()
-    results.save_dataset(tmp_path, before)
-    read = results.load_dataset(tmp_path, answers=False)
+    save_dataset(tmp_path, before)
+    read = load_dataset(tmp_path, answers=False)
     for task, split in before.test.items():
         assert read.test[task].requests.ids.tolist() == split.requests.ids.tolist()
         assert read.test[task].relevant.lengths.tolist() == [0] * len(split.requests)
-        assert results.load_dataset(tmp_path).test[task].relevant.values.tolist() == split.relevant.values.tolist()
+        assert load_dataset(tmp_path).test[task].relevant.values.tolist() == split.relevant.values.tolist()
         assert read.valid[task].relevant.values.tolist() == before.valid[task].relevant.values.tolist()
 
 
@@ -86,7 +89,7 @@ def test_a_folder_of_an_older_layout_is_read_and_then_written_anew(tmp_path: Pat
     import pyarrow.parquet as pq
 
     before = checkerboard()
-    results.save_dataset(tmp_path, before)
+    save_dataset(tmp_path, before)
     for task in before.test:  # as it was: answers among the requests, and no word on the layout
         told = tmp_path / "answers" / f"{task}.parquet"
         table = pq.read_table(told)
@@ -100,29 +103,29 @@ def test_a_folder_of_an_older_layout_is_read_and_then_written_anew(tmp_path: Pat
     (tmp_path / "dataset.json").write_text(
         json.dumps({k: v for k, v in head.items() if k not in ("layout", "files", "sha256")})
     )
-    old = results.load_dataset(tmp_path)
-    results.save_dataset(tmp_path, before)
+    old = load_dataset(tmp_path)
+    save_dataset(tmp_path, before)
     for task, split in before.test.items():
         assert old.test[task].relevant.values.tolist() == split.relevant.values.tolist()
         assert "relevant" not in pq.read_table(tmp_path / f"test-{task}.parquet").column_names
-        assert results.load_dataset(tmp_path).test[task].relevant.values.tolist() == split.relevant.values.tolist()
+        assert load_dataset(tmp_path).test[task].relevant.values.tolist() == split.relevant.values.tolist()
 
 
 def test_what_cells_share_is_kept_beside_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     data = tmp_path / "out" / "data"
-    with results.shared_folder(data) as shared:
+    with shared_folder(data) as shared:
         assert not shared.is_relative_to(tmp_path / "out")
         (shared / "codes").mkdir()
         (shared / "codes" / "made.txt").write_text("once")
         (shared / "codes" / ".half").write_text("half")
         (shared / "codes" / "work").mkdir()
         (shared / "codes" / "work" / "checkpoint").write_text("unfinished")
-    results.remove_folder(tmp_path / "scratch")  # as a restart of the machine may
-    with results.shared_folder(data) as shared:
+    remove_folder(tmp_path / "scratch")  # as a restart of the machine may
+    with shared_folder(data) as shared:
         assert sorted(path.name for path in shared.rglob("[!.]*")) == ["codes", "made.txt"]
-    results.forget_shared(data)
-    with results.shared_folder(data) as shared:
+    forget_shared(data)
+    with shared_folder(data) as shared:
         assert not list(shared.rglob("[!.]*"))
 
 

@@ -12,28 +12,22 @@ import pandas as pd
 import pytest
 from conftest import Command
 
-from benchmark import candidates, plugins, results
+from benchmark import candidates, plugins
 from benchmark.candidates import check_sampler, draw, known_items, lookup_hr1, with_candidates
+from benchmark.contract import Context
+from benchmark.data.hashing import splitmix
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.ragged import Ragged
+from benchmark.data.ranking import Ranking
+from benchmark.data.split import split_log
+from benchmark.data.types import Catalog, Dataset, Log, Requests, Searches, Split, Task, Train
 from benchmark.errors import BenchmarkError
-from benchmark.hashing import splitmix
 from benchmark.plan import make_plan
-from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.results.datasets import load_dataset, save_dataset, with_frozen_candidates
 from benchmark.runner import _prepare
-from benchmark.suite import Sampler, Spare, load_suite
+from benchmark.suite.load import load_suite
+from benchmark.suite.schema import Sampler, Spare
 from benchmark.testing import checkerboard_log
-from benchmark.types import (
-    Catalog,
-    Context,
-    Dataset,
-    Log,
-    Ragged,
-    Ranking,
-    Requests,
-    Searches,
-    Split,
-    Task,
-    Train,
-)
 
 KEYS = splitmix(np.arange(6000, dtype=np.uint64))
 
@@ -331,11 +325,11 @@ def test_negatives_of_bm25_are_what_it_finds_without_what_is_spared(tmp_path: Pa
 
 def test_frozen_lists_are_read_as_they_were_written(tmp_path: Path) -> None:
     data = listed(shop(), "recommendation", Sampler(kind="uniform", n=12))
-    results.save_dataset(tmp_path, data)
+    save_dataset(tmp_path, data)
     assert (tmp_path / "candidates-recommendation-uni12.parquet").is_file()
-    read = results.load_dataset(tmp_path)
+    read = load_dataset(tmp_path)
     bare = replace(data, test={t: replace(s, candidates={}) for t, s in data.test.items()}, facts={})
-    for again in (read, results.with_frozen_candidates(tmp_path, bare)):
+    for again in (read, with_frozen_candidates(tmp_path, bare)):
         assert by_id(again, "recommendation", "uni12") == by_id(data, "recommendation", "uni12")
         assert again.test["search"].candidates == {}
         assert again.lists == data.lists
@@ -425,8 +419,8 @@ def test_a_run_ranks_the_lists_scores_them_and_does_not_make_them_again(command:
     assert "1 cells computed, 1 reused" in command(*words_of(tmp_path)).stdout
     assert "2 cells computed" in command(*words_of(tmp_path, "--set", "protocol.candidates.search.seed=1")).stdout
     assert "2 cells computed" in command(*words_of(tmp_path, "--limit", "7")).stdout
-    limited = results.load_dataset(next((tmp_path / "out" / "sampled-limit-7" / "datasets").iterdir()))
-    whole = results.load_dataset(next(path.parent for path in made))
+    limited = load_dataset(next((tmp_path / "out" / "sampled-limit-7" / "datasets").iterdir()))
+    whole = load_dataset(next(path.parent for path in made))
     lists = by_id(whole, "recommendation", "uni4")
     assert by_id(limited, "recommendation", "uni4") == {
         request: lists[request] for request in limited.test["recommendation"].requests.ids

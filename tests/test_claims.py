@@ -5,23 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from benchmark.data.ragged import Floats
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import check_claims, evaluate_claims
 from benchmark.evaluation.significance import Estimate, Fits
-from benchmark.published import load_published
-from benchmark.suite import (
-    Choice,
-    Claim,
-    DataChoice,
-    Expectation,
-    Significance,
-    Suite,
-    Where,
-    load_suite,
-    parse_expectation,
-)
-from benchmark.suite_file import read_suite, shipped_suites
-from benchmark.types import Floats
+from benchmark.suite.expectation import Expectation, parse_expectation
+from benchmark.suite.file import read_suite, shipped_suites
+from benchmark.suite.load import load_suite
+from benchmark.suite.published import load_published
+from benchmark.suite.schema import Choice, Claim, DataChoice, Significance, Suite, Where
 
 GOOD = np.tile([1.0, 1.0, 0.0, 1.0], 25)
 POOR = np.tile([0.0, 1.0, 0.0, 0.0], 25)  # half a point below GOOD

@@ -115,18 +115,17 @@ def test_a_results_folder_that_cannot_be_written_is_refused(command: Command, su
 def test_a_full_disk_is_an_error_of_the_user(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmark import cli, results
+    from benchmark import cli
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     suite.write_text(SUITE.replace("checkerboard", "movielens").replace("faulty", "bm25"))
     words = ["run", str(suite), "--results", str(tmp_path / "out"), "--tracking", "off", "--executor", "inline"]
-    monkeypatch.setattr(results, "write_reports", full)
     monkeypatch.setattr("benchmark.report.files.write_reports", full)
     assert cli.main(words) == 2
     assert "Free some space" in capsys.readouterr().err
-    monkeypatch.setattr("benchmark.results.os.fsync", full)
+    monkeypatch.setattr("benchmark.results.files.os.fsync", full)
     assert cli.main([*words, "--fresh"]) == 2
     assert "cannot be written" in capsys.readouterr().err
 

@@ -108,8 +108,8 @@ def test_the_harness_is_followed_where_a_model_uses_it(code: Callable[..., str])
         "acme.sizes",
         "acme.steps",
     ]
-    assert {"benchmark.ranking", "benchmark.types", "benchmark.hashing"} <= {*modules}
-    assert not {"benchmark.results", "benchmark.plan", "benchmark.hookspecs"} & {*modules}
+    assert {"benchmark.data.ranking", "benchmark.data.types", "benchmark.data.hashing"} <= {*modules}
+    assert not {"benchmark.results.cells", "benchmark.plan", "benchmark.hookspecs"} & {*modules}
 
 
 def test_the_library_for_plugins_is_followed_too(code: Callable[..., str]) -> None:

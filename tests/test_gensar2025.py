@@ -14,8 +14,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import evaluate_claims
 from benchmark.plan import make_plan
 from benchmark.plugins import build, check_params, load
-from benchmark.published import Published, load_published
-from benchmark.suite import Suite, load_suite, parse_expectation
+from benchmark.suite.expectation import parse_expectation
+from benchmark.suite.load import load_suite
+from benchmark.suite.published import Published, load_published
+from benchmark.suite.schema import Suite
 
 SUITE = ROOT / "suites" / "gensar2025.yaml"
 PROFILES = ("laptop", "gpu", "paper")

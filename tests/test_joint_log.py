@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark import PAD, QUERY, RECOMMENDED, SEARCHED, BenchmarkError, Catalog, Dataset, Events, Log, Searches, Split
-from benchmark.joint_log import SearchRows, timeline
-from benchmark.normal_form import in_normal_order
-from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.results import load_dataset, save_dataset
+from benchmark.data.normal_form import in_normal_order
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
+from benchmark.data.timeline import SearchRows, timeline
+from benchmark.results.datasets import load_dataset, save_dataset
 
 NAMES = {RECOMMENDED: "click", QUERY: "query", SEARCHED: "found"}
 

@@ -11,9 +11,9 @@ import yaml
 
 from benchmark import hookspecs
 from benchmark.plugins import Registry, check_params, load
-from benchmark.published import load_published
-from benchmark.suite import load_suite
-from benchmark.suite_file import shipped_suites
+from benchmark.suite.file import shipped_suites
+from benchmark.suite.load import load_suite
+from benchmark.suite.published import load_published
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -12,12 +12,13 @@ import yaml
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from benchmark.contract import Cell, Scores
+from benchmark.data.types import Task
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.significance import Fits, estimate
-from benchmark.published import Published, load_published
-from benchmark.suite import Choice, Claim, Comparison, DataChoice, Significance, Suite, Where
-from benchmark.types import Cell, Scores, Task
+from benchmark.suite.published import Published, load_published
+from benchmark.suite.schema import Choice, Claim, Comparison, DataChoice, Significance, Suite, Where
 
 SHIPPED = Path(__file__).parent.parent / "suites" / "published"
 

@@ -13,10 +13,21 @@ import pandas as pd
 import pytest
 from conftest import Command
 
-from benchmark import lint
-from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.data.lint import (
+    answers_in_texts,
+    answers_seen_before,
+    coverage,
+    derived_answers,
+    faults,
+    repeated_interactions,
+    same_queries,
+    times_and_ties,
+    untrained_items,
+)
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
+from benchmark.data.types import Catalog, Dataset, Log, Searches
 from benchmark.testing import checkerboard_log
-from benchmark.types import Catalog, Dataset, Log, Searches
 
 Check = Callable[[Dataset], Iterator[str]]
 
@@ -75,8 +86,8 @@ def visits(times: Sequence[int], users: int = 6, step: int = 1) -> list[tuple[in
 def test_a_target_in_its_own_history_is_found() -> None:
     clean = visits([1, 2, 3, 4])
     again = [row if (row[0], row[2] % 1000) != (0, 4) else (0, clean[0][1], 4) for row in clean]
-    assert said(lint.answers_seen_before, log_of(clean)) == ""
-    planted = said(lint.answers_seen_before, log_of(again))
+    assert said(answers_seen_before, log_of(clean)) == ""
+    planted = said(answers_seen_before, log_of(again))
     assert "16.7% of the requests of recommendation have an answer in their own history" in planted
     assert "16.7% of the tested pairs of user and item (recommendation) stand in the training data" in planted
 
@@ -93,8 +104,8 @@ def test_a_copy_seconds_apart_in_a_joint_log_is_found_and_the_remedy_named() -> 
         searches = Searches(user.astype(np.int32), query, item.astype(np.int32), time)
         return log_of(rows, [("thing", range(23), 0)], searches=searches)
 
-    assert "have an answer in their own history" not in said(lint.answers_seen_before, joint(0))
-    planted = said(lint.answers_seen_before, joint(1))
+    assert "have an answer in their own history" not in said(answers_seen_before, joint(0))
+    planted = said(answers_seen_before, joint(1))
     assert "of recommendation have an answer in their own history: a repeat or a copy (copies seconds" in planted
     assert "`protocol.copies_within`" in planted
 
@@ -102,14 +113,14 @@ def test_a_copy_seconds_apart_in_a_joint_log_is_found_and_the_remedy_named() -> 
 def test_rows_that_are_equal_up_to_their_time_are_found() -> None:
     clean = visits([1, 2, 3, 4, 5])
     twice = [*clean, (0, clean[0][1], 2)]
-    assert said(lint.repeated_interactions, log_of(clean)) == ""
-    planted = said(lint.repeated_interactions, log_of(twice))
+    assert said(repeated_interactions, log_of(clean)) == ""
+    planted = said(repeated_interactions, log_of(twice))
     assert planted.startswith("1 training interactions (5.3%) repeat an earlier one of the same user and item")
 
 
 def test_ties_are_found_and_those_that_are_sorted_by_id_are_told_from_others() -> None:
     def ties(log: Log) -> str:
-        return said(lint.times_and_ties, log)
+        return said(times_and_ties, log)
 
     assert "shares its time" not in ties(log_of(visits([1, 2, 3, 4, 5, 7])))
     same_day = [7, 7, 7, 7, 7, 7]
@@ -131,18 +142,18 @@ def test_ties_are_found_and_those_that_are_sorted_by_id_are_told_from_others() -
 
 
 def test_data_without_times_is_not_given_a_leak_score_nor_advice_about_it() -> None:
-    timed = said(lint.times_and_ties, log_of(visits([1, 5, 6, 9])))
+    timed = said(times_and_ties, log_of(visits([1, 5, 6, 9])))
     assert "leak score" in timed
     assert "global-time" in timed
     positions = [(u, u + t, t) for u in range(6) for t in range(5)]
-    assert said(lint.times_and_ties, log_of(positions)).startswith("order, no times")
+    assert said(times_and_ties, log_of(positions)).startswith("order, no times")
     dataset = split_log("planted", log_of(visits([1, 5, 6, 9])), ProtocolSettings())
-    declared = " ".join(lint.times_and_ties(replace(dataset, facts={**dataset.facts, "has_times": False})))
+    declared = " ".join(times_and_ties(replace(dataset, facts={**dataset.facts, "has_times": False})))
     assert declared.startswith("order, no times")
     own_clock = [(u, u + t, 50 * t * t) for u in range(6) for t in range(5)]
-    relative = said(lint.times_and_ties, log_of(own_clock))
+    relative = said(times_and_ties, log_of(own_clock))
     assert relative.startswith("times count from each user's own first event")
-    for text in (said(lint.times_and_ties, log_of(positions)), declared, relative):
+    for text in (said(times_and_ties, log_of(positions)), declared, relative):
         assert "leak score" not in text
         assert "global-time" not in text
 
@@ -153,8 +164,8 @@ PARTS = [("alpha", [0, 1], 0), ("beta", [2, 3], 0), ("valid", [8, 9], 1)]
 def test_a_test_query_that_is_a_training_query_in_other_letters_is_found() -> None:
     clean = [*PARTS, ("red shoes", [4], 0), ("blue shoes", [5], 2)]
     planted = [*PARTS, ("red shoes", [4], 0), ("  Shoes, RED!", [5], 2)]
-    assert said(lint.same_queries, log_of([], clean)) == ""
-    assert said(lint.same_queries, log_of([], planted)).startswith("1 of 1 test queries equal a training query but for")
+    assert said(same_queries, log_of([], clean)) == ""
+    assert said(same_queries, log_of([], planted)).startswith("1 of 1 test queries equal a training query but for")
 
 
 @pytest.mark.parametrize(
@@ -169,14 +180,14 @@ def test_a_test_query_that_is_a_training_query_in_other_letters_is_found() -> No
 )
 def test_answers_that_follow_from_those_of_training_queries_are_found(answers: list[int], kind: str) -> None:
     trained = [("a", [0, 1, 2], 0), ("b", [1, 2, 3], 0), ("c", [5, 6], 0), ("v", [8, 9], 1)]
-    planted = said(lint.derived_answers, log_of([], [*trained, ("asked", answers, 2)]))
+    planted = said(derived_answers, log_of([], [*trained, ("asked", answers, 2)]))
     assert kind in planted
     assert bool(planted) == bool(kind)
 
 
 def test_a_query_that_stands_in_the_text_of_its_answer_is_found() -> None:
     def texts(query: str) -> str:
-        return said(lint.answers_in_texts, log_of([], [*PARTS, (query, [4], 2)]))
+        return said(answers_in_texts, log_of([], [*PARTS, (query, [4], 2)]))
 
     assert texts("something else") == ""
     assert texts("thin") == ""  # whole words
@@ -187,22 +198,22 @@ def test_a_query_that_stands_in_the_text_of_its_answer_is_found() -> None:
 def test_items_that_are_tested_and_never_trained_are_found() -> None:
     clean = [(u, t, t + 10 * u) for u in range(4) for t in range(4)]
     assert (
-        said(lint.untrained_items, log_of(clean))
+        said(untrained_items, log_of(clean))
         == "1 relevant test items of recommendation never occur in its training data."
     )
     turned = [(u, (u + t) % 4, t + 10 * u) for u in range(4) for t in range(4)]
-    assert said(lint.untrained_items, log_of(turned)) == ""
+    assert said(untrained_items, log_of(turned)) == ""
 
 
 def test_users_whom_no_request_asks_about_are_counted() -> None:
     clean = visits([1, 2, 3, 4])
-    assert said(lint.coverage, log_of(clean)) == ""
-    assert said(lint.coverage, log_of([*clean, (6, 0, 1), (7, 0, 1)])).startswith("6 of 8 users are tested")
+    assert said(coverage, log_of(clean)) == ""
+    assert said(coverage, log_of([*clean, (6, 0, 1), (7, 0, 1)])).startswith("6 of 8 users are tested")
 
 
 def test_good_data_is_blamed_for_nothing() -> None:
     dataset = split_log("board", checkerboard_log(tasks=["recommendation"]), ProtocolSettings())
-    assert list(lint.faults(dataset)) == []
+    assert list(faults(dataset)) == []
 
 
 SUITE = """

@@ -11,13 +11,14 @@ import pytest
 from conftest import Command
 
 from benchmark import plugins
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.ragged import Ragged
+from benchmark.data.split import split_log
 from benchmark.errors import BenchmarkError
 from benchmark.plan import make_plan
-from benchmark.protocol import ProtocolSettings, split_log
 from benchmark.runner import Scored
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
 from benchmark.testing import checkerboard_log
-from benchmark.types import Ragged
 
 INTERACTIONS = """user,item,time
 p,a,1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
 
 
 def test_the_paper_profile_has_its_queries_and_notes_belong_to_a_profile() -> None:

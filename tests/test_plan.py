@@ -11,7 +11,7 @@ import pytest
 from benchmark import BenchmarkError, plugins
 from benchmark.checks import families, resolvable
 from benchmark.plan import Plan, _files, make_plan
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
 
 
 def test_a_checkpoint_trained_again_is_another_one(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark import BenchmarkError, Catalog, Dataset, Log, Ragged, Split, Task
-from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
 
 
 def strings(values: list[str]) -> Any:

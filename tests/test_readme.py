@@ -32,10 +32,12 @@ from write_readme import (
 )
 
 import benchmark
-from benchmark import AnalysisInput, Execution, Job, hookspecs, testing
+from benchmark import AnalysisInput, Execution, Job, hookspecs
 from benchmark.cli import _parse
+from benchmark.contract import check_analysis
 from benchmark.plugins import Registry, check_params, load
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
+from benchmark.testing import check_dataset, check_metric, check_model, checkerboard
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
@@ -106,15 +108,15 @@ def _check_plugin(module: ModuleType, folder: Path) -> None:
         return [getattr(module, target.partition(":")[2]) for target in made.values()]
 
     for model in offers("benchmark_models"):
-        testing.check_model(model, min_success=0.0)
+        check_model(model, min_success=0.0)
     for metric in offers("benchmark_metrics"):
-        testing.check_metric(metric, high=None)
+        check_metric(metric, high=None)
     for reader in offers("benchmark_datasets"):
-        testing.check_dataset(reader)
-    data = testing.checkerboard()
+        check_dataset(reader)
+    data = checkerboard()
     for analysis in offers("benchmark_analyses"):
         run = AnalysisInput(["checkerboard"], [], lambda name: data, lambda cell, task: pytest.fail("no cells"))
-        testing.check_analysis(analysis(run))
+        check_analysis(analysis(run))
     jobs = [Job(folder, (sys.executable, "-c", f"raise SystemExit({code})"), folder / "log.txt") for code in (0, 1, 3)]
     for executor in offers("benchmark_executors"):
         ended = executor(jobs, Execution(parallel=1), lambda *told: None)

@@ -12,8 +12,9 @@ import pytest
 from conftest import Command
 
 from benchmark import plugins
+from benchmark.data.ragged import Ragged
+from benchmark.data.types import Catalog, Dataset, Requests, Split, Train
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
-from benchmark.types import Catalog, Dataset, Ragged, Requests, Split, Train
 
 
 @pytest.mark.parametrize(

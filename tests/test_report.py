@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.contract import Analysis, Cell, Scores
+from benchmark.data.types import Task
 from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.metric import Better
-from benchmark.published import Published
 from benchmark.report import console, html, latex, markdown, tables
 from benchmark.report.data import data_notes
 from benchmark.report.files import report_files, write_report
 from benchmark.report.layout import number, probability
-from benchmark.suite import Choice, Claim, Comparison, DataChoice, Suite, Where
-from benchmark.types import Analysis, Cell, Scores, Task
+from benchmark.suite.published import Published
+from benchmark.suite.schema import Choice, Claim, Comparison, DataChoice, Suite, Where
 
 METRICS = ("R@30", "nDCG@10", "ARP@10")
 NASTY = "Pop_<b>|*R*&50%"

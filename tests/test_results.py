@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import results
+from benchmark.contract import Cell
+from benchmark.data.ragged import Ragged
+from benchmark.data.ranking import Ranking
 from benchmark.errors import BenchmarkError
+from benchmark.results.cells import cell_folder, finish_cell, is_finished, load_ranking, read_cell, save_ranking
+from benchmark.results.datasets import load_dataset, save_dataset
+from benchmark.results.files import DamagedError, locked, replacing, write_text
 from benchmark.testing import checkerboard
-from benchmark.types import Cell, Ragged, Ranking
 
 
 def cell(**changes: object) -> Cell:
@@ -37,8 +41,8 @@ def same(a: Ragged, b: Ragged) -> bool:
 
 def test_a_data_set_survives_the_disk(tmp_path: Path) -> None:
     before = checkerboard()
-    results.save_dataset(tmp_path, before)
-    after = results.load_dataset(tmp_path)
+    save_dataset(tmp_path, before)
+    after = load_dataset(tmp_path)
     assert (after.name, after.digest, after.tasks) == (before.name, before.digest, before.tasks)
     assert same(after.train.histories, before.train.histories)
     assert same(after.train.searches, before.train.searches)
@@ -61,8 +65,8 @@ def test_a_ranking_survives_the_disk(tmp_path: Path) -> None:
         np.array([[3, 1, -1], [2, -1, -1]], dtype=np.int32),
         np.array([[0.5, 0.25, -np.inf], [1, -np.inf, -np.inf]], dtype=np.float32),
     )
-    results.save_ranking(tmp_path, "recommendation", requests, before)
-    after = results.load_ranking(tmp_path, "recommendation")
+    save_ranking(tmp_path, "recommendation", requests, before)
+    after = load_ranking(tmp_path, "recommendation")
     assert np.array_equal(after.items, before.items)
     assert np.array_equal(after.scores, before.scores)
 
@@ -70,24 +74,24 @@ def test_a_ranking_survives_the_disk(tmp_path: Path) -> None:
 def test_a_cell_is_finished_only_when_all_of_it_is_there(tmp_path: Path) -> None:
     requests = checkerboard().test["recommendation"].requests.take([0])
     with pytest.raises(BenchmarkError, match="cannot be read"):
-        results.finish_cell(tmp_path, cell(), {})
+        finish_cell(tmp_path, cell(), {})
     ranking = Ranking(np.array([[3]], dtype=np.int32), np.array([[0.5]], dtype=np.float32))
-    results.save_ranking(tmp_path, "recommendation", requests, ranking)
-    assert results.read_cell(tmp_path, cell()) is None
-    results.finish_cell(tmp_path, cell(), {"facts": {}, "costs": {}, "curve": []})
-    assert results.read_cell(tmp_path, cell()) is not None
-    with pytest.raises(results.DamagedError, match="about another cell"):
-        results.read_cell(tmp_path, cell(fingerprint="e" * 64))
+    save_ranking(tmp_path, "recommendation", requests, ranking)
+    assert read_cell(tmp_path, cell()) is None
+    finish_cell(tmp_path, cell(), {"facts": {}, "costs": {}, "curve": []})
+    assert read_cell(tmp_path, cell()) is not None
+    with pytest.raises(DamagedError, match="about another cell"):
+        read_cell(tmp_path, cell(fingerprint="e" * 64))
     (tmp_path / "cell.json").write_text('{"finger')
-    assert not results.is_finished(tmp_path, cell())
+    assert not is_finished(tmp_path, cell())
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    results.write_text(path, "old")
+    write_text(path, "old")
 
     def interrupted() -> None:
-        with results.replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -99,7 +103,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["..", "a/b", "SASRec[CE]", "Gen_R+S", "ünïcode"])
 def test_any_name_becomes_one_folder_of_its_own(tmp_path: Path, name: str) -> None:
-    folder = results.cell_folder(tmp_path, cell(model=name))
+    folder = cell_folder(tmp_path, cell(model=name))
     folder.mkdir(parents=True)
     assert folder.resolve().parent.parent == (tmp_path / "cells" / "ML").resolve()
 
@@ -113,6 +117,6 @@ def test_a_lock_is_held_once(tmp_path: Path) -> None:
                 return True
             return False
 
-    with results.locked(tmp_path):
+    with locked(tmp_path):
         assert taken()
     assert not taken()

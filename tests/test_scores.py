@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmark.data.ragged import PAD, Floats, Longs, Ragged
+from benchmark.data.ranking import Ranking
 from benchmark.errors import ContractError
 from benchmark.evaluation.scores import score
 from benchmark.metric import better
-from benchmark.types import PAD, Floats, Longs, Ragged, Ranking
 
 # Item 0 is the head (one item of four), requests: two find their item first, one second, one has no ranking.
 POPULARITY = np.array([9, 1, 2, 3], dtype=np.int64)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from conftest import Command
 
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.ragged import Ragged
+from benchmark.data.split import split_log
+from benchmark.data.types import Log
 from benchmark.evaluation.slices import head_items, restrict
-from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.results import load_dataset, save_dataset
+from benchmark.results.datasets import load_dataset, save_dataset
 from benchmark.testing import checkerboard_log
-from benchmark.types import Log, Ragged
 
 POPULARITY = np.array([1, 9, 3, 0, 5], dtype=np.int64)
 

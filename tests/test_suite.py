@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.suite import Suite, load_suite
-from benchmark.suite_file import shipped_suites
+from benchmark.suite.file import shipped_suites
+from benchmark.suite.load import load_suite
+from benchmark.suite.schema import Suite
 
 TEXT = """\
 name: small

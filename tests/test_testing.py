@@ -26,6 +26,7 @@ from benchmark import (
     Train,
     top_k,
 )
+from benchmark.contract import check_ranking
 from benchmark.testing import (
     GROUP,
     NOUNS,
@@ -33,7 +34,6 @@ from benchmark.testing import (
     check_dataset,
     check_metric,
     check_model,
-    check_ranking,
     checkerboard,
     checkerboard_log,
 )

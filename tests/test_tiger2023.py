@@ -15,10 +15,11 @@ from benchmark_popular import Popular
 from conftest import ROOT, Command
 
 from benchmark import Context, Dataset
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
 from benchmark.plugins import load
-from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.published import Published, PublishedTable, load_published
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
+from benchmark.suite.published import Published, PublishedTable, load_published
 
 DATA = Path(os.environ.get("BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
 DATASETS = ("Sports", "Beauty", "Toys")

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark import PAD, Catalog, ContractError, Ragged, Ranking, Requests, Train, tie_break, top_k
-from benchmark.hashing import splitmix, stable_hash
-from benchmark.types import gather
+from benchmark.data.hashing import splitmix, stable_hash
+from benchmark.data.ragged import gather
 
 
 def make_requests(n: int, exclude: Any = None, candidates: Any = None) -> Requests:

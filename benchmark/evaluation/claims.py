@@ -22,7 +22,8 @@ from benchmark.evaluation.significance import (
     too_few,
 )
 from benchmark.metric import parse_metric
-from benchmark.suite import NEW, Claim, Expectation, Suite, Where, parse_expectation
+from benchmark.suite.expectation import Expectation, parse_expectation
+from benchmark.suite.schema import NEW, Claim, Suite, Where
 
 Find = Callable[[Where, str], Fits | str]
 """The scores of a model at some place; or, as text, why there are none."""

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
+from benchmark.contract import Cell
+from benchmark.data.types import TASKS, Dataset, SampledList, Task
 from benchmark.evaluation.claims import Verdict, evaluate_claims
 from benchmark.evaluation.pool import Evaluated as Evaluated
 from benchmark.evaluation.pool import Place, Pool, pool
@@ -21,9 +23,8 @@ from benchmark.evaluation.significance import (
     paired_test,
 )
 from benchmark.metric import Better, parse_metric
-from benchmark.published import Published, PublishedValue
-from benchmark.suite import Named, Suite, Where
-from benchmark.types import TASKS, Cell, Dataset, SampledList, Task
+from benchmark.suite.published import Published, PublishedValue
+from benchmark.suite.schema import Named, Suite, Where
 
 SCHEMA_VERSION = 2
 """2: intervals and p values know the variance of fits; `resolvable` is at the corrected level; verdicts about one fit

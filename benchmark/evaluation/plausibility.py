@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from benchmark.data.ragged import PAD, Floats
+from benchmark.data.ranking import Ranking
+from benchmark.data.types import Dataset, Task
 from benchmark.errors import ContractError
 from benchmark.evaluation.scores import score
 from benchmark.evaluation.significance import detectable_difference
 from benchmark.plugins import BoundMetric
-from benchmark.types import PAD, Dataset, Floats, Ranking, Task
 
 NEAR = 0.95
 """Share of the ceiling above which a result gets a remark."""

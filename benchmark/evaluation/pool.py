@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.contract import Cell, Scores
+from benchmark.data.ragged import Floats, Longs
+from benchmark.data.types import Task
 from benchmark.errors import ContractError
 from benchmark.evaluation.significance import Fits
-from benchmark.types import Cell, Floats, Longs, Scores, Task
 
 Place = tuple[str, Task, str, str]  # data set, task, slice, model
 

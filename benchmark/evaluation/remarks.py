@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.hashing import splitmix
+from benchmark.data.ragged import PAD, Longs, Ragged
+from benchmark.data.ranking import Ranking
+from benchmark.data.types import Dataset, Requests, Task
 from benchmark.evaluation.scores import score
-from benchmark.hashing import splitmix
 from benchmark.plugins import BoundMetric
-from benchmark.types import PAD, Dataset, Longs, Ragged, Ranking, Requests, Task
 
 PROGRESS = {"epoch": ("best_epoch", "epochs"), "checkpoint": ("best_updates", "updates")}
 """Facts that models record of their training: when validation was best, and when it ended."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmark.types import Floats
+from benchmark.data.ragged import Floats
 
 POWER = 0.8
 _BLOCK = 1 << 22  # signs drawn at a time: 32 MB as float64

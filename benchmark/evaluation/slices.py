@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.hashing import splitmix
-from benchmark.suite_file import SliceName
-from benchmark.types import Longs, Ragged
+from benchmark.data.hashing import splitmix
+from benchmark.data.ragged import Longs, Ragged
+from benchmark.suite.file import SliceName
 
 
 def head_size(n: int, head_share: float) -> int:

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import fingerprint, plugins, results
+from benchmark import fingerprint, plugins
+from benchmark.contract import Context
+from benchmark.data.frozen import frozen
+from benchmark.data.types import Dataset
 from benchmark.errors import BenchmarkError
-from benchmark.frozen import frozen
 from benchmark.plugins import Registry
-from benchmark.types import Context, Dataset
+from benchmark.results.checksums import check_files, checksums
+from benchmark.results.files import locked, remove_folder, replacing, write_json
 
 
 @dataclass
@@ -68,7 +71,7 @@ def item_embeddings(
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = context.shared / f"embeddings-{digest[:16]}"
-    with results.locked(folder):
+    with locked(folder):
         kept, started = _read(folder), time.perf_counter()
         if reused := kept is not None:
             vectors, seconds = kept
@@ -76,7 +79,7 @@ def item_embeddings(
             vectors = _train(dataset, plugins.build(offer, params), replace(context, workdir=folder / "work"), model)
             seconds = time.perf_counter() - started
             _write(folder, vectors, seconds)
-            results.remove_folder(folder / "work")
+            remove_folder(folder / "work")
     fact = {"model": model, "dimension": vectors.shape[1], "reused": reused, "seconds": seconds}
     context.record("item_embeddings", fact)
     return np.asarray(vectors, dtype=np.float32), seconds
@@ -86,9 +89,9 @@ VECTORS, SECONDS = "vectors.npy", "seconds.json"
 
 
 def _write(folder: Path, vectors: NDArray[np.float32], seconds: float) -> None:
-    with results.replacing(folder / VECTORS) as temporary, temporary.open("wb") as file:
+    with replacing(folder / VECTORS) as temporary, temporary.open("wb") as file:
         np.save(file, vectors)
-    results.write_json(folder / SECONDS, {"seconds": seconds, "files": results.checksums(folder, [VECTORS])})
+    write_json(folder / SECONDS, {"seconds": seconds, "files": checksums(folder, [VECTORS])})
 
 
 def _read(folder: Path) -> tuple[NDArray[np.float32], float] | None:
@@ -96,7 +99,7 @@ def _read(folder: Path) -> tuple[NDArray[np.float32], float] | None:
     try:
         noted = json.loads((folder / SECONDS).read_text(encoding="utf-8"))
         if isinstance(noted, dict):
-            results.check_files(folder, noted["files"], SECONDS, verify=True)
+            check_files(folder, noted["files"], SECONDS, verify=True)
             noted = noted["seconds"]  # all that an older version noted
         return np.load(folder / VECTORS), float(noted)
     except (OSError, EOFError, LookupError, TypeError, ValueError, BenchmarkError):

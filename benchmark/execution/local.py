@@ -18,11 +18,11 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from benchmark import results
 from benchmark.execution import processes
 from benchmark.execution.progress import receive
 from benchmark.execution.server import signal_name
 from benchmark.jobs import Execution, Job, OnProgress
+from benchmark.results.cells import fail_cell
 
 
 def run(jobs: Sequence[Job], execution: Execution, on_progress: OnProgress) -> Generator[tuple[Path, str]]:
@@ -121,7 +121,7 @@ class _Server:
         )
         for folder in self._held:
             with contextlib.suppress(OSError):
-                results.fail_cell(folder, error)
+                fail_cell(folder, error)
             yield folder, error
 
     def close(self) -> None:

@@ -22,19 +22,24 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import plugins, reproducible, results
+from benchmark import plugins, reproducible
+from benchmark.contract import Context, Model, check_ranking, variants
+from benchmark.data.frozen import frozen
+from benchmark.data.ranking import Ranking
+from benchmark.data.types import Requests, Split
 from benchmark.errors import BenchmarkError, ContractError, error_text
 from benchmark.execution.embeddings import Embeddings
 from benchmark.execution.machine import machine
 from benchmark.execution.progress import Progress
 from benchmark.execution.server import ForkServer
-from benchmark.frozen import frozen
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
-from benchmark.suite import NEW
-from benchmark.testing import check_ranking, variants
+from benchmark.results.cells import Spec, begin_cell, fail_cell, finish_cell, is_finished, read_spec, save_ranking
+from benchmark.results.datasets import load_dataset
+from benchmark.results.files import json_size, locked, remove_folder, sweep_temporary, write_json, write_text
+from benchmark.results.scratch import scratch_folder, shared_folder
+from benchmark.suite.schema import NEW
 from benchmark.text import csv_cell
-from benchmark.types import Context, Model, Ranking, Requests, Split
 
 BATCH = 1024
 """Requests per call of `rank`: bounds the memory of a full-catalogue score matrix and shows progress."""
@@ -66,33 +71,33 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
     import threadpoolctl
 
     folder = folder.resolve()
-    spec = results.read_spec(folder)
-    with results.locked(folder), threadpoolctl.threadpool_limits(spec.threads):
-        if results.is_finished(folder, spec.cell):
+    spec = read_spec(folder)
+    with locked(folder), threadpoolctl.threadpool_limits(spec.threads):
+        if is_finished(folder, spec.cell):
             return
-        results.sweep_temporary(folder)
-        results.begin_cell(folder)
+        sweep_temporary(folder)
+        begin_cell(folder)
         if spec.reproducible:
             reproducible.hold(os.environ)
-        scratch = results.scratch_folder(folder)
+        scratch = scratch_folder(folder)
         workdir = scratch / "work"
         workdir.mkdir(parents=True, exist_ok=True)
         registry = plugins.load()
         params = absolute_paths(spec.cell.model_params)
         _listeners.append(progress or (lambda phase, step, total, values: None))
         try:
-            with results.shared_folder(spec.dataset) as shared, contextlib.chdir(workdir):
+            with shared_folder(spec.dataset) as shared, contextlib.chdir(workdir):
                 model: Model = plugins.build(registry.offer("model", spec.cell.model_use), params)
                 _compute(folder, spec, model, registry, workdir, shared)
         finally:
             _listeners.pop()
-        results.remove_folder(scratch)
+        remove_folder(scratch)
 
 
-def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry, workdir: Path, shared: Path) -> None:
+def _compute(folder: Path, spec: Spec, model: Model, registry: Registry, workdir: Path, shared: Path) -> None:
     """Fit, rank, write all that the cell leaves."""
     cell, tell = spec.cell, _listeners[-1]
-    dataset = results.load_dataset(spec.dataset, answers=False)
+    dataset = load_dataset(spec.dataset, answers=False)
     n_items = len(dataset.train.catalog)
     # What an interrupted fit left there may shorten this one, so its seconds would mislead.
     resumed = any(workdir.iterdir())
@@ -112,13 +117,13 @@ def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry,
         ranking = _rank(model.rank, requests, spec.depth, n_items, tell)
         rank_seconds += time.perf_counter() - started
         answered += len(requests)
-        results.save_ranking(folder, task, requests, ranking)
+        save_ranking(folder, task, requests, ranking)
     lists = {task: dict(_further(dataset.test[task])) for task in cell.tasks}
     for task in cell.tasks:
         for name, requests in lists[task].items():
             few = spec.depth if requests.candidates is None else requests.candidates.lengths.max(initial=1)
             ranking = _rank(model.rank, requests, min(spec.depth, int(few)), n_items, tell)
-            results.save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
+            save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
     # Before the variants, which do not count in what a model costs.
     peak_memory, broken = _peak_memory(spec.device), dict[str, str]()
     for task in cell.tasks:
@@ -135,13 +140,13 @@ def _compute(folder: Path, spec: results.Spec, model: Model, registry: Registry,
                 traceback.print_exc()
                 broken[variant] = describe(error)
                 continue
-            results.save_ranking(folder, task, requests, ranking, variant)
+            save_ranking(folder, task, requests, ranking, variant)
     if broken:
         context.record("variants_failed", broken)
     _check_left(context)
-    results.write_text(folder / "curve.csv", _curve(context.curve))
-    results.write_json(folder / "facts.json", context.facts)
-    results.finish_cell(
+    write_text(folder / "curve.csv", _curve(context.curve))
+    write_json(folder / "facts.json", context.facts)
+    finish_cell(
         folder,
         cell,
         {
@@ -168,7 +173,7 @@ def _check_left(context: Context) -> None:
     facts = [(f"the fact '{name}'", value) for name, value in context.facts.items()]
     points = [(f"the learning curve at step {point.get('step')}", point) for point in context.curve]
     for whole, parts in (("facts", facts), ("points of the learning curve", points)):
-        sizes = [(results.json_size(value, name), name) for name, value in parts]
+        sizes = [(json_size(value, name), name) for name, value in parts]
         if (total := sum(size for size, _ in sizes)) > MOST_BYTES:
             size, name = max(sizes)
             raise ContractError(
@@ -277,7 +282,7 @@ def run_and_record(folder: Path, progress: Progress | None = None) -> str:
         traceback.print_exc()
         text = describe(error)
         try:
-            results.fail_cell(folder, text)
+            fail_cell(folder, text)
         except OSError as disk:
             text = f"{text} (and the failure could not be written: {disk})"
         return text
@@ -299,7 +304,7 @@ def main() -> int:
         return 2
     folder = Path(sys.argv[1])
     with contextlib.suppress(BenchmarkError):  # of a folder that is not a cell's, which run_and_record reports
-        spec = results.read_spec(folder)
+        spec = read_spec(folder)
         wanted = worker_environment(spec.threads, spec.reproducible)
         if not wanted.items() <= os.environ.items():  # numpy is loaded already: start over, in the same process
             os.execve(sys.executable, command(folder), {**os.environ, **wanted})

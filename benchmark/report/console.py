@@ -9,11 +9,11 @@ from textwrap import fill, wrap
 
 from tabulate import tabulate
 
+from benchmark.contract import Analysis
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
 from benchmark.report.layout import Column, Entry, Table
 from benchmark.text import visible
-from benchmark.types import Analysis
 
 WIDTH = 150
 BEST = "* best of its column."

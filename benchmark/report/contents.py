@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from benchmark.contract import Analysis
 from benchmark.evaluation.claims import Verdict
 from benchmark.evaluation.leaderboard import Leaderboard, PairedTest
 from benchmark.report.layout import Column, Entry, Figure, Section, Table, interval, number, probability
 from benchmark.report.published import published
 from benchmark.report.scoreboard import ONE_FIT, mark, results
-from benchmark.suite import ProtocolModel, Suite
-from benchmark.types import Analysis
+from benchmark.suite.schema import ProtocolModel, Suite
 
 
 def title(leaderboard: Leaderboard) -> str:

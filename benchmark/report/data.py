@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from benchmark.data.types import Task
 from benchmark.evaluation.leaderboard import Leaderboard
-from benchmark.types import Task
 
 NAMES = {
     "leave-one-out": "leave-one-out (the last of each user)",

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.contract import Analysis
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report import html, latex, markdown, tables
 from benchmark.report.contents import figures
-from benchmark.results import write_reports
-from benchmark.types import Analysis
+from benchmark.results.run import write_reports
 
 
 def report_files(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> dict[str, str]:

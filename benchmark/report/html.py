@@ -7,11 +7,11 @@ import html
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from benchmark.contract import Analysis
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
 from benchmark.report.layout import Column, Entry, Figure, Section, Table
 from benchmark.text import visible
-from benchmark.types import Analysis
 
 STYLE = """
 :root { --ink: #1c2024; --soft: #687076; --line: #e1e4e8; --paper: #fff; --ground: #f6f7f9; --accent: #0b5fff;

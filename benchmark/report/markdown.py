@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from benchmark.contract import Analysis
 from benchmark.evaluation.leaderboard import Leaderboard
 from benchmark.report.contents import sections, settings, title
 from benchmark.report.layout import Column, Entry, Section, Table
 from benchmark.text import visible
-from benchmark.types import Analysis
 
 
 def render(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> str:

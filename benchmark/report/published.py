@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmark.evaluation.leaderboard import Leaderboard, Row
-from benchmark.published import Published, PublishedTable
 from benchmark.report.layout import Column, Entry, Table, decimals, number
-from benchmark.suite import Named
+from benchmark.suite.published import Published, PublishedTable
+from benchmark.suite.schema import Named
 
 OURS = "this run"
 ELSEWHERE = (

@@ -8,7 +8,7 @@ from benchmark.evaluation.leaderboard import Leaderboard, PairedTest, Row
 from benchmark.metric import Better, parse_metric
 from benchmark.report.data import data_notes
 from benchmark.report.layout import Column, Entry, Table, decimals, number
-from benchmark.suite import NEW
+from benchmark.suite.schema import NEW
 
 ONE_FIT = (
     "¹ one fit: a model here was trained with one seed, so this is about these fitted models. Another fit may differ, "

@@ -13,7 +13,7 @@ from benchmark_files import files
 
 from benchmark import BenchmarkError, MissingDataError, plugins
 from benchmark.checks import print_data
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
 
 ROWS = "user,item,time\n" + "".join(f"u{n % 7},i{n % 11},{n}\n" for n in range(2000))
 

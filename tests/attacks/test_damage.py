@@ -13,11 +13,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import plugins, results
+from benchmark import plugins
 from benchmark.cli import main
+from benchmark.contract import Cell, Context
 from benchmark.execution import embeddings
+from benchmark.results.cells import (
+    Spec,
+    begin_cell,
+    finish_cell,
+    forget_cell,
+    load_ranking,
+    read_cell,
+    reopen_cell,
+    write_spec,
+)
+from benchmark.results.checksums import _hashed
+from benchmark.results.datasets import load_dataset, save_dataset
+from benchmark.results.files import DamagedError, locked, remove_folder
+from benchmark.results.run import read_run
+from benchmark.results.scratch import shared_folder
 from benchmark.testing import checkerboard
-from benchmark.types import Cell, Context
 
 SUITE = """
 name: kept
@@ -159,16 +174,16 @@ def test_a_broken_cell_json_fails_its_cell_and_the_next_run_mends_it(place: Plac
 
 def test_any_part_of_cell_json_that_is_changed_is_noticed(place: Place) -> None:
     path = place.good / "cell.json"
-    (cell,) = (cell for cell in results.read_run(place.home)[0] if cell.model == "Good")
+    (cell,) = (cell for cell in read_run(place.home)[0] if cell.model == "Good")
     content = json.loads(path.read_text())
     unsealed = {name: part for name, part in content.items() if name != "sha256"}  # as an older version wrote it
     for part in ("costs", "curve", "candidates", "variants", "machine", "files", "fingerprint"):
         path.write_text(json.dumps({**content, part: 7}))
-        with pytest.raises(results.DamagedError, match="is damaged: its sha256 is not what it says"):
-            results.read_cell(place.good, cell)
+        with pytest.raises(DamagedError, match="is damaged: its sha256 is not what it says"):
+            read_cell(place.good, cell)
         path.write_text(json.dumps({**unsealed, part: 7}))
-        with pytest.raises(results.DamagedError, match=f"cell.json is damaged: {part}"):
-            results.read_cell(place.good, cell)
+        with pytest.raises(DamagedError, match=f"cell.json is damaged: {part}"):
+            read_cell(place.good, cell)
 
 
 def test_a_cell_that_lost_its_cell_json_is_named(place: Place) -> None:
@@ -178,7 +193,7 @@ def test_a_cell_that_lost_its_cell_json_is_named(place: Place) -> None:
     assert code == 1
     assert place.failures() == {"Good": "unfinished: interrupted, or its cell.json is lost; run again"}
     assert "unfinished: interrupted" in printed
-    with results.locked(place.good):  # another process computes it
+    with locked(place.good):  # another process computes it
         assert place.report()[0] == 0
     assert "1 cells computed, 1 reused, 0 failed" in place.run()[1]
     assert place.report()[0] == 0
@@ -190,11 +205,11 @@ def test_a_cell_that_was_never_begun_is_silent_and_one_that_was_killed_is_not(pl
     assert place.report()[0] == 0
     place.home.joinpath("cells", "Board", "Good").mkdir()
     assert place.run("--only", "Good")[0] == 0
-    results.forget_cell(place.good)
-    cell = next(cell for cell in results.read_run(place.home)[0] if cell.model == "Good")
-    results.write_spec(place.good, results.Spec(cell, place.data, 5, 1, "cpu"))  # it waits for its turn
+    forget_cell(place.good)
+    cell = next(cell for cell in read_run(place.home)[0] if cell.model == "Good")
+    write_spec(place.good, Spec(cell, place.data, 5, 1, "cpu"))  # it waits for its turn
     assert place.report()[0] == 0
-    results.begin_cell(place.good)  # it was killed while the model was fitted
+    begin_cell(place.good)  # it was killed while the model was fitted
     assert place.report()[0] == 1
     assert place.failures()["Good"].startswith("unfinished")
 
@@ -202,7 +217,7 @@ def test_a_cell_that_was_never_begun_is_silent_and_one_that_was_killed_is_not(pl
 def test_a_large_file_is_known_by_size_and_time_and_verified_on_request(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "LARGE", 100)
+    monkeypatch.setattr("benchmark.results.checksums.LARGE", 100)
     name = "ranking-recommendation@worst%2Ffirst.parquet"
     noted = json.loads((place.good / "cell.json").read_text())["files"][name]["modified"]
     flip(place.good / name)
@@ -220,7 +235,7 @@ def test_a_large_file_is_known_by_size_and_time_and_verified_on_request(
 
 
 def test_a_folder_copied_without_its_times_goes_on_working(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "LARGE", 100)
+    monkeypatch.setattr("benchmark.results.checksums.LARGE", 100)
     before = place.tables()
     for path in place.home.rglob("*"):
         os.utime(path)
@@ -230,11 +245,11 @@ def test_a_folder_copied_without_its_times_goes_on_working(place: Place, monkeyp
 
 
 def test_no_file_is_hashed_twice(place: Place) -> None:
-    before = results._hashed.cache_info()
+    before = _hashed.cache_info()
     place.report()
-    first = results._hashed.cache_info()
+    first = _hashed.cache_info()
     place.report()
-    second = results._hashed.cache_info()
+    second = _hashed.cache_info()
     assert first.misses > before.misses
     assert second.misses == first.misses
     assert second.hits > first.hits
@@ -313,7 +328,7 @@ def test_a_data_file_replaced_by_another_whole_one_is_noticed(place: Place) -> N
     import pyarrow.parquet as pq
 
     table = pq.read_table(requests)
-    best = results.load_ranking(place.good, "recommendation").items[:, :1].tolist()
+    best = load_ranking(place.good, "recommendation").items[:, :1].tolist()
     changed = table.set_column(
         table.column_names.index("relevant"), "relevant", pa.array(best, pa.large_list(pa.int32()))
     )
@@ -326,10 +341,10 @@ def test_a_data_file_replaced_by_another_whole_one_is_noticed(place: Place) -> N
 
 def test_a_joint_log_that_nobody_wrote_is_not_read(tmp_path: Path) -> None:
     data = checkerboard()
-    results.save_dataset(tmp_path, data)
-    assert results.load_dataset(tmp_path).train.events is None
+    save_dataset(tmp_path, data)
+    assert load_dataset(tmp_path).train.events is None
     shutil.copy(tmp_path / "items.parquet", tmp_path / "train-events.parquet")
-    assert results.load_dataset(tmp_path).train.events is None
+    assert load_dataset(tmp_path).train.events is None
 
 
 BROKEN = ("", "{", "[1, 2]", '"text"', "null", "\ud800")
@@ -390,23 +405,23 @@ def test_what_is_made_again_takes_the_place_of_what_was_kept(tmp_path: Path, mon
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     data = tmp_path / "out" / "data"
     for text in ("damaged", "made again"):
-        with results.shared_folder(data) as shared:
+        with shared_folder(data) as shared:
             (shared / "vectors.npy").write_text(text)
-    results.remove_folder(tmp_path / "scratch")
-    with results.shared_folder(data) as shared:
+    remove_folder(tmp_path / "scratch")
+    with shared_folder(data) as shared:
         assert (shared / "vectors.npy").read_text() == "made again"
 
 
 def test_a_damaged_cell_that_another_process_computes_is_left_to_it(tmp_path: Path) -> None:
     cell = Cell("Board", "Old", 1, (), "f" * 64, "d", "checkerboard", {}, "old", {}, {})
     (tmp_path / "cell.json").write_text("{")
-    with results.locked(tmp_path):
-        results.reopen_cell(tmp_path, cell)
+    with locked(tmp_path):
+        reopen_cell(tmp_path, cell)
     assert (tmp_path / "cell.json").exists()
-    results.reopen_cell(tmp_path, cell)
+    reopen_cell(tmp_path, cell)
     assert not (tmp_path / "cell.json").exists()
-    results.finish_cell(tmp_path, cell, {"facts": {}, "costs": {}, "curve": []})
-    results.reopen_cell(tmp_path, cell)
-    content = results.read_cell(tmp_path, cell)
+    finish_cell(tmp_path, cell, {"facts": {}, "costs": {}, "curve": []})
+    reopen_cell(tmp_path, cell)
+    content = read_cell(tmp_path, cell)
     assert content is not None
     assert content["fingerprint"] == cell.fingerprint

@@ -18,9 +18,11 @@ from fuzzing import FUZZ
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from benchmark import BenchmarkError, results
+from benchmark import BenchmarkError
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
 from benchmark.plugins import Offer, build, check_params, load
-from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.results.datasets import load_dataset, save_dataset
 
 Contents = dict[str, bytes]
 
@@ -269,8 +271,8 @@ def reads(home: Path, offer: Offer, contents: Contents, params: Mapping[str, Any
         message = str(error)
     else:
         message = "read"
-        results.save_dataset(stored, data)
-        again = results.load_dataset(stored)
+        save_dataset(stored, data)
+        again = load_dataset(stored)
         assert again.digest == data.digest
         assert again.train.catalog.ids.tolist() == data.train.catalog.ids.tolist()
         np.testing.assert_array_equal(again.train.histories.values, data.train.histories.values)

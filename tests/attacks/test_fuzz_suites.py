@@ -19,7 +19,7 @@ from benchmark.checks import print_check
 from benchmark.console import print_cells
 from benchmark.plan import make_plan
 from benchmark.plugins import Registry
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
 
 SUITES: list[dict[str, Any]] = [
     {

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from conftest import Command, marked
 
-from benchmark import BenchmarkError, results
+from benchmark import BenchmarkError
 from benchmark.execution import log, processes
-from benchmark.suite import load_suite
+from benchmark.results.cells import read_failure
+from benchmark.results.scratch import leave_shared, shared_folder
+from benchmark.suite.load import load_suite
 
 OPTIONS = ("--results", "out", "--tracking", "off")
 DAEMON = """
@@ -84,7 +86,7 @@ def test_a_cell_that_exceeds_a_limit_ends_alone_with_all_that_it_has_started(
     errors = failures(tmp_path)
     assert "its timeout is 1.5 s (suite key `timeout`)" in errors["Slow"]
     assert "when it used" in errors["Slow"]
-    assert results.read_failure(cell_of(tmp_path, "Slow")) == errors["Slow"]
+    assert read_failure(cell_of(tmp_path, "Slow")) == errors["Slow"]
     assert "its memory limit is 600.0MB (suite key `memory`)" in errors["Large"]
     assert "killed by SIGSEGV" in errors["Loud"]
     assert len(errors) == 3
@@ -212,12 +214,12 @@ def test_scratch_folders_of_finished_cells_and_data_sets_are_gone_and_a_failed_c
 def test_what_data_sets_share_is_not_removed_while_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     data = tmp_path / "out" / "data"
-    with results.shared_folder(data) as shared:
-        results.leave_shared(data)
+    with shared_folder(data) as shared:
+        leave_shared(data)
         (shared / "work").mkdir()
-    results.leave_shared(data)
+    leave_shared(data)
     assert shared.is_dir(), "something unfinished lies there"
     (shared / "work").rmdir()
-    results.leave_shared(data)
+    leave_shared(data)
     assert not shared.parent.exists()
-    results.leave_shared(data)
+    leave_shared(data)

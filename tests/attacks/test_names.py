@@ -10,13 +10,12 @@ import pytest
 
 from benchmark import BenchmarkError, plugins
 from benchmark.console import Console, print_cells
+from benchmark.contract import Cell, variants
 from benchmark.plan import make_plan
 from benchmark.report import html, latex, markdown, tables
-from benchmark.results import replacing, safe_name
-from benchmark.suite import load_suite
-from benchmark.testing import variants
+from benchmark.results.files import replacing, safe_name
+from benchmark.suite.load import load_suite
 from benchmark.text import csv_cell, visible
-from benchmark.types import Cell
 
 SUITE = 'name: s\ndatasets: [{use: movielens, name: "%s"}]\nmodels: [{use: popular}]\nmetrics: [R@10]\n'
 

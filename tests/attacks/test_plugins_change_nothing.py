@@ -11,30 +11,18 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from benchmark import (
-    PAD,
-    Context,
-    ContractError,
-    Log,
-    Ragged,
-    Ranking,
-    Requests,
-    Split,
-    Task,
-    Train,
-    plugins,
-    results,
-    top_k,
-)
+from benchmark import PAD, Context, ContractError, Log, Ragged, Ranking, Requests, Split, Task, Train, plugins, top_k
+from benchmark.contract import Cell, check_ranking
+from benchmark.data.frozen import frozen
+from benchmark.data.ragged import Floats, Longs
 from benchmark.evaluation.scores import score
 from benchmark.execution import embeddings, worker
-from benchmark.frozen import frozen
 from benchmark.plan import make_plan
 from benchmark.plugins import Offer, Plugin
+from benchmark.results.cells import read_cell
 from benchmark.runner import Scored
-from benchmark.suite import load_suite
-from benchmark.testing import check_ranking, checkerboard, checkerboard_log
-from benchmark.types import Cell, Floats, Longs
+from benchmark.suite.load import load_suite
+from benchmark.testing import checkerboard, checkerboard_log
 
 SCORES = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
 """Of five items: the first is the best."""
@@ -271,7 +259,7 @@ def test_numbers_that_older_versions_let_a_model_record_are_not_stated(tmp_path:
         f'{{"fingerprint": "{cell.fingerprint}", "curve": [{{"step": 1, "loss": NaN}}], "facts": {{"a": [1e999, -2]}},'
         f' "costs": {{"parameters": Infinity, "updates": {10**400}, "examples": 384, "fit_seconds": 1.5}}}}'
     )
-    content = results.read_cell(tmp_path, cell)
+    content = read_cell(tmp_path, cell)
     assert content is not None
     assert content["costs"] == {"parameters": None, "updates": None, "examples": 384, "fit_seconds": 1.5}
     assert content["facts"] == {"a": [None, -2]}

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from benchmark import BenchmarkError, Catalog
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
+from benchmark.data.types import Dataset, Log
 from benchmark.plan import _check_depth
-from benchmark.protocol import ProtocolSettings, split_log
-from benchmark.suite import Suite, load_suite
-from benchmark.types import Dataset, Log
+from benchmark.suite.load import load_suite
+from benchmark.suite.schema import Suite
 
 SUITE = """\
 name: small

@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from benchmark import BenchmarkError
-from benchmark.suite_file import parse_yaml
+from benchmark.suite.file import parse_yaml
 from benchmark_torch import encoder
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -36,7 +36,8 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from benchmark import Context, Dataset, Split
-from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
 
 GOAL = 15.0
 RECBOLE: dict[str, Any] = {"batch_size": 2048, "learning_rate": 1e-3, "hidden_dropout": 0.5, "attention_dropout": 0.5}

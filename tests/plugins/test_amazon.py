@@ -12,7 +12,8 @@ import pytest
 from benchmark_amazon import amazon, benchmark_datasets
 
 from benchmark import BenchmarkError, Log, MissingDataError
-from benchmark.protocol import ProtocolSettings, split_log
+from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.split import split_log
 from benchmark.testing import check_dataset
 
 DATA = Path(os.environ.get("BENCHMARK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

@@ -20,7 +20,7 @@ from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Rag
 from benchmark.plan import make_plan
 from benchmark.plugins import build, load
 from benchmark.runner import run_suite
-from benchmark.suite import load_suite
+from benchmark.suite.load import load_suite
 from benchmark.testing import check_model
 
 VASWANI = (

@@ -20,7 +20,7 @@ from benchmark_generative.identifiers.rqvae import AutoEncoder  # noqa: E402
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
 from benchmark.plugins import build, load  # noqa: E402
-from benchmark.suite import load_suite  # noqa: E402
+from benchmark.suite.load import load_suite  # noqa: E402
 
 DATA = Path(os.environ.get("BENCHMARK_DATA") or Path(__file__).parents[3] / "shared" / "data")
 BEAUTY = DATA / "amazon14" / "Beauty"

@@ -27,7 +27,7 @@ from benchmark_generative.identifiers.joint_rqvae import JointAutoEncoder  # noq
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
 from benchmark.plugins import build, load  # noqa: E402
-from benchmark.suite import load_suite  # noqa: E402
+from benchmark.suite.load import load_suite  # noqa: E402
 
 SMALL = JointSettings(size=8, hidden=(32,), latent=8, steps=80, batch_size=64)
 

@@ -24,7 +24,8 @@ from benchmark_generative.tokens import Sequences, concat  # noqa: E402
 from benchmark_generative.training import Settings, _schedule, batches  # noqa: E402
 from benchmark_generative.unseen import UnseenItems  # noqa: E402
 
-from benchmark.protocol import ProtocolSettings, split_log  # noqa: E402
+from benchmark.data.protocol import ProtocolSettings  # noqa: E402
+from benchmark.data.split import split_log  # noqa: E402
 
 TINY: dict[str, Any] = {
     "identifiers": identifiers.Settings(method="random", levels=2, size=8),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.errors import BenchmarkError, unknown
-from benchmark.suite_file import parse_yaml
+from benchmark.suite.file import parse_yaml
 
 NAMED = ("datasets", "models")
 """The lists of a suite whose entries are addressed by name, in profiles and in `--set`."""

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.hashing import splitmix, stable_hash
+from benchmark.data.ragged import PAD, Longs, Strings
+from benchmark.data.types import Log, Searches
 from benchmark.errors import BenchmarkError, ContractError
-from benchmark.hashing import splitmix, stable_hash
-from benchmark.types import PAD, Log, Longs, Searches, Strings
 
 
 def check_log(name: str, log: Log) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from benchmark.data.types import Task
 from benchmark.errors import BenchmarkError
-from benchmark.suite_file import Part, SliceName, read_yaml
-from benchmark.types import Task
+from benchmark.suite.file import Part, SliceName, read_yaml
 
 SIZE_TOLERANCE = 0.05
 """The share by which a count may differ from the paper's, which are printed with two digits."""

@@ -40,7 +40,7 @@ class SuiteFile:
 
 def shipped_suites() -> dict[str, Path]:
     """The suites that come with the package, by name."""
-    home = Path(__file__).resolve().parent
+    home = Path(__file__).resolve().parents[1]
     folder = home / "suites" if (home / "suites").is_dir() else home.parent / "suites"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 

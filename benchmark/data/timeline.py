@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.hashing import splitmix, stable_hash
-from benchmark.types import PAD, QUERY, RECOMMENDED, SEARCHED, Events, Ints, Log, Longs, Ragged, gather
+from benchmark.data.events import QUERY, RECOMMENDED, SEARCHED, Events
+from benchmark.data.hashing import splitmix, stable_hash
+from benchmark.data.ragged import PAD, Ints, Longs, Ragged, gather
+from benchmark.data.types import Log
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.types import Dataset, Longs, Ragged, Strings
+from benchmark.data.ragged import Longs, Ragged, Strings
+from benchmark.data.types import Dataset
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
 
 BY_ID = 0.99
 """The share of tied neighbours in ascending, or descending, order of ids from which ties count as sorted."""

@@ -1,0 +1,101 @@
+"""What is known of a data set once it is split: counts, and what its answers give away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.events import QUERY
+from benchmark.data.parts import TEST, Parts
+from benchmark.data.types import TASKS, Log, Split, Task, Train
+
+
+def interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Split, timed: bool) -> dict[str, Any]:
+    """Counts, and known flaws of leave-one-out: ties that decide the target, training on the future.
+
+    `trains` marks the interactions in the training data, in a joint log not all of the training split. Without times,
+    or with a random order, only the counts."""
+    train_times = np.sort(log.time[trains])
+    targets = np.flatnonzero(part == TEST)
+    asking = np.zeros(len(log.users), dtype=bool)
+    asking[test.requests.users] = True
+    first = targets[np.append(True, log.user[targets][1:] != log.user[targets][:-1])]
+    first = first[asking[log.user[first]]]  # a user's first target is the moment of the request
+    later = len(train_times) - np.searchsorted(train_times, log.time[first], side="right")
+    tied = np.zeros(len(log.user), dtype=bool)
+    tied[1:] = (log.user[1:] == log.user[:-1]) & (log.time[1:] == log.time[:-1])
+    tested = np.zeros(len(log.users), dtype=bool)
+    tested[log.user[targets]] = True
+    active = np.bincount(log.user, minlength=len(log.users)) > 0
+    trained = np.bincount(log.item[trains], minlength=len(log.catalog)) > 0
+    facts = {
+        "users": int(active.sum()),
+        "interactions": len(log.user),
+        "train_interactions": len(train_times),
+        "test_requests_recommendation": len(test.requests),
+        "users_only_in_training": int((active & ~tested).sum()),
+        "users_without_a_request": int((tested & ~asking).sum()),
+        "test_items_not_in_training_recommendation": int((~trained[np.unique(test.relevant.values)]).sum()),
+    }
+    if not timed:
+        return facts
+    return facts | {
+        "tied_time_share": float((tied | np.append(tied[1:], False)).mean()),
+        "tied_target_share": float(tied[first].mean()),
+        "leak_share": float(later.mean() / len(train_times)),
+    }
+
+
+def leak_facts(train: Train, test: Mapping[Task, Split]) -> dict[str, float]:
+    """How many of the answers a model has already read, for every task.
+
+    `target_in_history_share_*`: the share of test requests with an answer in their own history, as far as a model reads
+    it. `test_pairs_in_training_share_*`: the share of pairs of a user (or a query's text, ignoring case and blanks) and
+    an answer that also occur in training; `test_users_items_in_training_share_search`: the same for pairs of a user and
+    an answer of search, in a joint log. In a joint log, a user's events of both tasks count."""
+    n, facts = len(train.catalog), dict[str, float]()
+    row, item = train.histories.rows, train.histories.values
+    if train.events is not None:
+        clicked = train.events.kind != QUERY
+        row, item = train.events.rows[clicked], train.events.value[clicked]
+    trained = np.unique(row * n + item)
+    for task in (task for task in TASKS if task in test):
+        requests, relevant = test[task].requests, test[task].relevant
+        rows = relevant.rows
+        read = [requests.histories.rows * n + requests.histories.values]
+        if requests.events is not None:
+            clicked = requests.events.kind != QUERY
+            read.append(requests.events.rows[clicked] * n + requests.events.value[clicked])
+        inside = np.isin(rows * n + relevant.values, np.concatenate(read))
+        facts[f"target_in_history_share_{task}"] = len(np.unique(rows[inside])) / max(len(requests), 1)
+        users = np.isin(requests.users[rows].astype(np.int64) * n + relevant.values, trained)
+        if task == "recommendation":
+            facts["test_pairs_in_training_share_recommendation"] = float(users.mean())
+            continue
+        texts = np.concatenate([train.queries, requests.queries])
+        text = np.unique([" ".join(str(text).casefold().split()) for text in texts], return_inverse=True)[1]
+        known = np.unique(text[: len(train.queries)][train.searches.rows] * n + train.searches.values)
+        pairs = text[len(train.queries) :][rows] * n + relevant.values
+        facts["test_pairs_in_training_share_search"] = float(np.isin(pairs, known).mean())
+        if requests.events is not None:
+            facts["test_users_items_in_training_share_search"] = float(users.mean())
+    return facts
+
+
+def query_facts(log: Log, train: Train, valid: Split, test: Split, total: int) -> dict[str, Any]:
+    """`log` has only the queries with a relevant item; `total` counts all."""
+    trained = train.popularity("search") > 0
+    return {
+        "queries": len(log.queries),
+        "queries_without_relevant_item_dropped": total - len(log.queries),
+        "queries_with_a_text_seen_before": len(log.queries) - len({str(text).casefold() for text in log.queries}),
+        "train_queries": len(train.queries),
+        "valid_requests_search": len(valid.requests),
+        "test_requests_search": len(test.requests),
+        "relevant_per_query": len(log.relevant) / len(log.queries),
+        "train_pairs": len(train.searches.values),
+        "test_items_not_in_training_search": int((~trained[np.unique(test.relevant.values)]).sum()),
+    }
