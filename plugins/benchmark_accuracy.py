@@ -1,10 +1,10 @@
 """Accuracy per request: R, P, nDCG, RR, Success (HR) and AP on integer arrays, all other measures through ir_measures.
 
 The fast kernels find the rank of each *relevant* item by comparing it with its request's row, in blocks that fit into
-the cache; every measure then follows from the ranks: there is no hit matrix, no float of the ranking's size.
+the cache; every measure then follows from these ranks, without an array of floats of the ranking's size.
 Definitions are those of trec_eval, and so of ir_measures: recall is hits / number of relevant items, nDCG has linear
-gains, a request without a ranking or without a relevant item scores 0. Shapes: R requests, K columns of the ranking; in
-a block b requests with v relevant items.
+gains, a request without a ranking or without a relevant item scores 0. Axis letters: R requests, K columns of the
+ranking; b requests of a block, with v relevant items.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ CELLS_PER_BLOCK = 1 << 17
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive requests: `offsets` (b+1,) say which relevant items belong to which request.
+    """Consecutive requests; the relevant items of request i are those from `offsets[i]` to `offsets[i + 1]` (b+1,).
 
-    `ranks` (v,) are their 0-based places in the ranking, k where an item is not among the first k; `grades` (v,) may be
-    None, which means 1 for all.
+    `ranks` (v,) are their 0-based ranks, k for an item that is not among the first k; `grades` (v,), None: all 1.
     """
 
     offsets: NDArray[np.int64]
@@ -45,7 +44,7 @@ class Block:
 
     @cached_property
     def filled(self) -> NDArray[np.int64]:
-        """The requests that have a relevant item."""
+        """The numbers of the requests that have a relevant item."""
         return np.flatnonzero(self.lengths)
 
     @cached_property
@@ -55,7 +54,7 @@ class Block:
 
     def reduce(self, ufunc: np.ufunc, values: NDArray[Any]) -> Floats:
         """(b,) `ufunc` over every request's part of `values` (v,); 0 for requests without one."""
-        if len(self.filled) == len(values) == len(self.lengths):  # one each
+        if len(self.filled) == len(values) == len(self.lengths):  # one relevant item each
             return values.astype(np.float64)
         out = np.zeros(len(self.lengths))
         if len(self.filled):
@@ -79,7 +78,7 @@ class Block:
 
 
 def blocks(ranking: Ranking, relevant: Ragged, k: int) -> Iterator[tuple[slice, Block]]:
-    """The requests in order, some at a time, with the ranks of their relevant items."""
+    """The requests in order, a block at a time, with the ranks of their relevant items."""
     items = ranking.items[:, :k]
     offsets = relevant.offsets
     budget = max(1, CELLS_PER_BLOCK // max(1, items.shape[1]))
@@ -125,14 +124,14 @@ def reciprocal_rank(block: Block) -> Floats:
 
 
 def average_precision(block: Block) -> Floats:
-    """Precision at the rank of every relevant item that was found, divided by the number of all of them."""
+    """The sum of the precision at the rank of each ranked relevant item, divided by the number of relevant items."""
     ranks = block.ranks[np.lexsort((block.ranks, block.rows))]
     nth = np.arange(1, len(ranks) + 1) - block.offsets[:-1][block.rows]
     return block.sum(np.where(ranks < block.k, nth / (ranks + 1.0), 0)) / np.maximum(block.lengths, 1)
 
 
 def ndcg(block: Block) -> Floats:
-    """Linear gain over log2(rank + 1), divided by that of the best possible order of all relevant items (trec_eval)."""
+    """The sum of grade / log2(rank + 1), divided by that of the best order of all relevant items (trec_eval)."""
     discount = np.append(1 / np.log2(np.arange(2.0, block.k + 2)), 0)
     if block.grades is None:
         gained = block.sum(discount[block.ranks])
@@ -157,14 +156,14 @@ def _check(ranking: Ranking, relevant: Ragged, k: int) -> None:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A measure that is computed here. `name` is what ir_measures calls it.
+    """A measure that is computed here; `name` is its name in ir_measures.
 
-    Binary measures know the parameter `rel`, the least grade that counts as relevant (1). With any other parameter
+    Binary measures have the parameter `rel`, the lowest grade that counts as relevant (1). With any other parameter
     ir_measures computes the measure.
     """
 
     name: str
-    of: Callable[[Block], Floats]
+    compute: Callable[[Block], Floats]
     binary: bool = True
     better: ClassVar[str] = "higher"
 
@@ -175,16 +174,16 @@ class Kernel:
         _check(ranking, relevant, k)
         out = np.empty(len(ranking))
         for rows, block in blocks(ranking, relevant, k):
-            out[rows] = self.of(block.relevant(params.get("rel", 1)) if self.binary else block)
+            out[rows] = self.compute(block.relevant(params.get("rel", 1)) if self.binary else block)
         return out
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """Any measure of ir_measures, which is given ranks as scores, so that the order of a ranking is all that counts.
+    """Any measure of ir_measures. It gets ranks as scores, so that only the order of a ranking counts.
 
-    A measure without a cut-off of its own (Rprec, Bpref, SetP …) sees the first k items. Counts (NumRet …) are per
-    request. Objects are made for every item: seconds for 100,000 requests.
+    A measure without a cut-off parameter (Rprec, Bpref, SetP …) gets the first k items. Counts (NumRet …) are per
+    request. ir_measures makes Python objects for every item: seconds for 100,000 requests.
     """
 
     name: str
@@ -199,10 +198,10 @@ class Bridge:
         import ir_measures
 
         measure = _measure(self.name, k, ranking.items.shape[1], params)
-        seen = ranking.items if "cutoff" in measure.params else ranking.items[:, :k]
+        items = ranking.items if "cutoff" in measure.params else ranking.items[:, :k]
         out = np.zeros(len(ranking))
         try:
-            for score in ir_measures.evaluator([measure], _qrels(relevant)).iter_calc(_run(seen)):
+            for score in ir_measures.evaluator([measure], _qrels(relevant)).iter_calc(_run(items)):
                 out[int(score.query_id)] = score.value
         except (ValueError, ArithmeticError) as error:
             raise BenchmarkError(f"ir_measures cannot compute {measure} here: {error}") from error
@@ -210,22 +209,22 @@ class Bridge:
 
 
 def _measure(name: str, k: int, width: int, params: Mapping[str, Any]) -> Any:
-    """The measure with its cut-off; without one where no provider has it and a list cut before gives the same."""
+    """The measure with its cut-off, or without it if no provider has one and the cut list gives the same value."""
     import ir_measures
 
     kind = ir_measures.measures.registry[name]
-    known = kind.SUPPORTED_PARAMS
-    given = {**params, "cutoff": k} if "cutoff" in known else dict(params)
-    wrong = [f"there is no parameter '{param}'" for param in sorted(given.keys() - known.keys())]
-    for param, info in known.items():
-        if param in given and not info.validate(given[param]):
-            wrong.append(f"'{param}' cannot be {given[param]!r}")
-        elif param not in given and info.required:
+    supported = kind.SUPPORTED_PARAMS
+    values = {**params, "cutoff": k} if "cutoff" in supported else dict(params)
+    wrong = [f"there is no parameter '{param}'" for param in sorted(values.keys() - supported.keys())]
+    for param, info in supported.items():
+        if param in values and not info.validate(values[param]):
+            wrong.append(f"'{param}' cannot be {values[param]!r}")
+        elif param not in values and info.required:
             wrong.append(f"'{param}' must be given")
     if wrong:
-        offered = ", ".join(sorted(known.keys() - {"cutoff"})) or "none"
-        raise BenchmarkError(f"metric {name}: {'; '.join(wrong)}. Its parameters: {offered}.")
-    measure = kind(**given)
+        names = ", ".join(sorted(supported.keys() - {"cutoff"})) or "none"
+        raise BenchmarkError(f"metric {name}: {'; '.join(wrong)}. Its parameters: {names}.")
+    measure = kind(**values)
     if (k >= width or measure.NAME == "RBP") and not ir_measures.DefaultPipeline.supports(measure):
         return kind(**params)
     return measure
@@ -235,7 +234,7 @@ def _qrels(relevant: Ragged) -> dict[str, dict[str, int]]:
     grades = np.ones(len(relevant.values), dtype=np.float32) if relevant.grades is None else relevant.grades
     if (grades != np.rint(grades)).any():
         raise BenchmarkError(
-            "ir_measures takes whole grades of relevance; round those of the data set, "
+            "ir_measures needs whole grades of relevance; round those of the data set, "
             f"or use one of {', '.join(sorted(KERNELS))} without parameters."
         )
     items, whole, offsets = relevant.values.astype(str).tolist(), grades.astype(int).tolist(), relevant.offsets.tolist()
@@ -272,10 +271,8 @@ BRIDGED = (
     *("RPrec", "Rprec", "SDCG", "SetAP", "SetF", "SetP", "SetR", "SetRelP", "StRecall", "alpha_DCG", "alpha_nDCG"),
     *("infAP", "nERR_IA", "nNRBP", "α_DCG", "α_nDCG"),
 )
-
-
 COUNTS = ("Judged", "NumQ", "NumRel", "NumRet")
-"""Those that say how much was asked, judged or returned, and not how good it is."""
+"""The measures that count what was asked, judged or returned, and do not say how good it is."""
 
 
 @hookimpl

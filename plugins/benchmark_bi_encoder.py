@@ -35,8 +35,8 @@ PROMPTS = {
     "bge": ("Represent this sentence for searching relevant passages: ", ""),
     "none": ("", ""),
 }
-"""What a family of checkpoints was trained to read before queries and before passages (Wang et al. 2024; Xiao et al.
-2024)."""
+"""The prompts before queries and before passages with which each family of checkpoints was trained (Wang et al. 2024;
+Xiao et al. 2024)."""
 
 
 @hookimpl
@@ -80,13 +80,13 @@ class BiEncoder:
         self.query_prompt_, self.passage_prompt_ = self._prompts()
         if self.query_prompt_ or self.passage_prompt_:
             context.record("prompts", [self.query_prompt_ or "", self.passage_prompt_ or ""])
-        # Equal texts share a vector, so that they tie exactly whichever batch they would have been in.
+        # Equal texts share a vector: in different batches theirs could differ by rounding, and would not tie.
         texts, self.text_of_ = np.unique(train.catalog.texts.astype(object), return_inverse=True)
         order = np.argsort([-len(text) for text in texts], kind="stable")
         vectors = []
         for start in range(0, len(order), TEXTS_PER_STEP):
             batch = texts[order[start : start + TEXTS_PER_STEP]].tolist()
-            vectors.append(self.encoder_.encode_document(batch, prompt=self.passage_prompt_, **self._how))
+            vectors.append(self.encoder_.encode_document(batch, prompt=self.passage_prompt_, **self._options))
             context.progress(min(start + TEXTS_PER_STEP, len(order)), len(order))
         self.vectors_ = torch.cat(vectors)[torch.from_numpy(np.argsort(order)).to(context.device)]  # (texts, D)
 
@@ -95,7 +95,7 @@ class BiEncoder:
             raise NotFittedError("bi_encoder was asked to rank before it was fitted; call fit first.")
         if not len(requests):
             return Ranking.empty(0, k)
-        queries = self.encoder_.encode_query(requests.queries.tolist(), prompt=self.query_prompt_, **self._how)
+        queries = self.encoder_.encode_query(requests.queries.tolist(), prompt=self.query_prompt_, **self._options)
         rows = max(1, SCORES_PER_BLOCK // len(self.text_of_))
         parts = zip(queries.split(rows), requests.batches(rows), strict=True)
         return Ranking.concat((top_k(self._scores(query), block, k) for query, block in parts), k)
@@ -112,7 +112,7 @@ class BiEncoder:
         return self.query_prompt or query, self.passage_prompt or passage
 
     @property
-    def _how(self) -> dict[str, object]:
+    def _options(self) -> dict[str, object]:
         return {
             "batch_size": self.batch_size,
             "normalize_embeddings": True,
@@ -122,7 +122,7 @@ class BiEncoder:
 
 
 def _family(checkpoint: str) -> str:
-    """The prompts of a checkpoint of this name, "intfloat/e5-small" or a folder; empty for one that is not known."""
+    """The key in `PROMPTS` by a checkpoint's name ("intfloat/e5-small") or folder; empty for any other family."""
     name = Path(checkpoint).name.lower()
     if re.search(r"(^|[-_])e5($|[-_])", name) and "instruct" not in name:
         return "e5"

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
 Document = dict[str, str]
 Search = Callable[["pd.DataFrame", int], "pd.DataFrame"]
-Found = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
-_NOTHING = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+Hits = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+_NO_HITS = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 
 RESULTS_PER_BATCH = 2_000_000
-"""How many (query, item) results are asked of the engine at once; each is a row of a DataFrame."""
+"""(query, item) results requested from the engine at once; each is a row of a DataFrame."""
 SPARE = 8
-"""How many more results than wanted are asked for, so that most ties at the end need no second call."""
+"""Results requested per query beyond those wanted, so that most ties at the cut-off need no second call."""
 
 
 @hookimpl
@@ -58,13 +58,13 @@ class BM25:
 
     `engine` is part of what is measured: pisa stems with Porter 2 and floors the idf of terms in more than half of the
     items at 1e-6, terrier stems with Porter and has its own idf. Both drop Terrier's stop words from queries. A term
-    that a query repeats counts as often with pisa; with terrier that saturates (k3 = 8). Items without a word of the
-    query are not returned, nor is anything for a query without words.
+    that a query repeats counts as often with pisa; with terrier that saturates (k3 = 8). Only items that share a word
+    with the query are returned.
 
-    Both engines know words of a-z and 0-9 only, and English. What else a text holds is cut by `benchmark.words`, pairs
-    of characters where a script has no spaces, and handed over as a code for each word, which is not stemmed. So all
-    languages are found; "Bücher" is found by "bücher", and by neither "Buch" nor "Bucher". A query of one Chinese
-    character finds it only where it stands alone, as pairs do in Lucene.
+    Both engines index only words of a-z and 0-9, and stem English. Other text is cut by `benchmark.words` (scripts
+    without spaces into pairs of characters), and each word is replaced by a code, which is not stemmed. So every
+    language can be searched; "bücher" finds "Bücher", but neither "Buch" nor "Bucher" does. A query of
+    one Chinese character finds only texts in which it stands alone, as with Lucene's bigrams.
 
     terrier needs Java 11 or newer and two jars (100 MB) that PyTerrier fetches when it is first used.
     """
@@ -85,7 +85,7 @@ class BM25:
             )
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
-        """Index the texts. Raises BenchmarkError where no item has words, or where Terrier cannot be started."""
+        """Index the texts. Raises BenchmarkError if no item has words, or if Terrier cannot be started."""
         texts = [_plain(text) for text in train.catalog.texts]
         if not any(map(_has_words, texts)):
             raise BenchmarkError("bm25 needs items with texts, and no text of the catalogue has a word.")
@@ -101,15 +101,15 @@ class BM25:
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "search_"):
             raise NotFittedError("bm25 was asked to rank before it was fitted; call fit first.")
-        # A query is searched once, however many ask it.
+        # Requests with the same query share one search.
         plain, number = np.unique(np.array([_plain(query) for query in requests.queries], object), return_inverse=True)
         wanted = np.zeros(len(plain), dtype=np.int64)
         if requests.candidates is None:
             np.maximum.at(wanted, number, np.minimum(k + requests.exclude.lengths, self.n_items_))
         else:
             wanted[:] = self.n_items_
-        found = list(self._find(plain, wanted)) or [_NOTHING]
-        query, item, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        hits = list(self._find(plain, wanted)) or [_NO_HITS]
+        query, item, score = (np.concatenate(part) for part in zip(*hits, strict=True))
         if requests.candidates is None:
             lists = Ragged.from_pairs(query, np.arange(len(query)), len(plain)).take(number)
             row, item, score = lists.rows, item[lists.values], score[lists.values]
@@ -124,21 +124,21 @@ class BM25:
         query: NDArray[np.int64],
         item: NDArray[np.int64],
         score: NDArray[np.float32],
-    ) -> Found:
-        """Those of each request's candidates that were found for its query, best first."""
-        found = query * self.n_items_ + item
-        order = np.argsort(found)
+    ) -> Hits:
+        """The candidates of each request that are among its query's results, best first."""
+        keys = query * self.n_items_ + item
+        order = np.argsort(keys)
         row, item = candidates.rows, candidates.values.astype(np.int64)
         wanted = number[row] * self.n_items_ + item
-        at = np.searchsorted(found[order], wanted)
-        there = np.flatnonzero(at < len(found))
-        there = there[found[order[at[there]]] == wanted[there]]
-        row, item, score = row[there], item[there], score[order[at[there]]]
+        position = np.searchsorted(keys[order], wanted)
+        hit = np.flatnonzero(position < len(keys))
+        hit = hit[keys[order[position[hit]]] == wanted[hit]]
+        row, item, score = row[hit], item[hit], score[order[position[hit]]]
         best = np.lexsort((-score, row))
         return row[best], item[best], score[best]
 
-    def _find(self, plain: NDArray[np.object_], wanted: NDArray[np.int64]) -> Iterator[Found]:
-        """The best `wanted` items of every query and whatever ties with the last of them, each query's best first."""
+    def _find(self, plain: NDArray[np.object_], wanted: NDArray[np.int64]) -> Iterator[Hits]:
+        """The best `wanted` items of every query and all that tie with the last of them, best first per query."""
         rows = np.array([row for row, query in enumerate(plain) if _has_words(query)], dtype=np.int64)
         spare = SPARE
         while len(rows):
@@ -147,29 +147,29 @@ class BM25:
             again = []
             for batch in (rows[start : start + size] for start in range(0, len(rows), size)):
                 place, item, score = self._retrieve(plain[batch], depth)
-                found = np.bincount(place, minlength=len(batch))
-                first = np.cumsum(found) - found
-                # Where the last one found scores as the last one wanted, the engine may hold back others that tie.
-                full = np.flatnonzero((found == depth) & (depth < self.n_items_))
+                counts = np.bincount(place, minlength=len(batch))
+                first = np.cumsum(counts) - counts
+                # If the last result ties with the last one wanted, there may be more such ties below the depth.
+                full = np.flatnonzero((counts == depth) & (depth < self.n_items_))
                 border = np.full(len(batch), -np.inf, dtype=np.float32)
                 border[full] = score[first[full] + wanted[batch][full] - 1]
                 cut = np.zeros(len(batch), dtype=bool)
                 cut[full] = border[full] == score[first[full] + depth - 1]
                 again.append(batch[cut])
-                good = (score >= border[place]) & ~cut[place]
-                yield batch[place[good]], item[good], score[good]
+                keep = (score >= border[place]) & ~cut[place]
+                yield batch[place[keep]], item[keep], score[keep]
             rows = np.concatenate(again)
             spare *= 16
 
-    def _retrieve(self, queries: NDArray[np.object_], depth: int) -> Found:
-        """Up to `depth` results of every query, all in one call: (place of the query, item, score), best first."""
+    def _retrieve(self, queries: NDArray[np.object_], depth: int) -> Hits:
+        """Up to `depth` results of every query in one call: (row of the query, item, score), best first."""
         import pandas as pd
         import pyarrow as pa
 
         places = np.arange(len(queries))
-        found = self.search_(pd.DataFrame({"qid": places.astype(str), "query": queries, "place": places}), depth)
-        place, score = found["place"].to_numpy(np.int64), found["score"].to_numpy(np.float32)
-        item = pa.array(found["docno"]).cast(pa.int64()).to_numpy()
+        results = self.search_(pd.DataFrame({"qid": places.astype(str), "query": queries, "place": places}), depth)
+        place, score = results["place"].to_numpy(np.int64), results["score"].to_numpy(np.float32)
+        item = pa.array(results["docno"]).cast(pa.int64()).to_numpy()
         order = np.lexsort((-score, place))
         return place[order], item[order], score[order]
 
@@ -179,8 +179,8 @@ def _pisa(documents: Iterable[Document], folder: Path, k1: float, b: float, thre
 
     index = PisaIndex(str(folder), text_field="text", stemmer="porter2", threads=threads)
     index.index(documents)
-    # Weighted, because PISA counts a repeated term once otherwise; every posting scored in one order, because the
-    # pruning algorithms add floats up in an order that depends on the number of results, which unmakes ties.
+    # query_weighted: otherwise PISA counts a repeated term once. ranked_or scores every posting in one order: pruning
+    # algorithms add floats in an order that depends on the number of results, which breaks exact ties.
     retriever = index.bm25(k1=k1, b=b, query_weighted=True, query_algorithm="ranked_or")
 
     def search(queries: pd.DataFrame, depth: int) -> pd.DataFrame:
@@ -200,14 +200,14 @@ def _terrier(documents: Iterable[Document], folder: Path, k1: float, b: float, t
     except (OSError, ValueError, RuntimeError) as error:
         raise BenchmarkError(
             f"bm25 with engine 'terrier' cannot start Terrier: {error}. It needs Java 11 or newer and the jars "
-            "terrier-assemblies and terrier-python-helper, which PyTerrier fetches from Maven Central where it can; "
+            "terrier-assemblies and terrier-python-helper, which PyTerrier fetches from Maven Central; offline, "
             f"put them into {pt.io.pyterrier_home()}, or choose engine 'pisa', which needs neither."
         ) from error
     index = pt.terrier.TerrierIndex(str(folder))
     index.indexer(meta={"docno": 20}, text_attrs=["text"]).index(documents)
 
     def search(queries: pd.DataFrame, depth: int) -> pd.DataFrame:
-        words = queries["query"].str.replace("[^A-Za-z0-9]+", " ", regex=True)  # : ^ # and others are TerrierQL
+        words = queries["query"].str.replace("[^A-Za-z0-9]+", " ", regex=True)  # : ^ # … are operators of TerrierQL
         retriever = index.bm25(k1=k1, b=b, num_results=depth, threads=threads)
         results: pd.DataFrame = retriever.transform(queries.assign(query=words))
         return results
@@ -216,14 +216,14 @@ def _terrier(documents: Iterable[Document], folder: Path, k1: float, b: float, t
 
 
 def _plain(text: str) -> str:
-    """ASCII, all that the engines' tokenisers know: words with other letters become codes, the rest stays as it is."""
+    """The text in ASCII, which is all that the engines' tokenisers read: words with other letters become codes."""
     if text.isascii():
         return text
     return " ".join(part if part.isascii() else " ".join(map(_spelled, words(part))) for part in text.split())
 
 
 def _spelled(word: str) -> str:
-    """As an engine would cut it: "amélie's" becomes the code of "amélie", "tv-gerät" becomes "tv" and a code."""
+    """A word cut as an engine would cut it: "amélie's" becomes the code of "amélie", "tv-gerät" "tv" and a code."""
     if word.isascii():
         return word
     parts = re.split("[-']", word.removesuffix("'s"))
@@ -232,8 +232,11 @@ def _spelled(word: str) -> str:
 
 @lru_cache(maxsize=2**16)
 def _code(word: str) -> str:
-    """18 letters and a 0, one for each word but for one chance in 10^20: no stemmer touches a word that ends in a
-    digit, and Terrier drops words of more than 20 characters, of five digits or of four like letters in a row."""
+    """A hash of the word as 18 letters and a 0; two words collide with a chance of 1 in 10^20.
+
+    No stemmer changes a word that ends in a digit; Terrier drops words of more than 20 characters, with five digits, or
+    with four equal letters in a row.
+    """
     number = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=16).digest(), "big")
     letters = ""
     for place in range(18):
@@ -248,7 +251,7 @@ def _has_words(text: str) -> bool:
 
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Send what C++ code prints to a file: results alone go to stdout."""
+    """Send the output of C++ code to a file: stdout is for results."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

@@ -53,39 +53,40 @@ def movielens(
 ) -> Log:
     """A MovieLens data set: every rating, whatever its value, is an interaction; genres, decades and tags are queries.
 
-    With `searches: true` it is a joint log, made as others make one from the Amazon reviews (Shi 2025, A.1): a rating
-    is also the click of a search by that user at that time, with one of the film's queries; which ratings and which
-    queries a hash of user, film and `seed` decides. No user ever typed one of them, so this is a smoke test of joint
-    models, and says so. With `searches: tags` it is a joint log of what users did: who gave a film a tag, when, with
-    which words, is the click of a search. Ratings and tags of one film are some seconds or minutes apart: see
-    `copies_within` in the protocol. In both the judgements only say which other films are relevant to a query.
+    With `searches: true` it is a joint log, made as Shi 2025 (A.1) makes one from the Amazon reviews: a rating is also
+    the click of a search by that user at that time, with one of the film's queries; a hash of user, film and `seed`
+    chooses the ratings and the queries. No user ever typed one of them, so this is a smoke test of joint models, and a
+    remark says so. With `searches: tags` it is a joint log of what users did: a user's tag for a film is a search with
+    these words that ended in a click on the film. A user rates and tags a film some seconds or minutes apart: see
+    `copies_within` in the protocol. In both kinds of log the judgements only name other films relevant to a query.
 
     Args:
         variant: ml-100k comes with the installed recbole package; the others are files of GroupLens.
-        path: the official zip, or the folder with its files (each may be gzipped). Where it is empty, `<variant>` or
+        path: the official zip, or the folder with its files (each may be gzipped); empty: `<variant>` or
             `<variant>.zip` in the folder that the environment variable BENCHMARK_DATA names.
-        queries: kinds of queries, all that the variant has by default: "Comedy" (genres), "Action Comedy"
+        queries: kinds of queries; by default all that the variant has: "Comedy" (genres), "Action Comedy"
             (genre-pairs), "1990s" (decades), "Comedy 1990s" (genre-decades), a word that users gave to films (tags), a
-            tag whose genome score for the film is at least `genome_relevance` (genome). Equal texts, whatever their
-            case, are one query.
+            tag whose genome score for the film is at least `genome_relevance` (genome). Texts that differ only in case
+            are one query.
         items: "both" keeps items that have a rating and a query, as Penha 2024 (section 5) does.
-        genome_relevance: 0-1; the paper does not state the score it asks for.
-        min_interactions: films with fewer ratings are left out; the paper does not state how it came to 20k items.
+        genome_relevance: 0-1; the paper does not state its threshold.
+        min_interactions: films with fewer ratings are left out; the paper does not state how it arrives at 20k items.
         searches: true: ratings are searches too. tags: the tags that users gave to films are their searches, and
             queries of the kind tags; variants without tags are refused.
-        search_share: above 0, at most 1; the share of the ratings that are. A film without a query is never searched.
-        seed: decides which; without `searches: true` it decides nothing.
+        search_share: above 0, at most 1; with `searches: true`, the share of the ratings that are searches too. A film
+            without a query is never searched for.
+        seed: chooses them; used with `searches: true` only.
 
-    Raises MissingDataError where it is not here, BenchmarkError where a file of it is missing, a kind of query is not
-    in the variant, or there is nothing to search with.
+    Raises MissingDataError if the data set is not on this machine, BenchmarkError if one of its files is missing, the
+    variant lacks a kind of query, or no film can be searched for.
     """
     if variant not in KINDS:
         raise BenchmarkError(f"movielens has no variant '{variant}'. Known: {', '.join(KINDS)}.")
     kinds = KINDS[variant] if queries is None else tuple(queries)
     for kind in kinds:
         if kind not in KINDS[variant]:
-            with_it = [v for v in KINDS if kind in KINDS[v]]
-            hint = f"Variants with it: {', '.join(with_it)}." if with_it else ""
+            others = [v for v in KINDS if kind in KINDS[v]]
+            hint = f"Variants with it: {', '.join(others)}." if others else ""
             raise BenchmarkError(
                 f"movielens {variant} has no queries of the kind '{kind}'. It has {', '.join(KINDS[variant])}. {hint}"
             )
@@ -96,13 +97,15 @@ def movielens(
     if searches == "tags" and "tags" not in KINDS[variant]:
         with_tags = ", ".join(v for v in KINDS if "tags" in KINDS[v])
         raise BenchmarkError(
-            f"movielens {variant} has no tags, so nobody searched in it. Variants with tags: {with_tags}; "
-            "`searches: true` makes searches of ratings by a hash, for a smoke test."
+            f"movielens {variant} has no tags, so it has no searches. Variants with tags: {with_tags}; "
+            "`searches: true` makes searches from ratings by a hash, for a smoke test."
         )
     if searches == "tags" and "tags" not in kinds:
         kinds = (*kinds, "tags")
     if searches == "tags" and search_share != 1:
-        raise BenchmarkError("movielens search_share is for `searches: true`; with tags every search is one. Drop it.")
+        raise BenchmarkError(
+            "movielens search_share is for `searches: true`; with tags every tag is a search. Remove it."
+        )
     if not 0 < search_share <= 1:
         raise BenchmarkError(f"movielens search_share is {search_share}; give a share above 0 and at most 1.")
     source = _source(variant, path)
@@ -151,13 +154,13 @@ def _source(variant: str, path: str) -> _Source:
         place = Path(path).expanduser()
         if place.is_dir() or (place.is_file() and zipfile.is_zipfile(place)):
             return _Source(variant, place)
-        what, kind = ("is no zip file", BenchmarkError) if place.is_file() else ("does not exist", MissingDataError)
-        raise kind(
+        what, error = ("is not a zip file", BenchmarkError) if place.is_file() else ("does not exist", MissingDataError)
+        raise error(
             f"movielens {variant}: the path {place} {what}. "
             f"Give {variant}.zip from {HOME}, or the folder with its files."
         )
     if variant == "ml-100k":
-        package = importlib.util.find_spec("recbole")  # found, not imported: that takes seconds
+        package = importlib.util.find_spec("recbole")  # importing it would take seconds
         for folder in (package.submodule_search_locations or []) if package else []:
             if (Path(folder) / "dataset_example" / variant).is_dir():
                 return _Source(variant, Path(folder) / "dataset_example" / variant)
@@ -169,9 +172,9 @@ def _source(variant: str, path: str) -> _Source:
     for place in (Path(data) / variant, Path(data) / f"{variant}.zip") if data else ():
         if place.exists():
             return _Source(variant, place)
-    looked = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
+    problem = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
     raise MissingDataError(
-        f"movielens {variant} {looked}. Get {variant}.zip from {HOME} and give params: {{path: …/{variant}.zip}}, "
+        f"movielens {variant} {problem}. Get {variant}.zip from {HOME} and give params: {{path: …/{variant}.zip}}, "
         "or put it into a folder that the environment variable BENCHMARK_DATA names."
     )
 
@@ -182,7 +185,7 @@ def _ratings(variant: str, source: _Source) -> pd.DataFrame:
 
     columns = ["user", "film", "time"]
     types = {"user": "int32", "film": "int32", "time": "int64"}
-    if variant == "ml-1m":  # 1::1193::5::978300760, and a separator of two characters is slow to read
+    if variant == "ml-1m":  # 1::1193::5::978300760; pandas is slow with a separator of two characters
         with source.open("ratings.dat") as file:
             return pd.read_csv(file, sep=":", header=None, usecols=[0, 2, 6]).set_axis(columns, axis=1).astype(types)
     if variant == "ml-100k" and source.place.is_dir() and (source.place / "ml-100k.inter").is_file():
@@ -230,8 +233,8 @@ def _films(variant: str, source: _Source) -> pd.DataFrame:
     return films[["film", "title", "year", "genres"]]
 
 
-def _judgements(films: pd.DataFrame, kinds: tuple[QueryKind, ...], source: _Source, least: float) -> pd.DataFrame:
-    """Columns text, film: the film is relevant to the query of this text."""
+def _judgements(films: pd.DataFrame, kinds: tuple[QueryKind, ...], source: _Source, threshold: float) -> pd.DataFrame:
+    """Columns text, key (the case-folded text), film: the film is relevant to the query of this text."""
     import pandas as pd
 
     genres = films[["film", "year", "genres"]].explode("genres").dropna(subset="genres")
@@ -257,7 +260,7 @@ def _judgements(films: pd.DataFrame, kinds: tuple[QueryKind, ...], source: _Sour
             scores = pd.read_csv(file, engine="pyarrow")
         with source.open("genome-tags.csv") as file:
             names = pd.read_csv(file, dtype={"tag": str}, keep_default_na=False)
-        scores = scores[scores["relevance"] >= least]
+        scores = scores[scores["relevance"] >= threshold]
         tables.append(
             pd.DataFrame({"text": scores["tagId"].map(names.set_index("tagId")["tag"]), "film": scores["movieId"]})
         )
@@ -265,7 +268,7 @@ def _judgements(films: pd.DataFrame, kinds: tuple[QueryKind, ...], source: _Sour
     table["text"] = _words(table["text"])
     table["key"] = table["text"].str.casefold()
     table = table[table["key"] != ""]
-    table["text"] = table.groupby("key")["text"].transform("first")  # the genre's spelling wins over a tag's
+    table["text"] = table.groupby("key")["text"].transform("first")  # a genre's spelling before a tag's
     return table.drop_duplicates(["key", "film"])
 
 
@@ -278,14 +281,14 @@ def _log(
 ) -> Log:
     import pandas as pd
 
-    known = (
+    kept = (
         films["film"].isin(ratings["film"]) & films["film"].isin(judgements["film"])
         if items == "both"
         else films["film"] >= 0
     )
-    films = films[known].reset_index(drop=True)
+    films = films[kept].reset_index(drop=True)
     numbers = pd.Index(films["film"])
-    facts["items_left_out"] = int((~known).sum())
+    facts["items_left_out"] = int((~kept).sum())
     ratings = ratings[ratings["film"].isin(films["film"])]
     judgements = judgements[judgements["film"].isin(films["film"])]
     user, users = pd.factorize(ratings["user"], sort=True)
@@ -312,22 +315,24 @@ def _log(
 
 
 def _searched(log: Log, share: float, seed: int) -> Log:
-    """The log with `share` of its ratings as searches, each with one of the film's queries."""
-    order = np.lexsort((log.query, log.relevant))  # a film's queries in the order of their texts
+    """The log with a share of its ratings as searches too, each with one of the film's queries."""
+    order = np.lexsort((log.query, log.relevant))  # by film, then by query text
     counts = np.bincount(log.relevant, minlength=len(log.catalog))
     first = np.cumsum(counts) - counts
 
-    def words(what: str) -> NDArray[np.uint64]:
+    def hashes(what: str) -> NDArray[np.uint64]:
+        """One per rating, of its user, its film and the seed."""
         users = stable_hash(f"{seed} {what} {user}" for user in log.users)
         return tie_break(users[log.user], stable_hash(log.catalog.ids)[log.item])
 
-    row = np.flatnonzero((counts[log.item] > 0) & (words("search") / 2.0**64 <= share))
+    row = np.flatnonzero((counts[log.item] > 0) & (hashes("search") / 2.0**64 <= share))
     if not len(row):
         raise BenchmarkError(
-            "movielens has nothing to search: no film with a rating has a query. Give queries: [genres, decades], say."
+            "movielens has nothing to search for: no film with a rating has a query. Give queries: [genres, decades], "
+            "for example."
         )
     item = log.item[row]
-    chosen = words("query")[row] % counts[item].astype(np.uint64)
+    chosen = hashes("query")[row] % counts[item].astype(np.uint64)
     query = log.query[order[first[item] + chosen.astype(np.int64)]]
     facts = {
         **log.facts,
@@ -339,7 +344,7 @@ def _searched(log: Log, share: float, seed: int) -> Log:
 
 
 def _tagged(log: Log, source: _Source) -> Log:
-    """The log with every tag that a user gave to one of its films as a search."""
+    """The log with each tag that a user gave to one of its films as a search."""
     import pandas as pd
 
     with source.open("tags.csv") as file:
@@ -347,17 +352,17 @@ def _tagged(log: Log, source: _Source) -> Log:
         tags = pd.read_csv(file, usecols=columns, dtype={"tag": str}, keep_default_na=False)
     keys = _words(tags["tag"]).str.casefold()
     item = pd.Index(log.catalog.ids).get_indexer(pd.Index(tags["movieId"].astype(str)))
-    known = (item >= 0) & (keys != "").to_numpy()
-    if not known.any():
+    kept = (item >= 0) & (keys != "").to_numpy()
+    if not kept.any():
         raise BenchmarkError(
-            f"movielens {source.variant}: no film of the data set has a tag, so nobody searched. Lower "
-            "min_interactions, where it is set."
+            f"movielens {source.variant}: no film of the data set has a tag, so there are no searches. Lower "
+            "min_interactions, if it is set."
         )
-    user, users = pd.factorize(np.concatenate([log.users, tags["userId"].astype(str).to_numpy(dtype=object)[known]]))
+    user, users = pd.factorize(np.concatenate([log.users, tags["userId"].astype(str).to_numpy(dtype=object)[kept]]))
     searches = Searches(
         user=user[len(log.users) :].astype(np.int32),
-        query=pd.Index(log.query_ids).get_indexer(pd.Index(keys[known])).astype(np.int32),
-        item=item[known].astype(np.int32),
-        time=tags["timestamp"].to_numpy()[known].astype(np.int64),
+        query=pd.Index(log.query_ids).get_indexer(pd.Index(keys[kept])).astype(np.int32),
+        item=item[kept].astype(np.int32),
+        time=tags["timestamp"].to_numpy()[kept].astype(np.int64),
     )
-    return replace(log, users=users, searches=searches, facts={**log.facts, "tags_left_out": int((~known).sum())})
+    return replace(log, users=users, searches=searches, facts={**log.facts, "tags_left_out": int((~kept).sum())})

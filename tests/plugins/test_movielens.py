@@ -201,7 +201,7 @@ def test_tags_are_searches_of_those_who_gave_them(tmp_path: Path) -> None:
     assert log.facts["query_kinds"] == ["genres", "tags"]
     assert "remark" not in log.facts  # nobody made these up
     assert log.facts["tags_left_out"] == 0
-    with pytest.raises(BenchmarkError, match="has a tag, so nobody searched"):
+    with pytest.raises(BenchmarkError, match="has a tag, so there are no searches"):
         movielens("ml-25m", path=str(make_zip(tmp_path, "ml-25m", {**CSV, "tags.csv": TAGS})), searches="tags")
 
 
@@ -245,7 +245,7 @@ def test_searches_a_second_later_leak_until_copies_within_says_so() -> None:
             "Get ml-25m.zip from https://grouplens.org/datasets/movielens and give params: {path: ",
         ),
         ({"variant": "ml-1m", "path": "/nowhere/ml-1m.zip"}, "the path /nowhere/ml-1m.zip does not exist"),
-        ({"variant": "ml-1m", "path": __file__}, "is no zip file"),
+        ({"variant": "ml-1m", "path": __file__}, "is not a zip file"),
         ({"variant": "ml-1m", "path": str(Path(__file__).parent)}, "needs the file ratings.dat, which is not in"),
         ({"queries": ["tags"]}, "no queries of the kind 'tags'. .* Variants with it: ml-latest-small, ml-20m, ml-25m"),
         ({"variant": "ml-10m"}, "no variant 'ml-10m'. Known: ml-100k"),
@@ -255,10 +255,10 @@ def test_searches_a_second_later_leak_until_copies_within_says_so() -> None:
         ({"min_interactions": -1}, "min_interactions is -1; give 0 or more"),
         (
             {"searches": "tags"},
-            "ml-100k has no tags, so nobody searched in it. Variants with tags: ml-latest-small, ml-20",
+            "ml-100k has no tags, so it has no searches. Variants with tags: ml-latest-small, ml-20",
         ),
-        ({"variant": "ml-25m", "searches": "tags", "search_share": 0.5}, "with tags every search is one"),
-        ({"searches": True, "queries": [], "items": "all"}, "nothing to search: no film with a rating has a query"),
+        ({"variant": "ml-25m", "searches": "tags", "search_share": 0.5}, "with tags every tag is a search"),
+        ({"searches": True, "queries": [], "items": "all"}, "nothing to search for: no film with a rating has a query"),
     ],
 )
 def test_errors_say_what_to_do(params: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
