@@ -276,6 +276,9 @@ def test_pairs_are_looked_up_in_rows() -> None:
     rows = Ragged.from_rows([[3, 1], [], [2]])
     assert rows.has([0, 0, 1, 2, 2], [1, 2, 1, 2, 9]).tolist() == [True, False, False, True, False]
     assert Ragged.empty(2).has([0, 1], [0, 5]).tolist() == [False, False]
+    # Rows of ranked items: padding is in none, not even after the largest item of the row before.
+    ranked = [[2, 1], [PAD, 1], [2, PAD]]
+    assert rows.has([[0], [1], [2]], ranked).tolist() == [[False, True], [False, False], [True, False]]
 
 
 @pytest.mark.parametrize(("protocol", "read"), [(None, 20), (50, 20), (5, 5)])

@@ -79,10 +79,12 @@ class Ragged:
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
     def has(self, rows: ArrayLike, values: ArrayLike) -> NDArray[np.bool_]:
-        """Whether each pair of a row number and a value occurs."""
+        """Whether each of these rows holds its value. `rows` and `values` broadcast: with the row numbers (R, 1) and
+        ranked items (R, K) it is an (R, K) array of hits. No row holds PAD."""
         rows, values = np.asarray(rows, dtype=np.int64), np.asarray(values, dtype=np.int64)
         n = 1 + max(int(values.max(initial=0)), int(self.values.max(initial=0)))
-        pairs: NDArray[np.bool_] = np.isin(rows * n + values, self.rows * n + self.values)
+        # PAD would be the largest value of the row before.
+        pairs: NDArray[np.bool_] = (values >= 0) & np.isin(rows * n + values, self.rows * n + self.values)
         return pairs
 
     def take(self, rows: ArrayLike) -> Ragged:

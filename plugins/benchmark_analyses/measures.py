@@ -20,9 +20,7 @@ NAN_INTERVAL = (float("nan"), float("nan"))
 
 def recall(ranking: Ranking, relevant: Ragged, ks: Sequence[int]) -> Floats:
     """(len(ks), R') the share of a request's relevant items among its first k."""
-    base = 1 + max(int(ranking.items.max(initial=0)), int(relevant.values.max(initial=0)))
-    keys = np.arange(len(ranking), dtype=np.int64)[:, None] * base + ranking.items
-    hits = (ranking.items >= 0) & np.isin(keys, relevant.rows * base + relevant.values)
+    hits = relevant.has(np.arange(len(ranking))[:, None], ranking.items)
     within = hits.cumsum(axis=1)[:, [min(k, hits.shape[1]) - 1 for k in ks]].T
     answerable = relevant.lengths > 0
     share: Floats = within[:, answerable] / relevant.lengths[answerable]

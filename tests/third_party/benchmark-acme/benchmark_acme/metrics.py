@@ -22,4 +22,5 @@ def novelty(
 @better("lower")
 def missed(ranking: Ranking, relevant: Ragged, k: int) -> NDArray[np.float64]:
     """The share of a request's relevant items that are not among its first `k`."""
-    return np.array([1 - np.isin(relevant[r], ranking.items[r, :k]).mean() for r in range(len(ranking))])
+    hits = relevant.has(np.arange(len(ranking))[:, None], ranking.items[:, :k])  # (R, k)
+    return np.asarray(1 - hits.sum(axis=1) / np.maximum(relevant.lengths, 1))
