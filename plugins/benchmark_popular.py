@@ -34,13 +34,10 @@ class Popular:
     """The items with the most training events first (Penha 2024, section 5.2: Pop_R and Pop_S).
 
     `source` says which events are counted: interactions of users, or pairs of a training query and a relevant item. It
-    answers requests of both tasks, with the same counts. `counted` says whether only training events count, or also the
-    relevant items of the validation requests, which are known at test time. Items never seen come last, in a hashed
-    order.
+    answers requests of both tasks, with the same counts. Items never seen come last, in a hashed order.
     """
 
     source: Literal["recommendation", "search"] = "recommendation"
-    counted: Literal["train", "train+validation"] = "train"
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation", "search"})
     requires: ClassVar[tuple[str, ...]] = ()
     deterministic: ClassVar[bool] = True
@@ -51,8 +48,6 @@ class Popular:
 
     def fit(self, train: Train, valid: Mapping[Task, Split], context: Context) -> None:
         self.counts_ = train.popularity(self.source)  # (N,)
-        if self.counted == "train+validation" and self.source in valid:
-            self.counts_ += np.bincount(valid[self.source].relevant.values, minlength=len(self.counts_))
 
     def rank(self, requests: Requests, k: int) -> Ranking:
         if not hasattr(self, "counts_"):

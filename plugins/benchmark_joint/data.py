@@ -46,6 +46,11 @@ class Vocabulary:
         return torch.from_numpy(table[row].astype(np.int64))
 
 
+def vocabulary_of(train: Train) -> Vocabulary:
+    """The words of all training queries, including those without a click."""
+    return Vocabulary([*train.queries, *(() if train.events is None else train.events.queries)])
+
+
 @dataclass(frozen=True)
 class Streams:
     """The events of all histories: recommended clicks and searches, user by user, each oldest first.
@@ -100,14 +105,14 @@ class Examples:
         first = torch.searchsorted(group[order], torch.arange(len(number), device=rows.device))
         slot = torch.empty_like(group)
         slot[order] = torch.arange(len(rows), device=rows.device) - first[group[order]]
-        item, items_there, items_known = _shared(self.item_start[rows], self.item_stop[rows], group, len(number))
-        search, searches_there, searches_known = _shared(
+        item, items_present, items_visible = _shared(self.item_start[rows], self.item_stop[rows], group, len(number))
+        search, searches_present, searches_visible = _shared(
             self.search_start[rows], self.search_stop[rows], group, len(number)
         )
-        start = _pick(streams.click_start, search, searches_there)[:, :, None]
-        stop = _pick(streams.click_stop, search, searches_there)[:, :, None]
+        start = _pick(streams.click_start, search, searches_present)[:, :, None]
+        stop = _pick(streams.click_stop, search, searches_present)[:, :, None]
         click = start + torch.arange(CLICKS, device=rows.device)
-        clicks_there = (click < stop) & searches_there[:, :, None]
+        clicks_present = (click < stop) & searches_present[:, :, None]
         return Batch(
             task=self.task,
             user=self.user[rows],
@@ -115,16 +120,16 @@ class Examples:
             target=self.target[rows],
             group=group,
             slot=slot,
-            items=_pick(streams.item, item, items_there),
-            items_there=items_there,
-            items_known=items_known,
-            item_at=_pick(streams.item_at, item, items_there),
-            queries=_pick(streams.query, search, searches_there),
-            searches_there=searches_there,
-            searches_known=searches_known,
-            query_at=_pick(streams.query_at, search, searches_there),
-            clicks=_pick(streams.clicked, click, clicks_there),
-            clicks_there=clicks_there,
+            items=_pick(streams.item, item, items_present),
+            items_present=items_present,
+            items_visible=items_visible,
+            item_at=_pick(streams.item_at, item, items_present),
+            queries=_pick(streams.query, search, searches_present),
+            searches_present=searches_present,
+            searches_visible=searches_visible,
+            query_at=_pick(streams.query_at, search, searches_present),
+            clicks=_pick(streams.clicked, click, clicks_present),
+            clicks_present=clicks_present,
             query_words=streams.words,
         )
 
@@ -135,8 +140,8 @@ class Batch:
     `slot[b]`-th row with that history.
 
     A history's `items` (G, L), `queries` (G, S), rows of `query_words`, and `clicks` (G, S, C) are padded with 0; the
-    masks `…_there` are false at padding; `item_at` and `query_at` order both. Row b sees only what `items_known` (B, L)
-    and `searches_known` (B, S) mark.
+    masks `…_present` are false at padding; `item_at` and `query_at` order both. Row b sees only what
+    `items_visible` (B, L) and `searches_visible` (B, S) mark.
     """
 
     task: Task
@@ -146,26 +151,26 @@ class Batch:
     group: Tensor
     slot: Tensor
     items: Tensor
-    items_there: Tensor
-    items_known: Tensor
+    items_present: Tensor
+    items_visible: Tensor
     item_at: Tensor
     queries: Tensor
-    searches_there: Tensor
-    searches_known: Tensor
+    searches_present: Tensor
+    searches_visible: Tensor
     query_at: Tensor
     clicks: Tensor
-    clicks_there: Tensor
+    clicks_present: Tensor
     query_words: Tensor
 
 
 def _shared(start: Tensor, stop: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     """Positions (G, longest) that cover a group's slices, a mask of those that are not padding, and a mask (B, longest)
     of each row's slice."""
-    none = stop <= start
+    empty = stop <= start
     far = torch.iinfo(torch.int64).max
     low = torch.full((groups,), far, device=start.device)
-    low = low.scatter_reduce(0, group, start.masked_fill(none, far), "amin")
-    high = torch.zeros_like(low).scatter_reduce(0, group, stop.masked_fill(none, 0), "amax")
+    low = low.scatter_reduce(0, group, start.masked_fill(empty, far), "amin")
+    high = torch.zeros_like(low).scatter_reduce(0, group, stop.masked_fill(empty, 0), "amax")
     low = torch.minimum(low, high)
     width = int((high - low).max()) if groups else 0
     position = low[:, None] + torch.arange(width, device=start.device)
@@ -173,10 +178,10 @@ def _shared(start: Tensor, stop: Tensor, group: Tensor, groups: int) -> tuple[Te
     return position, position < high[:, None], (position_of_row >= start[:, None]) & (position_of_row < stop[:, None])
 
 
-def _pick(values: Tensor, position: Tensor, known: Tensor) -> Tensor:
+def _pick(values: Tensor, position: Tensor, present: Tensor) -> Tensor:
     if not len(values):
         return torch.zeros_like(position)
-    return torch.where(known, values[position.clamp(max=len(values) - 1)], 0)
+    return torch.where(present, values[position.clamp(max=len(values) - 1)], 0)
 
 
 def training(train: Train, vocabulary: Vocabulary, items: int, searches: int, share: bool) -> dict[Task, Examples]:
@@ -228,7 +233,7 @@ def _groups(user: NDArray[np.int64], end: NDArray[np.int64], share: bool) -> NDA
     return np.asarray(number, dtype=np.int64)
 
 
-def asked(requests: Requests, vocabulary: Vocabulary, items: int, searches: int) -> Examples:
+def of_requests(requests: Requests, vocabulary: Vocabulary, items: int, searches: int) -> Examples:
     """The requests as examples, with `target` 0."""
     slices: Sequence[Any]
     number = np.arange(len(requests))

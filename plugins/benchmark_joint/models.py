@@ -32,9 +32,6 @@ from benchmark_torch.training import train as train_network
 from benchmark_torch.validation import validate
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from benchmark_joint.data import Vocabulary
     from benchmark_joint.modules import Network
 
 SCORED_AT_ONCE = 2**22
@@ -84,7 +81,7 @@ class Joint(ABC):
         from benchmark_joint import data, training
 
         self.device_ = torch.device(context.device)
-        self.vocabulary_ = self.words(train)
+        self.vocabulary_ = data.vocabulary_of(train)
         self.history_ = {stream: train.capped(n) for stream, n in self.reads.items()}
         all_examples = data.training(train, self.vocabulary_, **self.history_, share=self.shares)
         examples = {
@@ -95,13 +92,12 @@ class Joint(ABC):
                 f"{type(self).__name__} has nothing to learn from: the data set has no training example for "
                 f"{' or '.join(sorted(self.tasks))}."
             )
-        splits = {task: _some(valid[task]) for task in examples if task in valid}
+        splits = {task: _sampled(valid[task]) for task in examples if task in valid}
         with seeded(context):
             self.network_ = self.build(train).to(self.device_)
             context.record("parameters", sum(p.numel() for p in self.network_.parameters()))
-            settings = training.Settings(
-                self.batch_size, self.loss, self.negatives, {"search": getattr(self, "search_weight", 1.0)},
-                getattr(self, "word_weight", 1.0),
+            settings = training.LossSettings(
+                self.batch_size, self.loss, self.negatives, {"search": getattr(self, "search_weight", 1.0)}
             )  # fmt: skip
             train_network(
                 self.network_,
@@ -124,7 +120,7 @@ class Joint(ABC):
         n = self.network_.item.num_embeddings
         if not len(requests):
             return Ranking.empty(0, k)
-        examples = data.asked(requests, self.vocabulary_, **self.history_).to(self.device_)
+        examples = data.of_requests(requests, self.vocabulary_, **self.history_).to(self.device_)
         size = max(1, min(ASKED_AT_ONCE, SCORED_AT_ONCE // n))
         parts = []
         with torch.inference_mode():
@@ -147,12 +143,6 @@ class Joint(ABC):
         """The most recommended `items` and `searches` of a history that the model reads."""
         return {"items": 0, "searches": 0}
 
-    def words(self, train: Train) -> Vocabulary:
-        """The model's vocabulary: the words of the training queries."""
-        from benchmark_joint.data import Vocabulary
-
-        return Vocabulary(_queries(train))
-
     @abstractmethod
     def build(self, train: Train) -> Network: ...
 
@@ -162,12 +152,7 @@ class Joint(ABC):
         return {name: value for name, value in values.items() if name == "nDCG@10"}
 
 
-def _queries(train: Train) -> NDArray[np.object_]:
-    """All training queries, including those without a click."""
-    return train.queries if train.events is None else np.concatenate([train.queries, train.events.queries])
-
-
-def _some(split: Split) -> Split:
+def _sampled(split: Split) -> Split:
     n = len(split.requests)
     return split if n <= VALIDATED else split.take(np.linspace(0, n - 1, VALIDATED).astype(np.int64))
 
@@ -177,19 +162,10 @@ class Search(Joint):
     """The two search models, trained on pairs of a query and an item clicked for it.
 
     The papers also let an item's embedding generate the words of its reviews (Ai 2019, section 3.1). No data set here
-    has reviews: `word_weight` above 0 adds that loss, with `negatives` words each, over the words of the item's text.
+    has reviews, so that loss is left out.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset({"search"})
-    word_weight: NonNegative = 0.0
-
-    def words(self, train: Train) -> Vocabulary:
-        from benchmark_joint.data import Vocabulary
-
-        return Vocabulary([*_queries(train), *(train.catalog.texts if self.word_weight else ())])
-
-    def item_words(self, train: Train) -> Tensor | None:
-        return self.vocabulary_.encode(train.catalog.texts).to(self.device_) if self.word_weight else None
 
 
 @dataclass
@@ -212,8 +188,7 @@ class Qem(Search):
     def build(self, train: Train) -> Network:
         from benchmark_joint.modules import QueryNetwork
 
-        words = self.item_words(train)
-        return QueryNetwork(len(train.catalog), len(self.vocabulary_), self.dim, words, self.negatives)
+        return QueryNetwork(len(train.catalog), len(self.vocabulary_), self.dim)
 
 
 @dataclass
@@ -250,7 +225,7 @@ class Tem(Search):
 
         return QueryItemsNetwork(
             len(train.catalog), len(self.vocabulary_), self.dim, self.layers, self.heads, self.inner, self.dropout,
-            self.max_history, self.item_words(train), self.negatives,
+            self.max_history,
         )  # fmt: skip
 
 
@@ -300,12 +275,11 @@ class UniSar(Joint):
 
     A history is the newest `max_history` recommended items and as many searches, each the mean of its words plus the
     mean of its clicked items. Transformers masked to events of one kind (r2r, s2s) or to pairs of different kinds (s2r,
-    r2s) extract four kinds of transitions; contrastive losses align the two that lead to one kind (`history_weight`)
-    and, in both tasks, each query of the history with its clicked items (`query_weight`); cross-attention fuses them.
-    The pooled events of both kinds, the user and the query go to `experts` shared experts and as many of each task
-    (PLE), and the output is matched with the items. The loss is that of recommendation plus `search_weight` times that
-    of search, each with its contrastive losses. `search_weight` is 0.01 in the authors' settings for Amazon and 1 here,
-    where one model serves both tasks.
+    r2s) extract four kinds of transitions; contrastive losses align the two that lead to one kind and, in both tasks,
+    each query of the history with its clicked items; cross-attention fuses them. The pooled events of both kinds, the
+    user and the query go to shared experts and to those of each task (PLE), and the output is matched with the items.
+    The loss is that of recommendation plus `search_weight` times that of search, each with its contrastive losses.
+    `search_weight` is 0.01 in the authors' settings for Amazon and 1 here, where one model serves both tasks.
 
     Embedding size, layers, heads, rate, batch, L2, weights and temperatures of the contrastive losses, history and
     experts are the authors' settings for Amazon. Differences from the paper:
@@ -335,12 +309,7 @@ class UniSar(Joint):
     heads: Count = 2
     dropout: ProperFraction = 0.1
     max_history: Count = 30
-    experts: Count = 4
     search_weight: NonNegative = 1.0
-    history_weight: NonNegative = 0.01
-    history_temperature: Positive = 0.1
-    query_weight: NonNegative = 0.1
-    query_temperature: Positive = 0.1
 
     @property
     def reads(self) -> dict[str, int]:
@@ -351,6 +320,5 @@ class UniSar(Joint):
 
         return UniSarNetwork(
             len(train.catalog), len(self.vocabulary_), len(train.users), self.dim, self.layers, self.heads,
-            self.dropout, self.max_history, self.experts, self.history_weight, self.history_temperature,
-            self.query_weight, self.query_temperature,
+            self.dropout, self.max_history,
         )  # fmt: skip

@@ -32,8 +32,8 @@ class Network(nn.Module):
     def state(self, batch: Batch) -> Tensor:
         """(B, D) the vectors that are matched with the items."""
 
-    def extra_loss(self, batch: Batch) -> Tensor | None:
-        """A loss of this batch that is added to that of its targets, if any."""
+    def extra_loss(self) -> Tensor | None:
+        """A loss of the last batch that is added to that of its targets, if any."""
         return None
 
     def score(self, state: Tensor, task: Task, items: Tensor | None = None) -> Tensor:
@@ -97,19 +97,11 @@ class Attention(nn.Module):
 
 
 class QueryNetwork(Network):
-    """QEM: the query's mean word, projected (Ai et al. 2019, section 3.1).
+    """QEM: the query's mean word, projected (Ai et al. 2019, section 3.1)."""
 
-    `item_words` (N, W), if any, are the words that an item's embedding has to predict against `word_negatives` others.
-    """
-
-    def __init__(
-        self, items: int, words: int, dim: int, item_words: Tensor | None = None, word_negatives: int = 5
-    ) -> None:
+    def __init__(self, items: int, words: int, dim: int) -> None:
         super().__init__(items, words, dim, bias=False)
         self.project = nn.Linear(dim, dim)
-        self.item_words, self.word_negatives = item_words, word_negatives
-        if item_words is not None:
-            self.word_bias = nn.Parameter(torch.zeros(words))
 
     def state(self, batch: Batch) -> Tensor:
         return self.query(batch.words)
@@ -118,42 +110,24 @@ class QueryNetwork(Network):
         """(B, D) f(q) = tanh(W mean(words) + b)."""
         return torch.tanh(self.project(self.mean_word(words)))
 
-    def extra_loss(self, batch: Batch) -> Tensor | None:
-        if self.item_words is None:
-            return None
-        words = self.item_words[batch.target]  # (B, W)
-        wrong = torch.randint(2, max(len(self.word_bias), 3), (*words.shape, self.word_negatives), device=words.device)
-        both = torch.cat([words[:, :, None], wrong % len(self.word_bias)], 2)  # (B, W, 1 + n)
-        scores = (self.word(both) @ self.item(batch.target)[:, None, :, None]).squeeze(3) + self.word_bias[both]
-        loss = F.binary_cross_entropy_with_logits(scores, first_is_right(scores), reduction="none").sum(2)
-        return mean(loss[:, :, None], words > 0).mean()
-
-
-def first_is_right(scores: Tensor) -> Tensor:
-    """1 in the first column, 0 elsewhere."""
-    right = torch.zeros_like(scores)
-    right[..., 0] = 1
-    return right
-
 
 class QueryItemsNetwork(QueryNetwork):
     """TEM: a Transformer over the query and the user's past items; the state is its output at the query (Bi et al.
     2020, section 3)."""
 
     def __init__(
-        self, items: int, words: int, dim: int, layers: int, heads: int, inner: int, dropout: float, history: int,
-        item_words: Tensor | None = None, word_negatives: int = 5,
-    ) -> None:  # fmt: skip
-        super().__init__(items, words, dim, item_words, word_negatives)
+        self, items: int, words: int, dim: int, layers: int, heads: int, inner: int, dropout: float, history: int
+    ) -> None:
+        super().__init__(items, words, dim)
         self.age = nn.Embedding(history, dim)
         nn.init.normal_(self.age.weight, std=dim**-0.5)
         self.layers = nn.ModuleList(Attention(dim, heads, inner, dropout) for _ in range(layers))
         self.drop = nn.Dropout(dropout)
 
     def state(self, batch: Batch) -> Tensor:
-        known = F.pad(batch.items_known, (1, 0), value=True)
+        known = F.pad(batch.items_visible, (1, 0), value=True)
         # Positions count back from the newest item, whose position thus does not depend on the history's length.
-        age = batch.items_known.sum(1, keepdim=True) - batch.items_known.cumsum(1)
+        age = batch.items_visible.sum(1, keepdim=True) - batch.items_visible.cumsum(1)
         items = self.item(batch.items[batch.group]) + self.age(age.clamp(max=self.age.num_embeddings - 1))
         hidden = self.drop(torch.cat([self.query(batch.words)[:, None], items], 1))  # (B, 1 + L, D)
         for number, layer in enumerate(self.layers, start=1):
@@ -191,7 +165,7 @@ class TwoTowers(Network):
             weight = self.importance(batch.words).squeeze(2).masked_fill(~known, -1e9).softmax(1)
             vector = (self.word(batch.words) * (weight * known)[:, :, None]).sum(1)
         elif self.by_history:
-            vector = mean(self.item(batch.items[batch.group]), batch.items_known)
+            vector = mean(self.item(batch.items[batch.group]), batch.items_visible)
         else:
             vector = self.user(torch.where(batch.user < 0, self.user.num_embeddings - 1, batch.user))
         # Hadamard product with the item and one output unit: w · (tower ∘ item) = (w ∘ tower) · item.

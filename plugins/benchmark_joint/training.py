@@ -13,20 +13,19 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmark import Task
 from benchmark_joint.data import Batch, Examples
-from benchmark_joint.modules import Network, first_is_right
+from benchmark_joint.modules import Network
 
 Loss = Literal["BCE", "softmax", "CE"]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The loss to use. `weights` are those of the tasks' losses, `beside` that of a network's extra loss in each."""
+class LossSettings:
+    """The loss to use; `weights` are those of the tasks' losses."""
 
     batch_size: int
     loss: Loss
     negatives: int
     weights: Mapping[Task, float] = field(default_factory=dict)
-    beside: float = 1.0
 
 
 def target_loss(network: Network, batch: Batch, state: Tensor, loss: Loss, negatives: int) -> Tensor:
@@ -44,12 +43,14 @@ def target_loss(network: Network, batch: Batch, state: Tensor, loss: Loss, negat
     scores = network.score(state, batch.task, items)
     if loss == "softmax":
         return F.cross_entropy(scores.masked_fill(~counts, -1e9), torch.zeros_like(batch.target))
-    each = F.binary_cross_entropy_with_logits(scores, first_is_right(scores), reduction="none")
+    right = torch.zeros_like(scores)
+    right[:, 0] = 1
+    each = F.binary_cross_entropy_with_logits(scores, right, reduction="none")
     return (each * counts).sum(1).mean()
 
 
 def losses(
-    network: Network, examples: Mapping[Task, Examples], settings: Settings, rng: np.random.Generator
+    network: Network, examples: Mapping[Task, Examples], settings: LossSettings, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, int]]:
     """One epoch: the loss of each step, which has an equal share of every task, and its number of examples."""
     steps = -(-sum(map(len, examples.values())) // settings.batch_size)
@@ -65,10 +66,10 @@ def losses(
         for task, task_examples in examples.items():
             if len(rows := parts[task][step]):
                 batch = task_examples.batch(rows)
-                own = target_loss(network, batch, network.state(batch), settings.loss, settings.negatives)
-                if (extra := network.extra_loss(batch)) is not None:
-                    own = own + settings.beside * extra
-                loss = loss + settings.weights.get(task, 1.0) * own
+                task_loss = target_loss(network, batch, network.state(batch), settings.loss, settings.negatives)
+                if (extra := network.extra_loss()) is not None:
+                    task_loss = task_loss + extra
+                loss = loss + settings.weights.get(task, 1.0) * task_loss
                 count += len(rows)
         yield loss, count
 

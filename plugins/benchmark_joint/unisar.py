@@ -14,6 +14,12 @@ from benchmark_joint.modules import Attention, Network, mean
 
 ALIGNED = 1024
 """Most pairs of a query and an item that one update contrasts: a batch's histories can have 100,000."""
+EXPERTS = 4
+"""The number of shared experts, and of each task's own: the authors' setting for Amazon, like all below."""
+HISTORY_WEIGHT, HISTORY_TEMPERATURE = 0.01, 0.1
+"""Of the contrastive loss that aligns the two transitions that lead to one kind."""
+QUERY_WEIGHT, QUERY_TEMPERATURE = 0.1, 0.1
+"""Of the contrastive loss that aligns a history's queries with their clicks."""
 
 
 def transition_masks(item_at: Tensor, query_at: Tensor) -> dict[str, Tensor]:
@@ -50,17 +56,17 @@ class Experts(nn.Module):
     """Progressive layered extraction with one level (Tang et al. 2020): shared experts, and per task its own experts, a
     gate and an output layer."""
 
-    def __init__(self, width: int, dim: int, shared: int, own: int) -> None:
+    def __init__(self, width: int, dim: int) -> None:
         super().__init__()
-        self.shared = nn.Linear(width, shared * dim)
-        self.own = nn.ModuleList(nn.Linear(width, own * dim) for _ in TASKS)
-        self.gate = nn.ModuleList(nn.Linear(width, shared + own) for _ in TASKS)
+        self.shared = nn.Linear(width, EXPERTS * dim)
+        self.own = nn.ModuleList(nn.Linear(width, EXPERTS * dim) for _ in TASKS)
+        self.gate = nn.ModuleList(nn.Linear(width, 2 * EXPERTS) for _ in TASKS)
         self.tower = nn.ModuleList(nn.Linear(dim, dim) for _ in TASKS)
 
     def forward(self, features: Tensor, task: int) -> Tensor:
-        known = F.relu(torch.cat([self.shared(features), self.own[task](features)], 1))
+        outputs = F.relu(torch.cat([self.shared(features), self.own[task](features)], 1))
         gate = self.gate[task](features).softmax(1)
-        mixed = (known.view(*gate.shape, -1) * gate[:, :, None]).sum(1)
+        mixed = (outputs.view(*gate.shape, -1) * gate[:, :, None]).sum(1)
         output: Tensor = self.tower[task](mixed)
         return output
 
@@ -69,9 +75,8 @@ class UniSarNetwork(Network):
     """The state of a request, from its user, its query and the four transitions in its history."""
 
     def __init__(
-        self, items: int, words: int, users: int, dim: int, layers: int, heads: int, dropout: float, history: int,
-        experts: int, history_weight: float, history_temperature: float, query_weight: float, query_temperature: float,
-    ) -> None:  # fmt: skip
+        self, items: int, words: int, users: int, dim: int, layers: int, heads: int, dropout: float, history: int
+    ) -> None:
         super().__init__(items, words, dim, bias=True)
         self.user = nn.Embedding(users + 1, dim, padding_idx=users)
         self.kind = nn.Embedding(len(TASKS), dim)
@@ -89,10 +94,8 @@ class UniSarNetwork(Network):
         self.distance = nn.Parameter(torch.zeros(3, heads))
         self.age = nn.Parameter(torch.zeros(len(TASKS), history))
         self.pool = nn.ModuleList(nn.Linear(dim, dim) for _ in TASKS)
-        self.experts = Experts(4 * dim, dim, experts, experts)
+        self.experts = Experts(4 * dim, dim)
         self.drop = nn.Dropout(dropout)
-        self.history_weight, self.history_temperature = history_weight, history_temperature
-        self.query_weight, self.query_temperature = query_weight, query_temperature
         self.aligned: Tensor | None = None
 
     def state(self, batch: Batch) -> Tensor:
@@ -104,13 +107,13 @@ class UniSarNetwork(Network):
         items = self.fuse[0](transitions.r2r, transitions.s2r, transitions.masks["r2r"])
         searches = self.fuse[1](transitions.s2s, transitions.r2s, transitions.masks["s2s"])
         user = self.user(torch.where(batch.user < 0, self.user.num_embeddings - 1, batch.user))
-        liked = self.pooled(0, query + user, items, batch.items_known, batch)
-        sought = self.pooled(1, query + user, searches, batch.searches_known, batch)
+        liked = self.pooled(0, query + user, items, batch.items_visible, batch)
+        sought = self.pooled(1, query + user, searches, batch.searches_visible, batch)
         features = self.drop(torch.cat([user, query, liked, sought], 1))
         output: Tensor = self.experts(features, TASKS.index(batch.task))
         return output
 
-    def extra_loss(self, batch: Batch) -> Tensor | None:
+    def extra_loss(self) -> Tensor | None:
         aligned, self.aligned = self.aligned, None
         return aligned
 
@@ -119,14 +122,14 @@ class UniSarNetwork(Network):
         each plus the vector of its kind."""
         numbers, inverse = torch.unique(batch.queries, return_inverse=True)
         queries = self.mean_word(batch.query_words[numbers])[inverse]
-        searches = queries + mean(self.item(batch.clicks), batch.clicks_there) + self.kind.weight[1]
+        searches = queries + mean(self.item(batch.clicks), batch.clicks_present) + self.kind.weight[1]
         return self.drop(self.item(batch.items) + self.kind.weight[0]), self.drop(searches)
 
     def transitions(self, batch: Batch) -> Transitions:
         """Extraction: each kind attends to itself, and each to the other, through masks."""
         items, searches = self.events(batch)
-        item_at = batch.item_at.masked_fill(~batch.items_there, -1)
-        query_at = batch.query_at.masked_fill(~batch.searches_there, -1)
+        item_at = batch.item_at.masked_fill(~batch.items_present, -1)
+        query_at = batch.query_at.masked_fill(~batch.searches_present, -1)
         masks = transition_masks(item_at, query_at)
         place = torch.cat([item_at, query_at], 1).argsort(stable=True, dim=1).argsort(stable=True, dim=1)
         item, search = place[:, : items.shape[1]], place[:, items.shape[1] :]
@@ -149,19 +152,19 @@ class UniSarNetwork(Network):
     def alignment(self, batch: Batch, transitions: Transitions) -> Tensor:
         """Contrastive losses: both transitions that lead to one kind, and the history's queries with their clicks."""
         loss = transitions.r2r.new_zeros(())
-        both = batch.items_there.any(1) & batch.searches_there.any(1)
+        both = batch.items_present.any(1) & batch.searches_present.any(1)
         for own, other, present in (
-            (transitions.r2r, transitions.s2r, batch.items_there),
-            (transitions.s2s, transitions.r2s, batch.searches_there),
+            (transitions.r2r, transitions.s2r, batch.items_present),
+            (transitions.s2s, transitions.r2s, batch.searches_present),
         ):
             a, b = mean(own[both], present[both]), mean(other[both], present[both])
-            loss = loss + self.history_weight * contrast(a, b, self.history_temperature)
+            loss = loss + HISTORY_WEIGHT * contrast(a, b, HISTORY_TEMPERATURE)
         query, item = clicked_pairs(batch)
         words = batch.query_words[query]
         distinct_query = torch.unique(words, dim=0, return_inverse=True)[1]
         # Another pair with the same query or item is not a negative.
         same = (distinct_query[:, None] == distinct_query) | (item[:, None] == item)
-        return loss + self.query_weight * contrast(self.mean_word(words), self.item(item), self.query_temperature, same)
+        return loss + QUERY_WEIGHT * contrast(self.mean_word(words), self.item(item), QUERY_TEMPERATURE, same)
 
     def pooled(self, kind: int, asking: Tensor, events: Tensor, known: Tensor, batch: Batch) -> Tensor:
         """(B, D) the mean of the events (G, L, D) that each row sees, weighted by their match with `asking` (B, D) and
@@ -181,10 +184,10 @@ class UniSarNetwork(Network):
 def clicked_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
     """(P,) rows of `query_words` and (P,) items: the distinct pairs of a search in the histories and one of its clicks;
     at most `ALIGNED`, drawn at random."""
-    query = batch.queries[:, :, None].expand_as(batch.clicks)[batch.clicks_there]
+    query = batch.queries[:, :, None].expand_as(batch.clicks)[batch.clicks_present]
     if not len(query):
         return query, query
-    pairs = torch.unique(torch.stack([query, batch.clicks[batch.clicks_there]]), dim=1)
+    pairs = torch.unique(torch.stack([query, batch.clicks[batch.clicks_present]]), dim=1)
     if pairs.shape[1] > ALIGNED:
         pairs = pairs[:, torch.randperm(pairs.shape[1], device=pairs.device)[:ALIGNED]]
     return pairs[0], pairs[1]

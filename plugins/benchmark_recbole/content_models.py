@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+LOSS_WEIGHTS = {"aap_weight": 0.2, "mip_weight": 1.0, "map_weight": 1.0, "sp_weight": 0.5}
+"""Of S3-Rec's first stage: those of the paper (Zhou et al. 2020); RecBole has AAP and MIP at 1 and 0.2."""
+
+
 @dataclass
 class ContentAware(NextItem):
     """A causal module that also reads item attributes: `attributes` names columns of the catalogue; null: all the usual
@@ -76,12 +80,11 @@ class S3Rec(ContentAware):
     RecBole's module.
 
     First stage, `pretrain_epochs` (section 4.2), with bidirectional attention: predict the attributes of visible items
-    (AAP) and of masked ones (MAP), and tell masked items (MIP) and segments (SP) from random ones. The four weights are
-    the paper's; RecBole has those of AAP and MIP at 1 and 0.2. `pretrain_batch_size` counts rows. `pretraining:
-    prefixes` is the authors' way, a row for every prefix of a history, its newest `max_history` items. With `windows` a
-    history is cut anew in each epoch into rows of at most `max_history` items, each item in one row: an epoch of Amazon
-    Beauty then has 23,692 rows instead of 153,776. As in the authors' code, and not in RecBole's, a row's last item is
-    always masked.
+    (AAP) and of masked ones (MAP), and tell masked items (MIP) and segments (SP) from random ones, a fifth of the items
+    masked. `pretrain_batch_size` counts rows. `pretraining: prefixes` is the authors' way, a row for every prefix of a
+    history, its newest `max_history` items. With `windows` a history is cut anew in each epoch into rows of at most
+    `max_history` items, each item in one row: an epoch of Amazon Beauty then has 23,692 rows instead of 153,776. As in
+    the authors' code, and not in RecBole's, a row's last item is always masked.
 
     Second stage (section 4.3): as SASRec. `loss: CE` is RecBole's softmax, here over the items without the mask token;
     `loss: BCE-1` is the paper's.
@@ -106,11 +109,6 @@ class S3Rec(ContentAware):
     pretrain_epochs: Natural = 2
     pretrain_batch_size: Count = 16
     pretraining: Literal["windows", "prefixes"] = "windows"
-    mask_ratio: ProperFraction = 0.2
-    aap_weight: NonNegative = 0.2
-    mip_weight: NonNegative = 1.0
-    map_weight: NonNegative = 1.0
-    sp_weight: NonNegative = 0.5
 
     def build(self, train: Train) -> nn.Module:
         from torch.nn import CrossEntropyLoss
@@ -122,8 +120,7 @@ class S3Rec(ContentAware):
             "S3Rec", len(train.catalog), self.device_, attributes={"attributes": values}, item_attribute="attributes",
             MAX_ITEM_LIST_LENGTH=self.length(train), n_layers=self.layers, n_heads=self.heads,
             hidden_size=self.hidden_size, inner_size=self.inner_size, hidden_dropout_prob=self.hidden_dropout,
-            attn_dropout_prob=self.attention_dropout, mask_ratio=self.mask_ratio, aap_weight=self.aap_weight,
-            mip_weight=self.mip_weight, map_weight=self.map_weight, sp_weight=self.sp_weight,
+            attn_dropout_prob=self.attention_dropout, **LOSS_WEIGHTS,
         )  # fmt: skip
         # RecBole builds the second stage from a file of the first; here both are one module.
         module.train_stage, module.loss_fct = "finetune", CrossEntropyLoss()
@@ -143,7 +140,7 @@ class S3Rec(ContentAware):
     def first_losses(self, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
         module: Any = self.module_
         made = pretraining.masked_batches(
-            train, self.length(train), self.pretrain_batch_size, self.pretraining == "prefixes", self.mask_ratio,
+            train, self.length(train), self.pretrain_batch_size, self.pretraining == "prefixes", module.mask_ratio,
             module.mask_token, self.seen_, rng,
         )  # fmt: skip
         for batch in made:

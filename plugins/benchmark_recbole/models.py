@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge
 from numpy.typing import NDArray
 
 from benchmark import (
@@ -336,27 +335,10 @@ class DiffRec(Recommender):
     patience: Count = 10
     weight_decay: NonNegative = 0.0
     width: Count = 300
-    steps: Annotated[int, Ge(2)] = 5
-    noise_scale: Positive = 0.001
-    noise_min: Positive = 0.0005
-    noise_max: Positive = 0.005
-    reweight: bool = True
     excludes_history: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.noise_min > self.noise_max:
-            raise BenchmarkError(f"noise_min is {self.noise_min}, above noise_max {self.noise_max}.")
-        if self.noise_scale * self.noise_max > 1:
-            raise BenchmarkError(
-                f"noise_scale {self.noise_scale} times noise_max {self.noise_max} is a variance; it must be at most 1."
-            )
-
     def build(self, train: Train) -> nn.Module:
-        return modules.build(
-            "DiffRec", len(train.catalog), self.device_, dims_dnn=[self.width], steps=self.steps,
-            noise_scale=self.noise_scale, noise_min=self.noise_min, noise_max=self.noise_max, reweight=self.reweight,
-            sampling_steps=0,
-        )  # fmt: skip
+        return modules.build("DiffRec", len(train.catalog), self.device_, dims_dnn=[self.width])
 
     def losses(self, module: Any, train: Train, rng: np.random.Generator) -> Iterator[tuple[Tensor, int]]:
         pieces = batches.pieces(train.histories, train.max_history)

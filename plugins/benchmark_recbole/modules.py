@@ -35,12 +35,18 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "SASRec": _TRANSFORMER,
     "BERT4Rec": _TRANSFORMER,
     "FDSA": {**_TRANSFORMER, "pooling_mode": "mean"},
-    "S3Rec": {**_TRANSFORMER, "train_stage": "pretrain"},
+    "S3Rec": {**_TRANSFORMER, "train_stage": "pretrain", "mask_ratio": 0.2},
     "GRU4Rec": {"loss_type": "CE"},
-    "Caser": {"loss_type": "CE"},
+    "Caser": {"loss_type": "CE", "nv": 4},
     "HGN": {"loss_type": "CE", "pooling_type": "average", "reg_weight": [0.0, 0.0]},
     "DiffRec": {
+        "steps": 5,
+        "sampling_steps": 0,
         "noise_schedule": "linear",
+        "noise_scale": 0.001,
+        "noise_min": 0.0005,
+        "noise_max": 0.005,
+        "reweight": True,
         "sampling_noise": False,
         "mean_type": "x0",
         "history_num_per_term": 10,
@@ -55,7 +61,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 """RecBole's defaults of settings that our models do not offer."""
 
 
-class Settings(dict[str, Any]):
+class ModuleConfig(dict[str, Any]):
     """The part of RecBole's Config that its modules use: a name that is not set is None."""
 
     def __missing__(self, key: str) -> None:
@@ -135,7 +141,7 @@ def build(
 ) -> nn.Module:
     """RecBole's module `name` for a catalogue of `n_items`, with its own initial weights from torch's random state."""
     module_class = load(name)
-    config = Settings({**_FIELDS, **_DEFAULTS[name], **settings, "device": device})
+    config = ModuleConfig({**_FIELDS, **_DEFAULTS[name], **settings, "device": device})
     module: nn.Module = module_class(config, DataSet(n_items, n_users, attributes))
     if name == "DiffRec":
         feed_rows(module)

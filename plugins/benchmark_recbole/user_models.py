@@ -18,6 +18,9 @@ from benchmark_recbole.models import Recommender
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+NEGATIVES = 3
+"""Items drawn for each target under Caser's `loss: BCE`, as in the authors' code."""
+
 
 @dataclass
 class Personal(Recommender):
@@ -78,9 +81,9 @@ class Personal(Recommender):
 class Caser(Personal):
     """Caser, convolutions over the newest items as over an image (Tang & Wang, WSDM 2018), RecBole's module.
 
-    `horizontal` filters of each height from 1 to `max_history` (section 3.2.1) and `vertical` ones (3.2.2). `loss: CE`
-    is the softmax over all items, RecBole's default. `loss: BCE` is the paper's (section 3.4): binary cross-entropy of
-    each target and of `negatives` items drawn uniformly from those not in the user's history. Both losses add RecBole's
+    `horizontal` filters of each height from 1 to `max_history` (section 3.2.1) and four vertical ones (3.2.2). `loss:
+    CE` is the softmax over all items, RecBole's default. `loss: BCE` is the paper's (section 3.4): binary cross-entropy
+    of each target and of three items drawn uniformly from those not in the user's history. Both losses add RecBole's
     penalty `reg_weight` on the norms of the weights. RecBole has no BCE; this one is ours, on its module, which has one
     item table where the paper compares its output, the user concatenated with the sequence, with a second one.
 
@@ -99,18 +102,16 @@ class Caser(Personal):
     patience: Count = 4
     weight_decay: NonNegative = 0.0
     horizontal: Count = 8
-    vertical: Count = 4
     dropout: ProperFraction = 0.4
     reg_weight: NonNegative = 1e-4
     loss: Literal["CE", "BCE"] = "CE"
-    negatives: Count = 3
 
     def build(self, train: Train) -> nn.Module:
         self.seen_ = batches.Seen.of(train.histories, len(train.catalog))
         return modules.build(
             "Caser", len(train.catalog), self.device_, n_users=self.count_users(train),
             MAX_ITEM_LIST_LENGTH=self.length(train), embedding_size=self.embedding_size, nh=self.horizontal,
-            nv=self.vertical, dropout_prob=self.dropout, reg_weight=self.reg_weight,
+            dropout_prob=self.dropout, reg_weight=self.reg_weight,
         )  # fmt: skip
 
     def inputs(self, rows: Longs, users: NDArray[Any]) -> tuple[Tensor, Tensor]:
@@ -122,12 +123,12 @@ class Caser(Personal):
 
     def loss_of(self, module: Any, hidden: Tensor, targets: Longs, users: Longs, rng: np.random.Generator) -> Tensor:
         if self.loss == "CE":
-            own = modules.softmax_loss(hidden, self.items(module), self.tensor(targets))
+            loss = modules.softmax_loss(hidden, self.items(module), self.tensor(targets))
         else:
-            wrong = self.seen_.negatives(np.repeat(users, self.negatives), rng).reshape(-1, self.negatives)
+            wrong = self.seen_.negatives(np.repeat(users, NEGATIVES), rng).reshape(-1, NEGATIVES)
             items = module.item_embedding
-            own = modules.binary_loss(hidden, items(self.tensor(targets)), items(self.tensor(wrong)))
-        return own + modules.caser_penalty(module) if self.reg_weight else own
+            loss = modules.binary_loss(hidden, items(self.tensor(targets)), items(self.tensor(wrong)))
+        return loss + modules.caser_penalty(module) if self.reg_weight else loss
 
 
 @dataclass

@@ -9,14 +9,12 @@ from benchmark_popular import Popular, benchmark_models
 
 from benchmark import (
     PAD,
-    TASKS,
     BenchmarkError,
     Catalog,
     Context,
     NotFittedError,
     Ragged,
     Requests,
-    Split,
     Task,
     Train,
     top_k,
@@ -68,7 +66,6 @@ def test_it_is_offered() -> None:
 def test_the_contract() -> None:
     check_model(Popular, min_success=0)
     check_model(Popular(source="search"), min_success=0)
-    check_model(Popular(counted="train+validation"), min_success=0)
 
 
 def test_the_most_interacted_item_comes_first() -> None:
@@ -82,21 +79,6 @@ def test_the_search_counts_answer_either_task() -> None:
     model = fitted(TRAIN, source="search")
     for task in ("recommendation", "search"):
         assert model.rank(make_requests(1, task), 2).items.tolist() == [[3, 2]]
-
-
-def test_what_validation_asks_for_can_be_counted_too() -> None:
-    valid: dict[Task, Split] = {
-        "recommendation": Split(make_requests(3), Ragged.from_rows([[2], [2], [4]])),
-        "search": Split(make_requests(1, "search"), Ragged.from_rows([[0, 1]])),
-    }
-    counts = {}
-    for source in TASKS:
-        model = Popular(source=source, counted="train+validation")
-        model.fit(TRAIN, valid, Context(0, "cpu", Path()))
-        counts[source] = model.counts_.tolist()
-    assert counts == {"recommendation": [3, 2, 3, 0, 1], "search": [1, 1, 1, 2, 0]}
-    assert fitted(TRAIN).counts_.tolist() == [3, 2, 1, 0, 0]
-    assert fitted(TRAIN, counted="train+validation").counts_.tolist() == [3, 2, 1, 0, 0]  # no validation data
 
 
 def test_excluded_items_make_room_and_short_rows_are_padded() -> None:

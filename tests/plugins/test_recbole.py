@@ -737,20 +737,6 @@ class TestErrors:
         with pytest.raises(BenchmarkError, match=message):
             build(load().models["sasrec"], params)
 
-    @pytest.mark.parametrize(
-        ("params", "message"),
-        [
-            ({"steps": 1}, "'steps' must be int of at least 2, got 1"),
-            ({"noise_scale": 0}, "'noise_scale' must be float above 0, got 0"),
-            ({"noise_min": 0}, "'noise_min' must be float above 0, got 0"),
-            ({"noise_min": 0.01}, "noise_min is 0.01, above noise_max 0.005"),
-            ({"noise_scale": 300}, "noise_scale 300.0 times noise_max 0.005 is a variance; it must be at most 1"),
-        ],
-    )
-    def test_impossible_noise(self, params: dict[str, Any], message: str) -> None:
-        with pytest.raises(BenchmarkError, match=message):
-            build(load().models["diffrec"], params)
-
     def test_a_loss_that_is_not_finite(self, tmp_path: Path) -> None:
         train, split = rings()
         with pytest.raises(BenchmarkError, match="Set a lower learning_rate"):
