@@ -43,7 +43,6 @@ def beam_search(
     beams: int,
     exclude: Ragged | None = None,
     candidates: Ragged | None = None,
-    normalise: bool = False,
     keys: Keys | None = None,
     precision: Precision = "fp32",
 ) -> tuple[Tensor, Tensor]:
@@ -51,14 +50,12 @@ def beam_search(
 
     Rows with fewer than M reachable items end in -1 and -inf; no item comes twice. At every depth the M best prefixes
     continue, and the M best complete items are kept. `tokens` and `mask` (B, S) are the encoder's input. `exclude` and
-    `candidates` have a row of items per request: prefixes that lead to no allowed item are not followed. `normalise`
-    divides each step's probabilities by their sum over the tokens that this request may write. `keys` (B,) hash the
-    requests: equal scores are ordered by `benchmark.tie_break(keys, item)`. Raises ContractError on NaN.
+    `candidates` have a row of items per request: prefixes that lead to no allowed item are not followed. `keys` (B,)
+    hash the requests: equal scores are ordered by `benchmark.tie_break(keys, item)`. Raises ContractError on NaN.
     """
 
     def extend(logits: Tensor, options: Tensor, front: _Front) -> tuple[Tensor, Tensor]:
-        total = (options if normalise else logits).logsumexp(-1, keepdim=True)
-        score = front.score[..., None] + (options - total)
+        score = front.score[..., None] + (options - logits.logsumexp(-1, keepdim=True))
         return score, score
 
     search = _Search.of(trie, tokens, beams, exclude, candidates, keys)

@@ -19,29 +19,27 @@ from benchmark_torch.randomness import seeded
 BATCH = 64
 MAX_TEXT_TOKENS = 256
 MAX_QUERY_TOKENS = 32
-LEARNING_RATE = 1e-4
+EPOCHS, LEARNING_RATE = 1, 1e-4
+"""Of fine-tuning on the training searches, of which the paper says only that it is done."""
 
 
-def pseudo_queries(
-    train: Train, checkpoint: str, per_item: int, epochs: int, context: Context
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Texts (P,) and the row of the item that each is for; at most `per_item` different ones per item.
+def pseudo_queries(train: Train, checkpoint: str, context: Context) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Texts (P,), one for each item with a text (Shi 2025, A.4, on Amazon), and the rows of these items.
 
-    `checkpoint` is a T5 by name or folder, such as doc2query/msmarco-t5-base-v1; it first learns for `epochs` from the
-    training queries and the items that were found with them. Queries are sampled (of the 10 likeliest words those
-    with 0.95 of the probability, as the authors do); none for an item without a text. They are cached in the folder of
-    the data set, so that all models with the same settings share them. Raises BenchmarkError if the checkpoint cannot
-    be loaded.
+    `checkpoint` is a T5 by name or folder, such as doc2query/msmarco-t5-base-v1; it first learns from the training
+    queries and the items that were found with them. Queries are sampled (of the 10 likeliest words those with 0.95 of
+    the probability, as the authors do). They are cached in the folder of the data set, so that all models with the same
+    settings share them. Raises BenchmarkError if the checkpoint cannot be loaded.
     """
     from benchmark_generative.vectors import digests
 
     texts = [str(text) for text in train.catalog.texts]
     queries = [str(query) for query in train.queries]
-    pairs = (train.searches.rows, train.searches.values) if epochs else (np.empty(0), np.empty(0))
     folder = Path(checkpoint)
     identity = digests(folder) if folder.is_dir() else [checkpoint]
     device = context.device.partition(":")[0]
-    key = json.dumps([identity, per_item, epochs, context.seed, device, texts, queries if epochs else []])
+    key = json.dumps([identity, context.seed, device, texts, queries])
+    pairs = (train.searches.rows, train.searches.values)
     digest = hashlib.sha256(key.encode() + b"".join(np.asarray(part, dtype=np.int64).tobytes() for part in pairs))
     kept = Path(context.shared or context.workdir) / f"pseudo-queries-{digest.hexdigest()[:16]}.json"
     if not kept.is_file():
@@ -49,24 +47,19 @@ def pseudo_queries(
         with kept.with_name(f".{kept.stem}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file, even if the process dies
             if not kept.is_file():
-                made = _made(train, checkpoint, texts, queries, per_item, epochs, context)
+                made = _written(train, checkpoint, texts, queries, context)
                 draft = kept.with_name(f".{kept.name}.{os.getpid()}")
                 draft.write_text(json.dumps(made))
                 draft.replace(kept)
-    rows: list[list[str]] = json.loads(kept.read_text())
-    item = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    return np.array([text for row in rows for text in row], dtype=object), item
+    written = np.array(json.loads(kept.read_text()), dtype=object)
+    items = np.flatnonzero(written != "")
+    return written[items], items
 
 
-def _made(
-    train: Train,
-    checkpoint: str,
-    texts: Sequence[str],
-    queries: Sequence[str],
-    per_item: int,
-    epochs: int,
-    context: Context,
-) -> list[list[str]]:
+def _written(
+    train: Train, checkpoint: str, texts: Sequence[str], queries: Sequence[str], context: Context
+) -> list[str]:
+    """A query for each item, empty for one without a text."""
     import torch
 
     from benchmark_generative import t5, training
@@ -81,7 +74,7 @@ def _made(
     cuda = torch.device(context.device).type == "cuda"
     with seeded(context):
         rows_with_text = np.flatnonzero((inputs.length > 0).numpy()[train.searches.values])
-        if epochs and len(rows_with_text):
+        if len(rows_with_text):
             query_tokens = Slices.of(vocabulary.text(queries, MAX_QUERY_TOKENS)).take(
                 train.searches.rows[rows_with_text]
             )
@@ -99,11 +92,11 @@ def _made(
                 config.eos_token_id,
                 dict,
                 training.Settings(
-                    epochs=epochs,
+                    epochs=EPOCHS,
                     batch_size=BATCH,
                     learning_rate=LEARNING_RATE,
                     weight_decay=0.01,
-                    patience=epochs,
+                    patience=EPOCHS,
                     warmup=0.1,
                     precision="bf16" if cuda else "fp32",
                 ),
@@ -113,16 +106,16 @@ def _made(
         torch.manual_seed(context.seed)
         network.eval()
         inputs = inputs.to(context.device)
-        rows: list[list[str]] = [[] for _ in texts]
+        by_item = [""] * len(texts)
         for chosen in torch.split((inputs.length > 0).nonzero().squeeze(1), BATCH):
             if not len(chosen):
                 break
             tokens, mask = inputs.batch(chosen, config.pad_token_id, config.eos_token_id)
             written_ids = network.generate(
                 input_ids=tokens, attention_mask=mask, do_sample=True, top_p=0.95, top_k=10,
-                max_new_tokens=MAX_QUERY_TOKENS, num_return_sequences=per_item,
+                max_new_tokens=MAX_QUERY_TOKENS,
             ).cpu().numpy()  # fmt: skip
-            samples = [text.strip() for text in words.decode_batch(written_ids.tolist(), skip_special_tokens=True)]
-            for row, i in zip(chosen.tolist(), range(0, len(samples), per_item), strict=True):
-                rows[row] = [text for text in dict.fromkeys(samples[i : i + per_item]) if text]
-    return rows
+            samples = words.decode_batch(written_ids.tolist(), skip_special_tokens=True)
+            for row, text in zip(chosen.tolist(), samples, strict=True):
+                by_item[row] = text.strip()
+    return by_item

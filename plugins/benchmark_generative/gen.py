@@ -39,6 +39,16 @@ if TYPE_CHECKING:
     from benchmark_generative.tokens import Sequences, Vocabulary
     from benchmark_generative.training import Pairs
 
+TABLE_INIT, LAYER_INIT = 0.1, 0.3
+"""Factors on transformers' random initial weights of the token table, N(0, 1), and of all other matrices; unused with a
+`checkpoint`. Tried with Gen_R on the validation requests of MovieLens 100K, one fit each, table and layers: R@30
+(standard error .014) after 800 updates (1, 1) .160, (.1, 1) .200, (.3, .1) .196, (.3, .3) .207, (.1, .1) .162, (.1, .3)
+.186; after 3,000 over 10 items, with the mean log-likelihood of a target, which decided, (.3, .3) .255, -6.141,
+(.1, .1) .259, -6.144, (.1, .3) .275, -6.083. Gen_S likewise: .40 with (1, 1), .56 to .63 with the smaller ones. Dropout
+of .1 and learning rates of 3e-3 and 4e-3 were worse. Of 50, 20, 10 and 5 newest items the fewest were best in equal
+time, .18 to .26."""
+QUERY_TOKENS = 32
+"""The number of tokens of a query that are read."""
 VALIDATION_DEPTH = 30
 """Checkpoints are chosen by R@30, the paper's main metric; at a tenth of a catalogue that has under 300 items."""
 
@@ -58,15 +68,6 @@ class Gen:
     layers: Count = 1
     decoder_layers: Count = 1
     dropout: ProperFraction = 0.0
-    table_init: Positive = 0.1
-    layer_init: Positive = 0.3
-    """Factors on transformers' random initial weights of the token table, N(0, 1), and of all other matrices; unused
-    with a `checkpoint`. Tried with Gen_R on the validation requests of MovieLens 100K, one fit each, table and
-    layers: R@30 (standard error .014) after 800 updates (1, 1) .160, (.1, 1) .200, (.3, .1) .196, (.3, .3) .207,
-    (.1, .1) .162, (.1, .3) .186; after 3,000 over 10 items, with the mean log-likelihood of a target, which decided,
-    (.3, .3) .255, -6.141, (.1, .1) .259, -6.144, (.1, .3) .275, -6.083. Gen_S likewise: .40 with (1, 1), .56 to .63
-    with the smaller ones. Dropout of .1 and learning rates of 3e-3 and 4e-3 were worse. Of 50, 20, 10 and 5 newest
-    items the fewest were best in equal time, .18 to .26."""
     mixing: Literal["concat", "balanced"] = "concat"
     """concat: all pairs once. balanced: oversample the smaller task to the size of the larger."""
     decoding: Literal["exact", "diverse_beam"] = "exact"
@@ -89,7 +90,6 @@ class Gen:
     """Stop after this many epochs without a better R@30 on validation."""
     max_history: Count = 50
     """The model reads this many of a history's newest items; the suite's protocol may allow fewer."""
-    max_query_tokens: Count = 32
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of training; auto: bf16 on a GPU, fp32 elsewhere. bf16 also works on a CPU, but results then depend on whether
     the CPU multiplies bf16 natively. Ranking is always in fp32."""
@@ -192,7 +192,7 @@ class Gen:
         first = words.get_vocab_size()
         network = t5.from_scratch(
             first + n, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
-            table_init=self.table_init, layer_init=self.layer_init,
+            table_init=TABLE_INIT, layer_init=LAYER_INIT,
         )  # fmt: skip
         return network, Vocabulary(words, first, n)
 
@@ -208,7 +208,7 @@ class Gen:
             targets = torch.as_tensor(prefixes.targets, dtype=torch.int64)[:, None] + vocabulary.first_item
             pairs.append(Pairs(vocabulary.prefixes(prefixes, self.max_history), targets))
         if "search" in self.tasks and len(train.searches.values):
-            queries = vocabulary.queries(train.queries, self.max_query_tokens)
+            queries = vocabulary.queries(train.queries, QUERY_TOKENS)
             row = torch.as_tensor(train.searches.rows)  # a query with k relevant items is k pairs
             targets = torch.from_numpy(train.searches.values.astype(np.int64))[:, None] + vocabulary.first_item
             pairs.append(Pairs(Sequences(queries.tokens, queries.start[row], queries.length[row]), targets))
@@ -221,7 +221,7 @@ class Gen:
 
     def _inputs(self, requests: Requests) -> Sequences:
         if requests.task == "search":
-            return self.vocabulary_.queries(requests.queries, self.max_query_tokens)
+            return self.vocabulary_.queries(requests.queries, QUERY_TOKENS)
         return self.vocabulary_.histories(requests.histories, self.max_history)
 
     def _ends(self) -> tuple[int, int]:

@@ -18,18 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import (
-    PAD,
-    QUERY,
     TASKS,
     BenchmarkError,
     Context,
     Count,
-    Natural,
     NonNegative,
     NotFittedError,
     Positive,
     ProperFraction,
-    Ragged,
     Ranking,
     Requests,
     Split,
@@ -49,7 +45,6 @@ if TYPE_CHECKING:
     from benchmark_generative.identifiers.joint import JointIdentifiers
     from benchmark_generative.identifiers.settings import Kind
     from benchmark_generative.retrieval import Hits
-    from benchmark_generative.tokens import Sequences
     from benchmark_generative.training import Pairs
     from benchmark_generative.trie import Trie
 
@@ -57,6 +52,9 @@ VALIDATION = "nDCG@10"
 LOSS_EXAMPLES = 512
 """Training examples per task over which the losses among the facts are averaged."""
 Trained = Literal["nrip", "nsqp", "nsip", "adhoc", "desc2id", "id2desc"]
+WORDS = 8000
+"""Size of the word vocabulary without a checkpoint: words of instructions, then of queries, then the most frequent of
+item texts."""
 SHARES: dict[Trained, float] = {"nrip": 1.0, "nsqp": 1.0, "nsip": 1.0, "adhoc": 0.0, "desc2id": 1.0, "id2desc": 1.0}
 Pseudo = tuple[NDArray[np.object_], NDArray[np.int64]]
 """Texts of pseudo-queries, and the item that each is for."""
@@ -116,17 +114,9 @@ class GenSar:
     max_history: Count = 5
     """The model reads this many of the newest recommended clicks, and as many of the newest searches (A.4: 5); the
     suite's protocol may allow fewer."""
-    max_query_tokens: Count = 16
-    max_description_tokens: Count = 32
-    max_words: Count = 8000
-    """Size of the word vocabulary without a checkpoint: words of instructions, then of queries, then the most frequent
-    of item texts."""
     doc2query: str = ""
-    """A T5 that writes pseudo-queries, by name or folder (the paper: doc2query/msmarco-t5-base-v1); empty: none."""
-    pseudo_queries: Count = 1
-    """Pseudo-queries per item (A.4: 1 on Amazon)."""
-    doc2query_epochs: Natural = 1
-    """Epochs for which `doc2query` is first fine-tuned on the training searches, as in the paper."""
+    """A T5 that writes a pseudo-query for each item, by name or folder (the paper: doc2query/msmarco-t5-base-v1),
+    fine-tuned on the training searches; empty: none."""
     checkpoint: str = ""
     """A T5 by name or folder (the paper: t5-small); empty: one of the sizes below with random weights."""
     d_model: Count = 64
@@ -136,12 +126,6 @@ class GenSar:
     layers: Count = 2
     decoder_layers: Count = 2
     dropout: ProperFraction = 0.1
-    table_init: Positive = 1.0
-    layer_init: Positive = 1.0
-    """Factors on transformers' random initial weights of the token table, N(0, 1), and of all other matrices. Tried
-    on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, table and layers: mean nDCG@10 of
-    both tasks after 1,000 updates (1, 1) .107, (.3, .3) .106, (.3, 1) .076; with one decoder layer, three items of a
-    history and 1,500 updates in the same time (1, 1) .125, (.3, .3) .099."""
     steps: Count = 3000
     evaluate_every: Count = 500
     """Steps between two validations, rounded so that they divide `steps` evenly; each writes a checkpoint."""
@@ -157,9 +141,6 @@ class GenSar:
     weight_decay: NonNegative = 0.0
     """0 makes AdamW the paper's Adam (A.4)."""
     beams: Count = 30
-    candidate_scoring: Literal["exact", "trie"] = "exact"
-    """exact: score every candidate. trie: beam search in the tree of a request's candidates, as in the authors' code,
-    which can lose some on the way."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of training; auto: bf16 on a GPU, fp32 elsewhere. bf16 also works on a CPU, but results then depend on whether
     the CPU multiplies bf16 natively. Ranking is always in fp32."""
@@ -174,10 +155,6 @@ class GenSar:
     writer_: Writer = field(init=False, repr=False, compare=False)
     tries_: dict[str, Trie] = field(init=False, repr=False, compare=False)
     """The tree of identifiers to search, by task: nrip and nsip."""
-    queries_: NDArray[np.object_] = field(init=False, repr=False, compare=False)
-    """The different training queries, in the order of `query_trie_`."""
-    query_trie_: Trie | None = field(init=False, repr=False, compare=False)
-    """The words of `queries_`; None if next queries are not trained."""
 
     def __post_init__(self) -> None:
         if not any(self._shares.values()):
@@ -225,7 +202,7 @@ class GenSar:
         if self.doc2query:
             from benchmark_generative.doc2query import pseudo_queries
 
-            pseudo = pseudo_queries(train, self.doc2query, self.pseudo_queries, self.doc2query_epochs, context)
+            pseudo = pseudo_queries(train, self.doc2query, context)
             context.record("pseudo_queries", len(pseudo[0]))
         cuda = torch.device(context.device).type == "cuda"
         with seeded(context):
@@ -263,47 +240,17 @@ class GenSar:
     def rank(self, requests: Requests, k: int) -> Ranking:
         """The likeliest items that the search finds, at most `beams`, with their log-likelihoods as scores.
 
-        `candidates` are all scored, or searched in each request's own tree: see `candidate_scoring`.
+        `candidates` are all scored exactly; the authors' code searches among them and can lose some on the way.
         """
-        self._fitted("rank")
+        if not hasattr(self, "network_"):
+            raise NotFittedError("gensar: rank was called before fit.")
         inputs = self.writer_.next_item(requests)
-        exact = requests.candidates is not None and self.candidate_scoring == "exact"
-        decode = partial(self._candidates if exact else self._search, TASK_OF[requests.task])
+        decode = partial(self._search if requests.candidates is None else self._candidates, TASK_OF[requests.task])
         return retrieval.answer(self.network_, inputs, self._ends, requests, k, decode)
-
-    def predict_queries(
-        self, requests: Requests, n: int, *, free: bool = False
-    ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
-        """Users' likely next queries from their histories alone: texts (R, n), likeliest first, and log-likelihoods
-        (R, n); short rows end in "" and -inf.
-
-        Answers are training queries, found by beam search along the tree of their words; with `free`, any texts of at
-        most `max_query_tokens` tokens that beam search writes. Raises BenchmarkError if the training data had no
-        queries.
-        """
-        self._fitted("predict_queries")
-        if self.query_trie_ is None:
-            raise BenchmarkError(
-                "gensar: no next query was learned, so none can be predicted; it takes a data set with searches of "
-                "users, and a share of nsqp in `tasks_trained` above 0."
-            )
-        inputs = self.writer_.next_query(requests)
-        texts = np.full((len(requests), n), "", dtype=object)
-        if free:
-            return texts, self._written(inputs, texts)
-        asked = replace(requests, exclude=Ragged.empty(len(requests)), candidates=None)
-        ranking = retrieval.answer(self.network_, inputs, self._ends, asked, n, partial(self._search, "nsqp"))
-        present = ranking.items != PAD
-        texts[present] = self.queries_[ranking.items[present]]
-        return texts, ranking.scores
 
     @property
     def _ends(self) -> tuple[int, int]:
         return self.writer_.vocabulary.padding, self.writer_.vocabulary.end
-
-    def _fitted(self, method: str) -> None:
-        if not hasattr(self, "network_"):
-            raise NotFittedError(f"gensar: {method} was called before fit.")
 
     def _identify(self, train: Train, context: Context) -> tuple[JointIdentifiers, dict[str, Any]]:
         """The identifiers and, for `compare_identifiers`, facts about those of each kind of vectors alone."""
@@ -341,8 +288,8 @@ class GenSar:
         from benchmark_generative.gensar_vocabulary import Vocabulary, own_words
         from benchmark_generative.trie import Trie
 
-        own = phrases(signs=False) if self.instructions == "tokens" else ()
-        make_vocabulary = partial(Vocabulary.of, behaviours=self.behaviour_tokens, phrases=own)
+        token_phrases = phrases(signs=False) if self.instructions == "tokens" else ()
+        make_vocabulary = partial(Vocabulary.of, behaviours=self.behaviour_tokens, phrases=token_phrases)
         if self.checkpoint:
             network, words = t5.from_checkpoint(self.checkpoint)
             config: Any = network.config
@@ -353,90 +300,48 @@ class GenSar:
         else:
             query_texts = [train.queries, *(() if train.events is None else (train.events.queries,)),
                      *(() if pseudo is None else (pseudo[0],))]  # fmt: skip
-            words = own_words(np.concatenate(query_texts), train.catalog.texts, phrases(), self.max_words)
+            words = own_words(np.concatenate(query_texts), train.catalog.texts, phrases(), WORDS)
             vocabulary = make_vocabulary(words, (0, 1), words.get_vocab_size(), self.identifiers_)
+            # Smaller initial weights were worse. On the validation requests of MovieLens 100K in the laptop's sizes,
+            # one fit each, nDCG@10 was, for these factors of the token table and of all other matrices, (1, 1) .107,
+            # (.3, .3) .106, (.3, 1) .076 after 1,000 updates; with one decoder layer, three items of a history and
+            # 1,500 updates (1, 1) .125, (.3, .3) .099.
             network = t5.from_scratch(
                 vocabulary.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
-                d_kv=self.d_kv, table_init=self.table_init, layer_init=self.layer_init,
+                d_kv=self.d_kv,
             )  # fmt: skip
         self.network_ = network.to(context.device)
         newest = train.capped(self.max_history)
-        self.writer_ = Writer(
-            vocabulary, self.behaviour, newest, newest, self.max_query_tokens, self.max_description_tokens
-        )
+        self.writer_ = Writer(vocabulary, self.behaviour, newest, newest)
         self.tries_ = {task: Trie.build(self.writer_.items(task)).to(context.device) for task in TASK_OF.values()}
-        self.queries_ = np.empty(0, dtype=object)
-        self.query_trie_ = None
 
     def _pairs(self, train: Train, pseudo: Pseudo | None) -> dict[Trained, Pairs]:
-        """The training examples of each task that has any; builds the tree of queries if next queries are trained."""
+        """The training examples of each task that has any."""
         from benchmark_generative.gensar_tasks import examples
-        from benchmark_generative.trie import Trie
 
-        found = {
+        by_task = {
             task: pairs
             for task, share in self._shares.items()
             if share > 0 and (pairs := examples(task, train, self.writer_, pseudo)) is not None
         }
-        if not found:
+        if not by_task:
             raise BenchmarkError(
                 "gensar: the data set has no training example for any of the tasks of `tasks_trained`; it needs "
                 "histories of at least two items, queries with relevant items, or item texts."
             )
-        if "nsqp" in found and train.events is not None:
-            # All queries of the log; `train.queries` are only those with a searched item.
-            asked = train.events.queries[np.unique(train.events.value[train.events.kind == QUERY])]
-            words = self.writer_.queries(asked)
-            known = np.flatnonzero(words.length > 0)
-            rows = self.writer_.responses("nsqp", words.take(known), end=True)
-            # Queries that differ only in punctuation or capitals count once.
-            first = np.unique(rows.padded(int(rows.lengths.max())), axis=0, return_index=True)[1]
-            self.queries_ = asked[known[first]]
-            self.query_trie_ = Trie.build(rows.take(first)).to(self.network_.device)
-        return found
+        return by_task
 
     def _search(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import beam_search
 
-        trie, beams = self.tries_.get(task, self.query_trie_), self.beams
-        assert trie is not None
         items, scores = beam_search(
-            self.network_, tokens, mask, trie, beams=max(beams, k) if task == "nsqp" else beams,
-            exclude=requests.exclude, candidates=requests.candidates, keys=requests.keys,
+            self.network_, tokens, mask, self.tries_[task], beams=self.beams, exclude=requests.exclude,
+            keys=requests.keys,
         )  # fmt: skip
         return items.cpu().numpy(), scores.cpu().numpy()
 
     def _candidates(self, task: str, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         return retrieval.best_candidates(self.network_, tokens, mask, self.writer_.items(task), requests, k)
-
-    def _written(self, inputs: Sequences, texts: NDArray[np.object_]) -> NDArray[np.float32]:
-        """Fill `texts` (R, n) by beam search over all words; returns their log-likelihoods."""
-        import torch
-
-        network, vocabulary, (n, width) = self.network_, self.writer_.vocabulary, texts.shape
-        scores = np.full(texts.shape, -np.inf, dtype=np.float32)
-        if not n:
-            return scores
-        lead = self.writer_.lead("nsqp")
-        codes = list(range(vocabulary.first, vocabulary.size))
-        start = torch.tensor([network.config.decoder_start_token_id, *lead], device=network.device)
-        inputs = inputs.to(network.device)
-        size = retrieval.REQUESTS_AT_ONCE[network.device.type]
-        network.eval()
-        for rows in torch.split(torch.arange(n, device=network.device), size):
-            tokens, mask = inputs.batch(rows, *self._ends)
-            out = network.generate(
-                input_ids=tokens, attention_mask=mask, decoder_input_ids=start.repeat(len(rows), 1), do_sample=False,
-                num_beams=max(self.beams, width), num_return_sequences=width, length_penalty=0.0,
-                max_new_tokens=self.max_query_tokens + 1, suppress_tokens=codes,
-                output_scores=True, return_dict_in_generate=True,
-            )  # fmt: skip
-            written = out.sequences[:, len(start) :].tolist()
-            decoded = vocabulary.words.decode_batch([[t for t in row if t not in self._ends] for row in written])
-            places = rows.cpu().numpy()
-            texts[places] = np.array(decoded, dtype=object).reshape(len(places), width)
-            scores[places] = out.sequences_scores.float().cpu().numpy().reshape(len(places), width)
-        return scores
 
     def _validate(self, splits: Mapping[Task, Split]) -> dict[str, float]:
         """The mean nDCG@10 of the tasks, and each task's own if there are two."""

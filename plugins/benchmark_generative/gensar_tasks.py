@@ -58,15 +58,15 @@ class Writer:
 
     `behaviour` says where the token of a response's behaviour goes: at the end of the instruction (`input`) or at the
     start of the response (`decoder`), in training and inference alike. `clicks` and `searches` limit how many of a
-    history's newest events are read.
+    history's newest events are read, `query_tokens` and `description_tokens` the words of a text.
     """
 
     vocabulary: Vocabulary
     behaviour: Literal["input", "decoder"]
     clicks: int
     searches: int
-    max_query_tokens: int
-    max_description_tokens: int
+    query_tokens: int = 16
+    description_tokens: int = 32
 
     def instructions(self, task: str, n: int, **texts: Slices) -> Sequences:
         """The inputs of n examples; `texts` fills the fields of the instruction, one row per example."""
@@ -103,7 +103,7 @@ class Writer:
         """The words of the queries, or of those with these numbers, a row for each."""
         number = np.arange(len(texts)) if number is None else number
         used, row = np.unique(number, return_inverse=True)
-        return Slices.of(self.vocabulary.text(texts[used], self.max_query_tokens)).take(row)
+        return Slices.of(self.vocabulary.text(texts[used], self.query_tokens)).take(row)
 
     def asked(self, row: Slices) -> Slices:
         """Queries as they appear in an instruction, after their behaviour token."""
@@ -117,14 +117,11 @@ class Writer:
             return self.instructions("nsip", len(requests), history=self.history(requests), query=query)
         return self.instructions("nrip", len(requests), history=self.history(requests))
 
-    def next_query(self, requests: Requests) -> Sequences:
-        return self.instructions("nsqp", len(requests), history=self.history(requests))
-
     def history(self, requests: Requests) -> Slices:
         return self.history_of(clicked(requests.histories) if requests.events is None else requests.events)
 
     def history_of(self, events: Events) -> Slices:
-        return self.vocabulary.history(events.newest(self.clicks, self.searches), self.max_query_tokens)
+        return self.vocabulary.history(events.newest(self.clicks, self.searches), self.query_tokens)
 
     def _behaviour(self, task: str) -> list[int]:
         return self.vocabulary.behaviour(BEHAVIOUR[task]) if task in BEHAVIOUR else []
@@ -207,7 +204,7 @@ def _found(task: str, writer: Writer, words: Slices, item: NDArray[np.integer], 
 def _described(train: Train, writer: Writer) -> tuple[Slices, Slices]:
     """Every item's description and codes, once per identifier; items without a description are left out."""
     texts = [str(text).rstrip(" .") for text in train.catalog.texts]
-    words = Slices.of(writer.vocabulary.text(texts, writer.max_description_tokens))
+    words = Slices.of(writer.vocabulary.text(texts, writer.description_tokens))
     rows = np.flatnonzero(words.length > 0)
     tables = writer.vocabulary.tables
     codes = Slices.stacked([Slices.table(table).take(rows) for table in tables])

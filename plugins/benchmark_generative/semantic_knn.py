@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmark import Context, NotFittedError, Ranking, Requests, Split, Task, Train, top_k
 
 SCORES_PER_BLOCK = 1 << 24
-OWN = 4.0
-"""Subtracted from the cosine of the query's own items: more than the range of cosines."""
+BEHIND = 4.0
+"""Subtracted from the cosine of the query's item itself: more than the range of cosines."""
 
 
 @dataclass
@@ -24,12 +24,11 @@ class SemanticKnn:
     """Ranks items by the cosine of their vector and the query's. It learns nothing from interactions, so items without
     any are found as easily as others.
 
-    The paper does not define the query: `last` takes the newest item of the history, `mean` the mean of all. The
-    query's own items rank after all others. A request without history gets an empty ranking.
+    The paper does not define the query; here it is the newest item of the history, which ranks after all others. A
+    request without history gets an empty ranking.
     `encoder` is a sentence-transformers checkpoint by name or folder, or a file of vectors, as for `tiger`.
     """
 
-    query: Literal["last", "mean"] = "last"
     encoder: str = ""
     tasks: ClassVar[frozenset[Task]] = frozenset({"recommendation"})
     requires: ClassVar[tuple[str, ...]] = ("sentence_transformers", "torch")
@@ -57,14 +56,12 @@ class SemanticKnn:
 
     def _scores(self, requests: Requests) -> NDArray[np.float32]:
         """(R, N) cosines; -inf where there is no history."""
-        used = requests.histories if self.query == "mean" else requests.histories.last(1)
-        rows = np.flatnonzero(used.lengths)
+        rows, newest = np.flatnonzero(requests.histories.lengths), requests.histories.last(1).values
         scores = np.full((len(requests), len(self.vector_of_)), -np.inf, dtype=np.float32)
         if not len(rows):
             return scores
-        query = np.add.reduceat(self.vectors_[self.vector_of_[used.values]], used.offsets[:-1][rows], axis=0)  # (R, D)
+        query = self.vectors_[self.vector_of_[newest]]  # (R, D)
         query /= np.linalg.norm(query, axis=1, keepdims=True).clip(min=1e-12)
         scores[rows] = (query @ self.vectors_.T)[:, self.vector_of_]
-        own = np.unique(np.stack([used.rows, used.values.astype(np.int64)]), axis=1)
-        scores[own[0], own[1]] -= OWN
+        scores[rows, newest] -= BEHIND
         return scores

@@ -74,14 +74,6 @@ class Tiger:
     layers: Count = 4
     decoder_layers: Count = 4
     dropout: ProperFraction = 0.1
-    table_init: Positive = 1.0
-    layer_init: Positive = 1.0
-    """Factors on transformers' random initial weights of the token table, N(0, 1), and of all other matrices. Tried
-    on the validation requests of MovieLens 100K in the laptop's sizes, one fit each, 1,000 updates over 10 items, table
-    and layers: nDCG@10 (standard error about .004) and R@30 (1, 1) .032 and .177, (.3, 1) .032 and .164, (1, .3) .029
-    and .153, (.3, .3) .030 and .163; 1.5 times the updates over 5 items, one decoder layer: (.3, 1) .032, (.3, .3)
-    .029. After 2,000 over 5 items (1, 1) has .040 with two decoder layers and .036 with one, which no learning rate of
-    3e-3 and 3,000 updates raise."""
     user_tokens: Natural = 2000
     """Users are hashed to this many tokens; 0: no user tokens. An unknown user has no token."""
     max_history: Count = 20
@@ -101,8 +93,6 @@ class Tiger:
     """inverse_sqrt: steps of constant learning rate before it falls; otherwise steps in which it rises."""
     weight_decay: NonNegative = 0.01
     beams: Count = 30
-    normalise: bool = False
-    """Normalise the search's log-likelihoods over the codes that can follow, instead of the whole vocabulary."""
     unseen_share: Share | None = None
     """Items without any training interaction. None: they have IDs like all others. Otherwise they have no IDs; one is
     retrieved if its learned codes equal those of a retrieved item, and they are at most this share (the paper's
@@ -271,9 +261,14 @@ class Tiger:
     def _network(self) -> T5ForConditionalGeneration:
         from benchmark_generative import t5
 
+        # Smaller initial weights were no better. On the validation requests of MovieLens 100K in the laptop's sizes,
+        # one fit each, 1,000 updates over 10 items, nDCG@10 (standard error about .004) and R@30 were, for these
+        # factors of the token table and of all other matrices, (1, 1) .032 and .177, (.3, 1) .032 and .164, (1, .3)
+        # .029 and .153, (.3, .3) .030 and .163. After 2,000 over 5 items (1, 1) has .040 with two decoder layers and
+        # .036 with one.
         return t5.from_scratch(
             self.vocabulary_.size, self.d_model, self.d_ff, self.heads, self.layers, self.decoder_layers, self.dropout,
-            d_kv=self.d_kv, table_init=self.table_init, layer_init=self.layer_init,
+            d_kv=self.d_kv,
         )  # fmt: skip
 
     def _likeliest(self, requests: Requests, k: int, share: float | None) -> Ranking:
@@ -296,8 +291,7 @@ class Tiger:
 
         found, scores = beam_search(
             self.network_, tokens, mask, self.trie_, beams=self.beams, exclude=self._own(requests.exclude),
-            candidates=None if requests.candidates is None else self._own(requests.candidates),
-            normalise=self.normalise, keys=requests.keys,
+            keys=requests.keys,
         )  # fmt: skip
         return self._rows(found), scores.cpu().numpy()
 

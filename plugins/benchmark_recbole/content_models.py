@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-LOSS_WEIGHTS = {"aap_weight": 0.2, "mip_weight": 1.0, "map_weight": 1.0, "sp_weight": 0.5}
+LOSS_WEIGHTS: dict[str, Any] = {"aap_weight": 0.2, "mip_weight": 1.0, "map_weight": 1.0, "sp_weight": 0.5}
 """Of S3-Rec's first stage: those of the paper (Zhou et al. 2020); RecBole has AAP and MIP at 1 and 0.2."""
 
 

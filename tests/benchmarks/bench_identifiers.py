@@ -58,7 +58,6 @@ def main() -> int:
     calls: dict[str, Any] = {
         "rqvae": lambda: make(vectors, Settings(), seed=0),
         "rkmeans": lambda: make(vectors, Settings(method="rkmeans"), seed=0),
-        "rkmeans, all 384 dimensions": lambda: make(vectors, Settings(method="rkmeans", components=None), seed=0),
         "scikit-learn, residual": lambda: peer(vectors),
     }
     if torch.cuda.is_available():

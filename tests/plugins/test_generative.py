@@ -211,8 +211,6 @@ def test_weights_that_are_no_numbers_after_the_last_update(tmp_path: Path, valid
         ({"tasks": []}, "'tasks' must be .* at least 1 item"),
         ({"epochs": 0}, "'epochs' must be int of at least 1, got 0"),
         ({"epochs": 4, "steps": 3}, "`steps` is 3; it must be at least `epochs`, 4"),
-        ({"table_init": 0.0}, "'table_init' must be float above 0, got 0.0"),
-        ({"layer_init": -0.1}, "'layer_init' must be float above 0, got -0.1"),
         ({"dropout": 1.0}, "'dropout' must be float from 0 to below 1, got 1.0"),
         ({"d_model": 66}, "cannot be divided among 4 `heads`"),
         ({"beams": 30, "groups": 4}, "30 `beams` cannot be divided into 4"),

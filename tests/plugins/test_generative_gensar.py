@@ -25,7 +25,6 @@ from benchmark import (
     Context,
     Dataset,
     Events,
-    NotFittedError,
     Ragged,
     Requests,
     Task,
@@ -158,7 +157,7 @@ def writer(words: str = "own", behaviour: Behaviour = "decoder", **given: Any) -
     )
     said = {k: given.pop(k) for k in ("behaviours", "phrases") if k in given}
     vocabulary = Vocabulary.of(made, (0, 1), made.get_vocab_size(), IDENTIFIERS, **said)
-    limits = {"clicks": 5, "searches": 5, "max_query_tokens": 40, "max_description_tokens": 40}
+    limits = {"clicks": 5, "searches": 5, "query_tokens": 40, "description_tokens": 40}
     return Writer(vocabulary, behaviour, **{**limits, **given})
 
 
@@ -241,7 +240,7 @@ def test_the_newest_of_a_history_are_read() -> None:
     of = writer(clicks=1, searches=5)
     asked, _ = spelled(of, examples("nsqp", one_user(), of))[0]
     same((asked, ""), (f"{BELOW} <S_Q> Piano; <S_I> {PIANO}; <R_I> {CANDLE}. {SEARCH}", ""), "own")
-    of = writer(max_query_tokens=1)
+    of = writer(query_tokens=1)
     assert spelled(of, examples("nsqp", one_user(), of))[0][1] == "<S_Q> artificial"
     newest = examples("nrip", one_user(max_prefixes_per_user=1), writer())
     assert newest is not None
@@ -426,10 +425,9 @@ def test_each_task_writes_its_own_identifier(tmp_path: Path, behaviour: Behaviou
         assert float(loss) * target.shape[1] == pytest.approx(-found.scores[0, 0], abs=1e-3)
 
 
-@pytest.mark.parametrize("scoring", ["exact", "trie"])
-def test_candidates_and_excluded_items(tmp_path: Path, scoring: str) -> None:
+def test_candidates_and_excluded_items(tmp_path: Path) -> None:
     data = checkerboard(n_items=6, n_users=12, joint=True)
-    model, _ = fitted(tmp_path / "work", data, **joint_params(tmp_path, data), candidate_scoring=scoring)
+    model, _ = fitted(tmp_path / "work", data, **joint_params(tmp_path, data))
     for task in TASKS:
         requests = data.test[task].requests
         n = len(requests)
@@ -444,53 +442,6 @@ def test_candidates_and_excluded_items(tmp_path: Path, scoring: str) -> None:
         assert set(model.rank(without, 7).items.ravel()) == {0, 5, PAD}
         barred = dataclasses.replace(requests.unlimited(), exclude=Ragged.from_rows([[3]] * n))
         assert (np.sort(model.rank(barred, 7).items, axis=1) == [PAD, 0, 1, 2, 4, 5, 6]).all()
-
-
-def test_next_queries(tmp_path: Path) -> None:
-    data = checkerboard(n_items=6, n_users=60, joint=True)
-    params = {"steps": 300, "evaluate_every": 150, "tasks_trained": {"desc2id": 0, "id2desc": 0, "nrip": 0, "nsip": 0}}
-    model, _ = fitted(tmp_path, data, **params)
-    requests = data.test["search"].requests
-    texts, scores = model.predict_queries(requests, 3)
-    assert texts.shape == scores.shape == (len(requests), 3)
-    assert set(texts.ravel()) <= set(data.train.queries)
-    assert (np.diff(scores) <= 0).all()
-    assert (scores[:, 0] < 0).all()
-    noun = [text.split()[-1] for text in requests.queries]
-    guessed = [text.split()[-1] for text in texts[:, 0]]
-    assert np.mean([a == b for a, b in zip(noun, guessed, strict=True)]) > 0.9, "the next item of the circle"
-    free, likelihood = model.predict_queries(requests.take([0, 1]), 3, free=True)
-    for row in range(2):  # what it writes freely is a query, when it has learned any
-        assert free[row, 0] == texts[row, 0]
-        assert likelihood[row, 0] == pytest.approx(scores[row, 0], abs=1e-3)
-    everything, padded = model.predict_queries(requests.take([0]), len(model.queries_) + 2)
-    assert sorted(everything[0, :-2]) == sorted(model.queries_)
-    assert everything[0, -2:].tolist() == ["", ""]
-    assert np.isneginf(padded[0, -2:]).all()
-    for free in (False, True):
-        assert model.predict_queries(requests.take([]), 2, free=free)[0].shape == (0, 2)
-
-
-def test_queries_that_found_nothing_can_be_predicted(tmp_path: Path) -> None:
-    data = checkerboard(n_items=6, n_users=12, joint=True)
-    assert data.train.events is not None
-    train = dataclasses.replace(
-        data.train,
-        events=data.train.events.keep(data.train.events.kind != SEARCHED),
-        queries=np.empty(0, dtype=object),
-        searches=Ragged.empty(0),
-    )
-    model = GenSar(**TINY)
-    model.fit(train, data.valid, Context(0, "cpu", tmp_path))
-    assert set(model.queries_) == set(data.train.events.queries)
-
-
-def test_next_queries_need_some_to_learn_from(tmp_path: Path) -> None:
-    with pytest.raises(NotFittedError):
-        GenSar(**TINY).predict_queries(checkerboard().test["search"].requests, 1)
-    model, _ = fitted(tmp_path, checkerboard(n_items=6, n_users=12))
-    with pytest.raises(BenchmarkError, match="no next query was learned"):
-        model.predict_queries(checkerboard().test["search"].requests, 1)
 
 
 def test_same_seed_same_weights_whatever_was_fitted_before(tmp_path: Path) -> None:
@@ -534,21 +485,20 @@ def test_from_a_checkpoint(tmp_path: Path) -> None:
 def test_pseudo_queries(tmp_path: Path) -> None:
     data = checkerboard(n_items=6, n_users=12, joint=True)
     folder = tiny_t5(tmp_path / "t5")
-    params = {"doc2query": folder, "pseudo_queries": 2}
-    _, context = fitted(tmp_path / "work", data, **params)
+    _, context = fitted(tmp_path / "work", data, doc2query=folder)
     assert context.facts["pseudo_queries"] == context.facts["examples_by_task"]["adhoc"] > 0
     assert context.facts["shares"]["adhoc"] == 1
     kept = Context(0, "cpu", tmp_path / "other", shared=tmp_path / "shared")
-    texts, items = doc2query.pseudo_queries(data.train, folder, 2, 0, kept)
-    assert len(texts) == len(items) <= 2 * 7
+    texts, items = doc2query.pseudo_queries(data.train, folder, kept)
+    assert len(texts) == len(items) == len(set(items)) <= 7
     assert set(items) <= set(range(7))
     (file,) = (tmp_path / "shared").glob("*.json")
-    file.write_text('[["made before"], [], [], [], [], [], ["too"]]')
-    again = doc2query.pseudo_queries(data.train, folder, 2, 0, kept)
+    file.write_text('["made before", "", "", "", "", "", "too"]')
+    again = doc2query.pseudo_queries(data.train, folder, kept)
     assert again[0].tolist() == ["made before", "too"]
     assert again[1].tolist() == [0, 6]
     (tmp_path / "t5" / "README.md").write_text("another one in the same folder")
-    assert doc2query.pseudo_queries(data.train, folder, 2, 0, kept)[0].tolist() == texts.tolist()
+    assert doc2query.pseudo_queries(data.train, folder, kept)[0].tolist() == texts.tolist()
 
 
 def test_an_item_without_a_text_has_no_pseudo_query(tmp_path: Path) -> None:
@@ -559,12 +509,12 @@ def test_an_item_without_a_text_has_no_pseudo_query(tmp_path: Path) -> None:
         dataclasses.replace(train, catalog=dataclasses.replace(train.catalog, texts=said)),
         tiny_t5(tmp_path / "t5"),
     )
-    items = doc2query.pseudo_queries(train, folder, 1, 1, Context(0, "cpu", tmp_path))[1]
+    items = doc2query.pseudo_queries(train, folder, Context(0, "cpu", tmp_path))[1]
     assert set(items) <= {1, 2, 4, 5, 6}
     silent = dataclasses.replace(
         train, catalog=dataclasses.replace(train.catalog, texts=np.full(len(said), "", dtype=object))
     )
-    assert not len(doc2query.pseudo_queries(silent, folder, 1, 1, Context(0, "cpu", tmp_path))[1])
+    assert not len(doc2query.pseudo_queries(silent, folder, Context(0, "cpu", tmp_path))[1])
 
 
 def test_identifiers_of_one_kind_of_vectors_are_made_for_comparison(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from benchmark_generative.identifiers.collisions import number_extra, sinkhorn  
 from benchmark_generative.identifiers.kmeans import kmeans, nearest, principal  # noqa: E402
 from benchmark_generative.identifiers.making import lsh_codes, random_codes  # noqa: E402
 from benchmark_generative.identifiers.rqvae import AutoEncoder  # noqa: E402
+from benchmark_generative.identifiers.settings import COMMITMENT  # noqa: E402
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
 from benchmark.plugins import build, load  # noqa: E402
@@ -149,7 +150,7 @@ def test_colliding_or_impossible_codes_are_no_identifiers() -> None:
 
 def one_dimensional() -> AutoEncoder:
     """Latents of one number, two levels of one code each: .8 and .1."""
-    model = AutoEncoder(1, (), 1, (1, 1), beta=0.25, split=False)
+    model = AutoEncoder(1, (), 1, (1, 1), split=False)
     for codebook, value in zip(model.codebooks, (0.8, 0.1), strict=True):
         torch.nn.init.constant_(codebook, value)
     return model
@@ -159,7 +160,7 @@ def test_the_quantisation_loss_sums_both_terms_over_levels() -> None:
     model, latent = one_dimensional(), torch.tensor([[1.0]], requires_grad=True)
     missed, terms, *_ = model.loss(latent, lambda z: z * 0, torch.tensor([[3.0]]))
     assert missed.item() == 9
-    # Residuals 1 and .2 miss the codes by .2 and .1: (.04 + .01) (1 + beta).
+    # Residuals 1 and .2 miss the codes by .2 and .1: (.04 + .01) (1 + .25).
     assert terms.item() == pytest.approx(0.0625)
     terms.sum().backward()  # type: ignore[no-untyped-call]
     assert latent.grad is not None
@@ -169,7 +170,7 @@ def test_the_quantisation_loss_sums_both_terms_over_levels() -> None:
 
 def test_the_commitment_of_every_level_reaches_the_encoder() -> None:
     torch.manual_seed(0)
-    model = AutoEncoder(6, (8,), 4, (5, 5, 5), beta=0.25, split=False)
+    model = AutoEncoder(6, (8,), 4, (5, 5, 5), split=False)
     points = torch.randn(20, 6)
     start_codebooks(model, points, seeded())
     for level in range(3):
@@ -197,7 +198,7 @@ def test_unused_codes_start_again_from_what_a_level_was_given() -> None:
 
 
 def test_vqvae_splits_the_latent_also_where_it_does_not_divide() -> None:
-    model = AutoEncoder(4, (), 32, (8, 8, 8), beta=0.25, split=True)
+    model = AutoEncoder(4, (), 32, (8, 8, 8), split=True)
     assert [tuple(c.shape) for c in model.codebooks] == [(8, 11), (8, 11), (8, 10)]
     latent = torch.arange(32.0)[None]
     given, _, vectors = model.quantise(latent)
@@ -239,7 +240,7 @@ def twice_clustered(n: int, width: int, seed: int) -> np.ndarray:
 
 def test_the_papers_settings_are_those_of_section_4_1_3() -> None:
     given = paper()
-    assert (given.hidden, given.latent, given.beta, given.sizes) == ((512, 256, 128), 32, 0.25, (256, 256, 256))
+    assert (given.hidden, given.latent, COMMITMENT, given.sizes) == ((512, 256, 128), 32, 0.25, (256, 256, 256))
     assert (given.optimizer, given.learning_rate, given.batch_size) == ("adagrad", 0.4, 1024)
     assert given.steps == 20_000 * round(12_101 / 1024)  # the epochs of the paper on Beauty
     assert (given.enough, given.start, given.precision) == (None, "batch", "fp32")
@@ -278,13 +279,13 @@ def test_an_auto_encoder_that_has_not_learned_says_so(method: Method) -> None:
 
 def test_means_are_sums_divided_by_widths_and_levels() -> None:
     points = torch.tensor([[3.0, 1.0]])
-    one, mean = (AutoEncoder(2, (), 4, (1, 1), beta=0.25, split=False, mean=m) for m in (False, True))
+    one, mean = (AutoEncoder(2, (), 4, (1, 1), split=False, mean=m) for m in (False, True))
     for model in (one, mean):
         for codebook in model.codebooks:
             torch.nn.init.zeros_(codebook)
     latent = torch.ones(1, 4)
     sums, means = (model.loss(latent, lambda z: torch.zeros(1, 2), points)[:2] for model in (one, mean))
-    assert [term.item() for term in sums] == [10.0, 10.0]  # 9 + 1; two levels of 4 (1 + beta)
+    assert [term.item() for term in sums] == [10.0, 10.0]  # 9 + 1; two levels of 4 (1 + 0.25)
     assert [term.item() for term in means] == [5.0, 1.25]
 
 

@@ -24,6 +24,7 @@ from benchmark_generative.identifiers import (  # noqa: E402
 from benchmark_generative.identifiers.autoencoder import start_codebooks  # noqa: E402
 from benchmark_generative.identifiers.collisions import nearest_free  # noqa: E402
 from benchmark_generative.identifiers.joint_rqvae import JointAutoEncoder  # noqa: E402
+from benchmark_generative.identifiers.settings import COMMITMENT  # noqa: E402
 
 from benchmark import BenchmarkError, ContractError  # noqa: E402
 from benchmark.plugins import build, load  # noqa: E402
@@ -240,7 +241,7 @@ def test_the_papers_settings() -> None:
     paper = JointSettings(**{**given, "hidden": tuple(given["hidden"])})
     model = JointAutoEncoder(768, 64, paper)
     assert [tuple(c.shape) for c in model.codebooks] == [(256, 64)] * 2 + [(256, 32)] * 4
-    assert (paper.shared, paper.specific, paper.alpha) == (2, 2, 0.25)
+    assert (paper.shared, paper.specific, COMMITMENT) == (2, 2, 0.25)
     assert (paper.batch_size, paper.learning_rate, paper.codebook_rate) == (1024, 1e-3, 1e-3)
     assert paper.steps == 500 * 62  # the epochs of A.4, of the batches that 62,883 items make
     assert (paper.reduction, paper.enough) == ("sum", None)
@@ -322,7 +323,7 @@ def test_a_pair_is_kept_in_its_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     first = make_pair(semantic, collaborative, SMALL, seed=0, folder=tmp_path)
     monkeypatch.setattr("benchmark_generative.identifiers.joint.make_joint", None)
     assert make_pair(semantic, collaborative, SMALL, seed=0, folder=tmp_path).facts == first.facts
-    for other in (replace(SMALL, alpha=0.5), replace(SMALL, steps=81), replace(SMALL, precision="bf16")):
+    for other in (replace(SMALL, latent=9), replace(SMALL, steps=81), replace(SMALL, precision="bf16")):
         with pytest.raises(TypeError):
             make_pair(semantic, collaborative, other, seed=0, folder=tmp_path)
     with pytest.raises(TypeError):
@@ -349,7 +350,6 @@ def test_joint_identifiers_that_share_nothing_are_none() -> None:
     [
         ({"shared": 0}, "'shared' must be int of at least 1, got 0"),
         ({"size": 2.5}, "'size' must be int from 2 to 65,536, got 2.5"),
-        ({"alpha": -1}, "'alpha' must be float of at least 0, got -1"),
         ({"reduction": "max"}, "'reduction' must be one of 'sum', 'mean', got 'max'"),
         ({"collisions": "none"}, "'collisions' must be one of 'extra', 'sinkhorn', 'nearest', got 'none'"),
         ({"hidden": [0]}, "'hidden' must be tuple of int of at least 1, got"),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark_generative.identifiers.kmeans import kmeans, nearest, relative
-from benchmark_generative.identifiers.settings import Training, reachable
+from benchmark_generative.identifiers.settings import COMMITMENT, Training, reachable
 
 LOOK = 60
 """At least this many steps between two evaluations of all items' codes, rounded up to whole epochs."""
@@ -32,7 +32,7 @@ class Quantiser(nn.Module):
     """An encoder to a latent, a decoder from it, and a codebook (K, its width) per level.
 
     `identifiers` lists the levels of each identifier of an item. A subclass defines a level's input and how the codes'
-    vectors form the latent. `beta` weighs the commitment terms.
+    vectors form the latent.
     """
 
     def __init__(
@@ -41,10 +41,9 @@ class Quantiser(nn.Module):
         decoder: nn.Module,
         codebooks: Sequence[tuple[int, int]],
         identifiers: tuple[tuple[int, ...], ...],
-        beta: float,
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.identifiers, self.beta = encoder, decoder, identifiers, beta
+        self.encoder, self.decoder, self.identifiers = encoder, decoder, identifiers
         self.codebooks = nn.ParameterList(torch.zeros(shape) for shape in codebooks)
 
     @property
@@ -90,7 +89,7 @@ class Quantiser(nn.Module):
         # Straight through: the decoder sees the codes, and its gradient passes to the encoder.
         reconstruction = decode(latent + (quantised - latent).detach())
         terms = [
-            (r.detach() - e).square().sum(dim=1) + self.beta * (r - e.detach()).square().sum(dim=1)
+            (r.detach() - e).square().sum(dim=1) + COMMITMENT * (r - e.detach()).square().sum(dim=1)
             for r, e in zip(inputs, vectors, strict=True)
         ]
         return self.missed(points, reconstruction), self.total(terms), *inputs, *codes

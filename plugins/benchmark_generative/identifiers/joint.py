@@ -119,10 +119,8 @@ def make_pair(
         known = np.ones(len(vectors), dtype=bool)
         if kind == "collaborative":
             vectors, known = _filled(vectors, trained_on)
-        own = {f.name: getattr(settings, f.name) for f in fields(Training)}
-        single = Settings(
-            **own, levels=settings.levels, size=settings.size, beta=settings.alpha, collisions=settings.collisions
-        )
+        training = {f.name: getattr(settings, f.name) for f in fields(Training)}
+        single = Settings(**training, levels=settings.levels, size=settings.size, collisions=settings.collisions)
         identifiers = make(
             vectors, single, seed=seed, device=device, threads=threads, trained_on=trained_on, progress=progress
         )

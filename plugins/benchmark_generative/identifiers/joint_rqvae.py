@@ -42,7 +42,6 @@ class JointAutoEncoder(autoencoder.Quantiser):
             Both(d, network(d, *hidden[::-1], semantic), network(d, *hidden[::-1], collaborative)),
             [(settings.size, 2 * d)] * m + [(settings.size, d)] * (2 * n),
             (tuple(range(m + n)), (*range(m), *range(m + n, m + 2 * n))),
-            settings.alpha,
         )
 
     def inputs(self, latent: Tensor, quantised: list[Tensor]) -> Tensor:

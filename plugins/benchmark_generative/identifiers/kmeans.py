@@ -17,6 +17,11 @@ ROWS = 1 << 16
 """Points per block of distances to all centroids."""
 PER_CODE = 16
 """Points per centroid in the sample from which k-means is initialised."""
+ROUNDS = 25
+"""Rounds of k-means, at most."""
+COMPONENTS = 32
+"""Principal components that residual k-means clusters; GRID clusters the vectors as they are. Residuals of few items in
+many dimensions are almost orthogonal, and k-means leaves most of them in one cluster."""
 ENOUGH = 1e-4
 """k-means ends when a round lowers the squared error by less than this share."""
 
@@ -32,7 +37,7 @@ def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     return index, value.clamp(min=0)
 
 
-def kmeans(points: Tensor, k: int, generator: torch.Generator, iterations: int = 25) -> Tensor:
+def kmeans(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """(K', D) centroids of points (N, D), K' at most `k`: fewer only if there are fewer distinct points.
 
     Initialised by k-means++. A centroid that loses all its points moves to a random point of a cluster with several.
@@ -42,7 +47,7 @@ def kmeans(points: Tensor, k: int, generator: torch.Generator, iterations: int =
         return distinct
     centroids = _spread(points, k, generator)
     last = torch.inf
-    for _ in range(iterations):
+    for _ in range(ROUNDS):
         index, distance = nearest(points, centroids)
         counts = torch.bincount(index, minlength=k)
         centroids = _sums(points, index, k) / counts.clamp(min=1)[:, None]
@@ -84,8 +89,8 @@ def _sums(points: Tensor, index: Tensor, k: int) -> Tensor:
     # On a GPU a product is deterministic; adding by index is not.
     parts = zip(torch.split(points, ROWS), torch.split(index, ROWS), strict=True)
     total = points.new_zeros(k, points.shape[1])
-    for some, at in parts:
-        total += torch.nn.functional.one_hot(at, k).to(points).T @ some
+    for block, clusters in parts:
+        total += torch.nn.functional.one_hot(clusters, k).to(points).T @ block
     return total
 
 
@@ -125,43 +130,25 @@ def principal(points: Tensor, seen: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return kept, centred - kept @ axes.T
 
 
-def residual_kmeans(
-    points: Tensor,
-    seen: Tensor,
-    sizes: tuple[int, ...],
-    generator: torch.Generator,
-    *,
-    iterations: int = 25,
-    components: int | None = None,
-    normalize: bool = False,
-) -> Quantised:
-    """k-means, then k-means of its residuals, and so on; learned from the points (N, D) of `seen` (N,) alone.
-
-    `components` is the number of principal components to cluster, None: the points as they are. With `normalize`,
-    residuals are scaled to length 1 before each level; then there is no reconstruction.
-    """
-    residuals, left_out = points, torch.zeros_like(points)
-    if components is not None:
-        residuals, left_out = principal(points, seen, components)
+def residual_kmeans(points: Tensor, seen: Tensor, sizes: tuple[int, ...], generator: torch.Generator) -> Quantised:
+    """k-means of the principal components, then k-means of its residuals, and so on; learned from the points (N, D) of
+    `seen` (N,) alone."""
+    residuals, left_out = principal(points, seen, COMPONENTS)
     codes = []
     for size in sizes:
-        if normalize:
-            residuals = torch.nn.functional.normalize(residuals, dim=1)
-        codebook = kmeans(residuals[seen], size, generator, iterations)
+        codebook = kmeans(residuals[seen], size, generator)
         before, index = residuals, nearest(residuals, codebook)[0]
         residuals = residuals - codebook[index]
         codes.append(index)
     return Quantised(
         torch.stack(codes, dim=1).to(torch.int32).cpu().numpy(),
-        None if normalize else relative(residuals, points) + relative(left_out, points),
+        relative(residuals, points) + relative(left_out, points),
         before,
         codebook,
     )
 
 
-def hierarchical_kmeans(
-    points: Tensor, seen: Tensor, sizes: tuple[int, ...], generator: torch.Generator, *, iterations: int = 25
-) -> Quantised:
+def hierarchical_kmeans(points: Tensor, seen: Tensor, sizes: tuple[int, ...], generator: torch.Generator) -> Quantised:
     """k-means, then k-means within every cluster, and so on (DSI, Tay 2022, 3.2); learned from `seen` (N,) alone.
 
     If a cluster has at most as many distinct points as a level has codes, each gets its own code, and 0 on all levels
@@ -175,7 +162,7 @@ def hierarchical_kmeans(
         below = []
         for rows in clusters:
             learned = rows[seen[rows]]
-            centroids = kmeans(points[learned], size, generator, iterations)
+            centroids = kmeans(points[learned], size, generator)
             index = nearest(points[rows], centroids)[0]
             codes[rows, level] = index
             missed[rows] = points[rows] - centroids[index]

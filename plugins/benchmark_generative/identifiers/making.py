@@ -154,17 +154,9 @@ def _quantise(
         codes, sides, corners = lsh_codes(points, settings.sizes, generator)
         return kmeans.Quantised(codes, residuals=sides, codebook=corners)
     if settings.method == "rkmeans":
-        return kmeans.residual_kmeans(
-            points,
-            learned,
-            settings.sizes,
-            generator,
-            iterations=settings.iterations,
-            components=settings.components,
-            normalize=settings.normalize,
-        )
+        return kmeans.residual_kmeans(points, learned, settings.sizes, generator)
     if settings.method == "hkmeans":
-        return kmeans.hierarchical_kmeans(points, learned, settings.sizes, generator, iterations=settings.iterations)
+        return kmeans.hierarchical_kmeans(points, learned, settings.sizes, generator)
     return rqvae.quantise(points, learned, settings, generator, progress)
 
 

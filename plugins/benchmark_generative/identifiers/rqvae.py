@@ -29,7 +29,6 @@ class AutoEncoder(autoencoder.Quantiser):
         hidden: tuple[int, ...],
         latent: int,
         sizes: tuple[int, ...],
-        beta: float,
         split: bool,
         mean: bool = False,
     ) -> None:
@@ -40,7 +39,6 @@ class AutoEncoder(autoencoder.Quantiser):
             autoencoder.network(latent, *hidden[::-1], width),
             list(zip(sizes, self.widths, strict=True)),
             (tuple(range(len(sizes))),),
-            beta,
         )
 
     def inputs(self, latent: Tensor, quantised: list[Tensor]) -> Tensor:
@@ -78,7 +76,6 @@ def quantise(
         settings.hidden,
         settings.latent,
         settings.sizes,
-        settings.beta,
         settings.method == "vqvae",
         settings.reduction == "mean",
     ).to(points.device)

@@ -7,12 +7,14 @@ from typing import Annotated, Literal, Self
 
 from annotated_types import Interval
 
-from benchmark import BenchmarkError, Count, NonNegative, Positive, Share
+from benchmark import BenchmarkError, Count, Positive, Share
 
 Method = Literal["rqvae", "rkmeans", "hkmeans", "vqvae", "lsh", "random"]
 Collisions = Literal["extra", "sinkhorn", "nearest"]
 Kind = Literal["joint", "semantic", "collaborative"]
 CodebookSize = Annotated[int, Interval(ge=2, le=1 << 16)]
+COMMITMENT = 0.25
+"""Weight of the commitment terms: beta of Rajput 2023 (4.1.3), alpha of Shi 2025 (equation 9; A.4)."""
 IN_USE = 0.8
 """Share of every codebook that Rajput 2023 wants used (4.1.3)."""
 
@@ -66,7 +68,7 @@ class Training:
 class Settings(Training):
     """`levels` codes of `size` values each, or a tuple with one size per level (4, 16, 256 in Figure 4).
 
-    `beta` and the fields of `Training` apply to `rqvae` and `vqvae`. The paper's own values (Rajput 2023, 4.1.3) are in
+    The fields of `Training` apply to `rqvae` and `vqvae`. The paper's own values (Rajput 2023, 4.1.3) are in
     the profile `paper` of the suite tiger2023.
     """
 
@@ -77,15 +79,6 @@ class Settings(Training):
     """How colliding IDs become unique: by an extra token (3.1.3), or by another last code, chosen by Sinkhorn (LC-Rec)
     or the nearest free one (lsh: flipping the bits whose planes are nearest). IDs that still collide get the extra
     token."""
-    components: Count | None = 32
-    """rkmeans: number of principal components to cluster; None: the vectors as they are, as in GRID. Residuals
-    of few items in many dimensions are almost orthogonal, and k-means leaves most of them in one cluster."""
-    normalize: bool = False
-    """rkmeans: scale the residuals of every level to length 1, as GRID does."""
-    iterations: Count = 25
-    """rkmeans, hkmeans: rounds of k-means, at most."""
-    beta: NonNegative = 0.25
-    """Weight of the commitment term."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) and len(self.size) != self.levels:
@@ -132,8 +125,6 @@ class JointSettings(Training):
     shared: Count = 2
     specific: Count = 2
     size: CodebookSize = 256
-    alpha: NonNegative = 0.25
-    """Weight of the commitment terms (equation 9)."""
     collisions: Collisions = "nearest"
     """How colliding IDs become unique, which the paper does not say: by another last specific code, the nearest free
     one or, as in the authors' code, one chosen by Sinkhorn; IDs that still collide get an extra token. `extra`: by an
