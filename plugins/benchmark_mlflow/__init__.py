@@ -1,21 +1,21 @@
-"""MLflow as an observer: a parent run for each `benchmark run`, a child run for each of its cells, in any MLflow store.
+"""MLflow as an observer: a run for each computed cell, nested below the run of its newest leaderboard, in any store.
 
-The experiment is the suite. What a user of MLflow's pages finds there:
+The experiment is the suite. A user of MLflow's pages finds there:
 
-- *A child run is one computation, logged once.* It is found again by a hash of its cell, costs, facts and learning
-  curve (tag `benchmark.computation`), so that a later run which reuses the cell, or a report, adds only what is
-  missing: the metrics that the suite has gained, say. A cell that is computed anew gets a new child run.
-- *The latest parent run holds all the cells of its leaderboard.* A run has one parent in MLflow, so a `benchmark run`
-  takes over the cells that it reuses when it ends; the leaderboard stays with the earlier parent, as an artifact, and a
-  failed child run stays where it failed.
-- *A run that was interrupted is continued*: the next run of the same suite, data, parameters and marks in the same
-  results folder goes on under the parent that is still open. A run that computes nothing opens none. The parent is
-  closed by the last process that uses it, so that a report during a run leaves it open.
+- *A run for each computation of a cell*, logged once, when the cell ends. It is found again by a hash of the cell, its
+  costs, facts and learning curve (tag `benchmark.computation`), so that a later run which reuses the cell, or a report,
+  adds only what is missing, such as a metric that the suite has gained. A cell that is computed again gets a new run.
+- *A run for each leaderboard*, with the files of the report, logged when these are written. All cells of the
+  leaderboard become its child runs. A run has one parent in MLflow, so the newest leaderboard takes over the cells that
+  it shares with earlier ones, which keep their files. A leaderboard that is there already is not logged again.
 
-Metrics are called task.metric, with the slice behind it unless it is `all`: `recommendation.R_30`,
-`recommendation.R_30.head`, and over a candidate list `recommendation.R_30.uni99` (MLflow forbids @ and |). The task is
-always there, so that a joint model and its single-task halves can be compared by the same key. Learning curves are
-`curve.loss` and so on, by step; costs keep their names.
+No run stays open while cells are computed, so an interruption leaves none open: finished cells wait, without a parent,
+for the leaderboard of the next run. A run that was half-logged when its process was killed is completed.
+
+Metrics are called task.metric, followed by the slice unless it is `all`: `recommendation.R_30`,
+`recommendation.R_30.head`, and over a candidate list `recommendation.R_30.uni99` (MLflow forbids @ and |). They always
+name the task, so that a joint model and its single-task halves have the same keys. Learning curves are `curve.loss`
+and so on, by step; costs keep their names.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _current: Tracker | None = None
 
 @dataclass(frozen=True)
 class Options:
-    """Where MLflow's runs go."""
+    """Where runs are logged."""
 
     uri: str = ""
-    """The store's URI; empty for SQLite in the results folder, "off" for none."""
+    """The store's URI. Empty: SQLite in the results folder; "off": nowhere."""
 
 
 @hookimpl
@@ -54,13 +54,13 @@ def benchmark_commands() -> Mapping[str, str]:
 
 @hookimpl
 def benchmark_suite_started(plan: Plan) -> None:
-    """Refuse the run where the store cannot be used."""
-    _tracker(plan, anew=True)
+    """Refuse the run if the store cannot be used."""
+    _tracker(plan)
 
 
 @hookimpl
 def benchmark_cell_finished(plan: Plan, cell: Cell, result: CellResult) -> None:
-    """Log the cell. Raises BenchmarkError where the store has gone away, once; the rest waits for the end."""
+    """Log the cell. Raises BenchmarkError when the store stops answering, once; the rest waits for the end."""
     tracker = _tracker(plan)
     if tracker is not None:
         tracker.cell_finished(cell, result)
@@ -68,15 +68,15 @@ def benchmark_cell_finished(plan: Plan, cell: Cell, result: CellResult) -> None:
 
 @hookimpl
 def benchmark_suite_finished(plan: Plan, leaderboard: Leaderboard) -> None:
-    """Log every cell of the leaderboard that is not in the store yet, then the leaderboard."""
+    """Log the cells of the leaderboard that the store lacks, then the leaderboard."""
     global _current
     tracker, _current = _tracker(plan), None
     if tracker is not None:
         tracker.suite_finished(leaderboard)
 
 
-def _tracker(plan: Plan, anew: bool = False) -> Tracker | None:
-    """What logs this plan; None where no store is wanted, or the default one is and MLflow is not installed."""
+def _tracker(plan: Plan) -> Tracker | None:
+    """The tracker of this plan; None if no store is wanted, or if only the default one is and MLflow is missing."""
     global _current
     uri = plan.options["mlflow"]["uri"]
     if uri == "off":
@@ -90,6 +90,6 @@ def _tracker(plan: Plan, anew: bool = False) -> Tracker | None:
         )
     from benchmark_mlflow.tracker import Tracker
 
-    if anew or _current is None or _current.plan is not plan:
-        _current = Tracker(plan, running=anew)
+    if _current is None or _current.plan is not plan:
+        _current = Tracker(plan)
     return _current

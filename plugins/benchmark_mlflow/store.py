@@ -1,4 +1,4 @@
-"""An MLflow store that connects or fails quickly, is created by one process at a time, and prints nothing."""
+"""An MLflow store that connects or fails quickly, is used by one process at a time, and prints nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import re
 import socket
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -26,86 +27,84 @@ SETTINGS = {
     "MLFLOW_DISABLE_AGENT_HINT": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow's own settings wait minutes for a dead server. What the user has set wins."""
+"""With MLflow's own settings a call waits minutes for a dead server. What the user has set takes precedence."""
 LOCK_SECONDS = 120.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 @dataclass(frozen=True)
 class Store:
-    """`home` is the folder of the default store, and of the artifacts where the store has no better place for them."""
+    """`home` is the folder of the default store, and of the artifacts of a store that has no better place for them."""
 
     uri: str
     home: Path
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Written to the lock file, so that the next session knows who had the store last."""
 
     @contextlib.contextmanager
-    def session(self, problem: str, remedy: str) -> Iterator[None]:
-        """Talk to the store while no other process does: two that create it at once break it, and two that log one cell
-        log it twice.
+    def session(self, problem: str, remedy: str) -> Iterator[bool]:
+        """Use the store while no other process of the benchmark does: two that create it at once break it, and two that
+        log one cell log it twice. Yields whether this object had the last session, too.
 
-        Whatever goes wrong becomes a BenchmarkError: a server, a driver and a network can throw anything, and it means
-        the same to the user.
+        Every error becomes a BenchmarkError: a server, a driver and a network can raise anything, and it means the same
+        to the user.
         """
         try:
-            with _held(self._lock_file()), _calm():
-                yield
+            with _locked(self._lock_file(), self.owner) as last_owner, _quiet():
+                yield last_owner == self.owner
         except BenchmarkError:
             raise
         except Exception as error:
             raise BenchmarkError(f"MLflow store {self} {problem}: {_reason(error)}. {remedy}.") from error
 
     def connect(self, experiment: str, title: str) -> tuple[Any, str]:
-        """An MlflowClient and the experiment's id; both the database and the experiment are created where missing."""
+        """An MlflowClient and the experiment's id. A missing database or experiment is created."""
         self._check_address()
-        self._make()
+        self._create()
         from mlflow import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
+        existing = client.get_experiment_by_name(experiment)
+        if existing is None:
             tags = {"mlflow.note.content": title}
             return client, str(client.create_experiment(experiment, self._artifacts(experiment), tags))
-        if found.lifecycle_stage == "deleted":
+        if existing.lifecycle_stage == "deleted":
             raise BenchmarkError(
                 f"experiment '{experiment}' was deleted in MLflow store {self}. Bring it back with: mlflow experiments "
-                f"restore --experiment-id {found.experiment_id}; or run without MLflow: --tracking off"
+                f"restore --experiment-id {existing.experiment_id}; or run without MLflow: --tracking off"
             )
-        return client, str(found.experiment_id)
-
-    def reader(self) -> sqlite3.Connection | None:
-        """A connection of its own to an SQLite store; None for others."""
-        return sqlite3.connect(self._database, timeout=20) if self._database else None
+        return client, str(existing.experiment_id)
 
     def __str__(self) -> str:
-        return _public(self.uri)
+        return _without_password(self.uri)
 
     @property
     def _database(self) -> Path | None:
-        kind, found, path = self.uri.partition(":///")
-        return Path(path.partition("?")[0]).absolute() if found and kind.startswith("sqlite") else None
+        kind, separator, path = self.uri.partition(":///")
+        return Path(path.partition("?")[0]).absolute() if separator and kind.startswith("sqlite") else None
 
     def _lock_file(self) -> Path:
         database = self._database
         return database.with_name(f"{database.name}.lock") if database else self.home / ".mlflow.lock"
 
     def _artifacts(self, experiment: str) -> str | None:
-        """A server knows where its artifacts go; a bare database would put them below the working directory."""
+        """A server knows where its artifacts belong; with a database alone they would go to the working directory."""
         if urlsplit(self.uri).scheme.startswith(("http", "databricks")):
             return None
         home = self._database.parent if self._database else self.home
         return (home / "mlartifacts" / experiment).as_uri()
 
     def _check_address(self) -> None:
-        """Fail at once where MLflow would try again for minutes."""
+        """Fail at once if the server does not answer; MLflow would try again for minutes."""
         address = urlsplit(self.uri)
         kind = address.scheme.partition("+")[0]
         if kind in PORTS and address.hostname:
             socket.create_connection((address.hostname, address.port or PORTS[kind]), timeout=10).close()
 
-    def _make(self) -> None:
-        """Make a missing SQLite store under another name, because MLflow cannot go on with one that was interrupted.
+    def _create(self) -> None:
+        """Create a missing SQLite store under a temporary name, because MLflow cannot continue with an unfinished one.
 
-        One that an interrupted run has left half-made is renamed to `NAME.half-made` and made anew.
+        An unfinished one that an interrupted process has left is renamed to `NAME.half-made` and replaced.
         """
         database = self._database
         if database is None:
@@ -117,7 +116,7 @@ class Store:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         new = database.with_name(f"{database.name}.new")
-        # A journal that lies beside the new file would be rolled back into it.
+        # A journal beside the new file would be rolled back into it.
         for name in (new.name, f"{new.name}-journal", f"{database.name}-journal"):
             database.with_name(name).unlink(missing_ok=True)
         SqlAlchemyStore(f"sqlite:///{new}", (database.parent / "mlartifacts").as_uri()).engine.dispose()
@@ -125,13 +124,13 @@ class Store:
 
 
 def _half_made(database: Path) -> bool:
-    """Whether tables of MLflow are there without its experiment `Default`, which it adds when all are made.
+    """Whether a database has MLflow's tables but no experiment; MLflow adds `Default` after the last table.
 
-    Raises sqlite3.DatabaseError where this is not a database.
+    Raises sqlite3.DatabaseError if the file is not a database.
     """
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "_alembic_tmp_experiments" in tables:  # interrupted while this table was changed
+        if "_alembic_tmp_experiments" in tables:  # interrupted while MLflow changed this table
             return True
         if not {"experiments", "runs"} <= tables:
             return False
@@ -139,15 +138,21 @@ def _half_made(database: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
+def _locked(path: Path, owner: str) -> Iterator[str]:
+    """Hold the lock and leave the owner's name in its file. Yields the previous owner's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     give_up = time.monotonic() + LOCK_SECONDS
-    with path.open("w") as file:
+    with path.open("a+") as file:
         while not _lock(file):
             if time.monotonic() > give_up:
                 raise TimeoutError(f"another run is logging to it and has held {path} for {LOCK_SECONDS:.0f} seconds")
             time.sleep(0.02)
-        yield
+        file.seek(0)
+        last_owner = file.read()
+        file.truncate(0)
+        file.write(owner)
+        file.flush()
+        yield last_owner
 
 
 def _lock(file: IO[str]) -> bool:
@@ -159,12 +164,12 @@ def _lock(file: IO[str]) -> bool:
 
 
 @contextlib.contextmanager
-def _calm() -> Iterator[None]:
-    """MLflow with our settings and without chatter, for as long as this lasts; nothing global is left changed."""
+def _quiet() -> Iterator[None]:
+    """Set `SETTINGS` and silence MLflow's loggers within this context; both are restored after it."""
     ours = {key: value for key, value in SETTINGS.items() if key not in os.environ}
     os.environ.update(ours)
     try:
-        # Before its logger is quietened, because the import sets that logger up.
+        # Before the levels are read, because the import sets them.
         import mlflow  # noqa: F401
 
         loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
@@ -181,17 +186,16 @@ def _calm() -> Iterator[None]:
             os.environ.pop(key, None)
 
 
-def _public(text: str) -> str:
-    """Without a password."""
+def _without_password(text: str) -> str:
     return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _reason(error: BaseException) -> str:
-    """One line; of a chain of network errors the first, which says what happened."""
+    """One line; of a chain of network errors the original one, which says what happened."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError | sqlite3.Error):
             error = cause
         cause = cause.__cause__ or cause.__context__
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return _public(lines[0])[:300].rstrip(". ")
+    return _without_password(lines[0])[:300].rstrip(". ")

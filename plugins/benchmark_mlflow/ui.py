@@ -29,13 +29,14 @@ def ui(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
 
 
 def serve(results: Path, tracking: str, port: int) -> int:
-    """Serve until Ctrl-C or SIGTERM; gives the exit code. No process of the server is left behind.
+    """Serve until Ctrl-C or SIGTERM, then end every process of the server. Returns the exit code.
 
-    Raises BenchmarkError where there is nothing to show or the port cannot be had.
+    Raises BenchmarkError if there is nothing to show or the port cannot be used.
     """
     if importlib.util.find_spec("mlflow") is None:
         raise BenchmarkError(
-            "the pages are MLflow's, which is not installed. Install it with: pip install 'genrec-benchmark[mlflow]'"
+            "benchmark ui needs 'mlflow', which is not installed.\n"
+            "Install it with: pip install 'genrec-benchmark[mlflow]'"
         )
     if tracking.startswith(("http://", "https://")):
         raise BenchmarkError(f"{tracking} is a server already: open it in a browser.")
@@ -44,14 +45,14 @@ def serve(results: Path, tracking: str, port: int) -> int:
         raise BenchmarkError(f"there is no MLflow store in {results}. Run a suite first: benchmark run SUITE")
     experiments = [] if tracking else _experiments(store)
     _check_port(port)
-    asked: list[int] = []  # noted, not raised: one that comes while the server starts must not leave it behind
+    received: list[int] = []  # noted, not raised: an exception while the server starts would leave it running
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, lambda number, _: asked.append(number))
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, lambda number, _: received.append(number))
     home = f"http://127.0.0.1:{port}"
     sys.stderr.write(f"MLflow on {home} (Ctrl-C ends it)\n")
-    for experiment, name, parent in experiments:
-        sys.stderr.write(f"  {name}: {home}/#/experiments/{experiment}/runs?{_charts(parent)}\n")
+    for experiment, name, leaderboard in experiments:
+        sys.stderr.write(f"  {name}: {home}/#/experiments/{experiment}/runs?{_charts(leaderboard)}\n")
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
          "--backend-store-uri", tracking or f"sqlite:///{store}",
@@ -61,15 +62,15 @@ def serve(results: Path, tracking: str, port: int) -> int:
         start_new_session=True,
     )  # fmt: skip
     try:
-        while server.poll() is None and not asked:
+        while server.poll() is None and not received:
             time.sleep(0.1)
-        return 128 + asked[0] if asked else server.returncode
+        return 128 + received[0] if received else server.returncode
     finally:
         _end_group(server)
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, which are a process group of their own."""
+    """End the server and its workers, which form a process group."""
     for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, number)
@@ -90,26 +91,29 @@ def _check_port(port: int) -> None:
             ) from error
 
 
-def _charts(parent: str) -> str:
-    """The part of an address that opens the charts of a run's cells, all of them at once."""
+def _charts(leaderboard: str | None) -> str:
+    """The part of an address that opens the charts of all cells of a leaderboard; of all runs if there is none."""
     shown = {
-        "workflowType": "machine_learning",  # without it the pages are those for chat applications
-        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
-        "orderByKey": "tags.`mlflow.runName`",  # sorted by time, MLflow folds children away under their parent
+        "workflowType": "machine_learning",  # without it MLflow shows the pages for chat applications
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{leaderboard}'" if leaderboard else "",
+        "orderByKey": "tags.`mlflow.runName`",  # sorted by time, MLflow hides child runs under their parent
         "orderByAsc": "true",
         "compareRunsMode": "CHART",
     }
     return urllib.parse.urlencode(shown, quote_via=urllib.parse.quote)
 
 
-def _experiments(store: Path) -> list[tuple[int, str, str]]:
-    """Number and name of every experiment of a local store that has cells, and its newest run that holds some."""
+def _experiments(store: Path) -> list[tuple[int, str, str | None]]:
+    """Number and name of every experiment of a local store that has cells, and its newest leaderboard that has some;
+    None if no leaderboard has any yet."""
     query = """
-        SELECT e.experiment_id, e.name, p.run_uuid, max(p.start_time)
-        FROM experiments e JOIN runs p USING (experiment_id)
-        JOIN tags t ON t.key = 'mlflow.parentRunId' AND t.value = p.run_uuid
-        WHERE p.lifecycle_stage = 'active' GROUP BY e.experiment_id ORDER BY e.name
-    """  # SQLite takes the other columns from the row of the maximum
+        SELECT e.experiment_id, e.name, board.run_uuid, max(board.end_time)
+        FROM experiments e JOIN runs cell USING (experiment_id)
+        JOIN tags key ON key.run_uuid = cell.run_uuid AND key.key = 'benchmark.computation'
+        LEFT JOIN tags parent ON parent.run_uuid = cell.run_uuid AND parent.key = 'mlflow.parentRunId'
+        LEFT JOIN runs board ON board.run_uuid = parent.value AND board.lifecycle_stage = 'active'
+        WHERE cell.lifecycle_stage = 'active' GROUP BY e.experiment_id ORDER BY e.name
+    """  # SQLite takes the other columns from the row with the maximum
     try:
         with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
             return [row[:3] for row in connection.execute(query)]
