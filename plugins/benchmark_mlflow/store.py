@@ -44,7 +44,7 @@ class Store:
     @contextlib.contextmanager
     def session(self, problem: str, remedy: str) -> Iterator[bool]:
         """Use the store while no other process of the benchmark does: two that create it at once break it, and two that
-        log one cell log it twice. Yields whether this object had the last session, too.
+        log one cell log it twice. Yields whether the previous session was this object's as well.
 
         Every error becomes a BenchmarkError: a server, a driver and a network can raise anything, and it means the same
         to the user.
