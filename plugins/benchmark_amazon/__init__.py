@@ -51,43 +51,42 @@ def amazon(
 ) -> Log:
     """A 5-core set of the Amazon reviews of 2014: every review is an interaction (Rajput 2023, section 4.1.1).
 
-    The first of these pairs of files in the folder, each plain or gzipped, is read. All give the same sequences, but
-    differ in their information about items:
+    The first of these pairs of files that the folder has, each plain or gzipped, is read. All give the same sequences,
+    but differ in what they say about items:
 
     1. `reviews_<category>_5.json` and `meta_<category>.json`, the original ones: title, price, brand, categories.
-       Users' reviews are ordered by time; its times are days.
+       Users' reviews are ordered by time, which is precise to a day.
     2. `sequences.tsv` (user, reviewer, items, gaps in seconds) and `items.tsv` (item, asin, title, categories,
        attributes, digest). Times count from a user's first review, so they cannot be compared between users.
-    3. `<category>.txt` and `<category>_item2attributes.json` of S3-Rec: no times, for which positions stand in, no
-       text, and numbers for attributes.
+    3. `<category>.txt` and `<category>_item2attributes.json` of S3-Rec: positions instead of times, no text, and
+       numbers for attributes.
 
-    The columns of `Catalog.attributes` that have any value are `title` (str), `price` (dollars, NaN where unknown),
-    `brand` (str, "" where unknown), `categories` (a tuple of paths "Beauty > Makeup > Nails", or of single names where
-    the paths are not known) and `attributes` (a tuple: the brand and the names in the paths without their roots, what
-    S3-Rec's authors learn from; in the second pair as it stands there). `Catalog.texts` joins what is known
-    of the first four.
+    `Catalog.attributes` has these columns, without those that are empty: `title` (str), `price` (dollars, NaN if
+    unknown), `brand` (str, "" if unknown), `categories` (a tuple of paths "Beauty > Makeup > Nails", or of single names
+    if the paths are unknown) and `attributes` (a tuple: the brand and the names in the paths without their roots, from
+    which S3-Rec learns; the second pair has its own). `Catalog.texts` joins the first four.
 
     Args:
         category: as in the names of the files: Beauty, Sports_and_Outdoors, Toys_and_Games, Video_Games …
         path: the folder with the files; empty: `amazon14/<category>` or `<category>` in the folder that the environment
             variable BENCHMARK_DATA names.
-        ids: item ids: ASINs if known, or S3-Rec's numbers, with which others publish semantic IDs. Numbers follow the
-            users' histories and reveal answers to a model that reads the digits (appendix A).
-        files: any of the pairs, or the original one alone, whose items have prices and whole category paths.
-        ties: what orders the reviews that a user wrote on one day: the file, or a hash of user and item. In the second
-            pair of files these ascend by ASIN, so that the file's order makes the day's largest ASIN the target of 43
-            to 45 % of the users; published numbers are for the file's order. The slice `other-day` leaves them out.
+        ids: item ids: ASINs if known, or S3-Rec's numbers, which published semantic IDs use. Numbers follow the users'
+            histories, and so reveal answers to a model that reads their digits (appendix A).
+        files: any of the pairs, or only the original one, whose items have prices and whole category paths.
+        ties: the order of the reviews that a user wrote on one day: as in the file, or by a hash of user and item. In
+            the second pair of files these ascend by ASIN, so that for 43 to 45 % of the users the target is the largest
+            ASIN of its day; published numbers use the file's order. The slice `other-day` leaves such targets out.
 
-    Raises MissingDataError where there are no files, BenchmarkError for a line that cannot be read. Where the
-    statistics of a set in Table 2 are not those of the paper, the fact `remark` says so.
+    Raises MissingDataError if there are no files, BenchmarkError for a line that cannot be read. For the sets of Table
+    2, the fact `remark` lists the statistics that differ from the paper's.
     """
     if ids not in ("asin", "number"):
         raise BenchmarkError(f"amazon has no ids '{ids}'. Known: asin, number.")
     folder = folders_of("amazon", category, path, ("amazon14",), _needs(category))[0]
     if files not in ("any", "original"):
-        raise BenchmarkError(f"amazon knows no files '{files}'. Known: any, original.")
+        raise BenchmarkError(f"amazon has no files '{files}'. Known: any, original.")
     if ties not in ("file", "hash"):
-        raise BenchmarkError(f"amazon knows no ties '{ties}'. Known: file, hash.")
+        raise BenchmarkError(f"amazon has no ties '{ties}'. Known: file, hash.")
     for read, names in FORMATS.items():
         if files == "original" and read is not read_original:
             continue
@@ -95,10 +94,10 @@ def amazon(
         if first is None:
             continue
         if second is None:
-            raise MissingDataError(f"{first} is there, but {names[1].format(category)} is not. {_needs(category)}")
+            raise MissingDataError(f"{first} needs {names[1].format(category)} in the same folder. {_needs(category)}")
         if read is read_s3_rec and ties == "hash":
             raise BenchmarkError(
-                f"amazon {category}: {first.name} has an order and no times, so nothing is tied; take out `ties: hash`."
+                f"amazon {category}: {first.name} has an order and no times, so nothing is tied; remove `ties: hash`."
             )
         log = _log(category, read(first, second), ids, [first.name, second.name])
         return replace(log, ties=ties, has_times=read is not read_s3_rec)
@@ -124,33 +123,33 @@ def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
     numbers = items["number"].astype(str)
     names = items["asin"] if ids == "asin" and "asin" in items else numbers
     columns = ("title", "price", "brand", "categories", "attributes")
-    known = [c for c in columns if c in items and any(v == v and v not in ("", ()) for v in items[c])]
+    filled = [c for c in columns if c in items and any(v == v and v not in ("", ()) for v in items[c])]
     texts = texts_of(items)
     statistics = Table2(len(read.users), len(items), float(read.lengths.mean()), float(np.median(read.lengths)))
     facts = {
         "source": HOME,
         "files": files,
         "times": read.times,
-        "item_columns": known,
+        "item_columns": filled,
         "items_without_text": int((texts == "").sum()),
         "mean_length": statistics.mean_length,
         "median_length": statistics.median_length,
     }
     if remark := _remark(category, statistics):
         facts["remark"] = remark
-    nothing = np.empty(0, dtype=object)
+    no_texts, no_numbers = np.empty(0, dtype=object), np.empty(0, dtype=np.int32)
     return Log(
         catalog=Catalog(
-            names.to_numpy(dtype=object), texts, pd.DataFrame({c: items[c] for c in known}, index=range(len(items)))
+            names.to_numpy(dtype=object), texts, pd.DataFrame({c: items[c] for c in filled}, index=range(len(items)))
         ),
         users=np.array(read.users, dtype=object),
         user=np.repeat(np.arange(len(read.users), dtype=np.int32), read.lengths),
         item=read.item.astype(np.int32),
         time=read.time.astype(np.int64),
-        query_ids=nothing,
-        queries=nothing,
-        query=np.empty(0, dtype=np.int32),
-        relevant=np.empty(0, dtype=np.int32),
+        query_ids=no_texts,
+        queries=no_texts,
+        query=no_numbers,
+        relevant=no_numbers,
         grade=np.empty(0, dtype=np.float32),
         ties="file",
         facts=facts,
@@ -158,13 +157,13 @@ def _log(category: str, read: Sequences, ids: str, files: list[str]) -> Log:
 
 
 def _remark(category: str, statistics: Table2) -> str:
-    """The differences from Table 2, or empty."""
+    """The differences from Table 2; empty without any, or for a category that it lacks."""
     printed = TABLE_2.get(category)
     if printed is None:
         return ""
-    odd = [
+    different = [
         f"{key.replace('_', ' ')} {value:,.6g} instead of {expected:,.6g}"
         for key, value, expected in zip(Table2._fields, statistics, printed, strict=True)
         if not -0.005 < value - expected < (0.01 if key == "mean_length" else 0.005)
     ]
-    return f"not the data of Table 2 in Rajput 2023: {', '.join(odd)}" if odd else ""
+    return f"not the data of Table 2 in Rajput 2023: {', '.join(different)}" if different else ""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def read_original(reviews: Path, meta: Path) -> Sequences:
-    """S3-Rec's way, which is TIGER's: users in the order of the file, a stable sort by time, users of five reviews."""
+    """As S3-Rec and TIGER: users in the order of the file, their reviews sorted stably by time, at least five each."""
     import pandas as pd
 
     table = _reviews(reviews)
@@ -48,7 +48,7 @@ def _reviews(path: Path) -> pd.DataFrame:
         if len(table) and not any(column.null_count for column in table.columns):
             return cast("pd.DataFrame", table.to_pandas())
     except (pa.ArrowInvalid, OSError):
-        pass  # read it line by line: slower, but lines may be Python's, and the broken one is named
+        pass  # read line by line: slower, but lines may be Python literals, and the message names a broken one
     rows = []
     for number, line in lines(path):
         record = _record(path, number, line)
@@ -60,28 +60,28 @@ def _reviews(path: Path) -> pd.DataFrame:
 
 ASIN = re.compile(rb"""["']asin["']: *["'](\w+)["']""")
 RELATED = re.compile(r"'related': \{[^{}]*\},? ?")
-"""Lists of other products: most of a line, not used here, and slow to parse."""
+"""Lists of other products: most of a line, slow to parse, and not used here."""
 
 
 def _metadata(path: Path, asins: list[str]) -> pd.DataFrame:
-    """A row per asin; only the lines of these, a few of the hundred thousands, are parsed."""
+    """A row per asin; of the hundreds of thousands of lines, only theirs are parsed."""
     import pandas as pd
 
     rows = {asin.encode(): row for row, asin in enumerate(asins)}
-    found: list[Mapping[str, Any]] = [{}] * len(asins)
+    records: list[Mapping[str, Any]] = [{}] * len(asins)
     for number, line in lines(path):
         asin = ASIN.search(line)
         if asin is None:
             raise BenchmarkError(f"{path}, line {number} has no asin: {shortened(line)}")
         if asin[1] in rows:
-            found[rows[asin[1]]] = _record(path, number, line)
-    paths = [[[plain(name) for name in names] for names in record.get("categories") or []] for record in found]
-    brands = [brand_of(record.get("brand")) for record in found]
+            records[rows[asin[1]]] = _record(path, number, line)
+    paths = [[[plain(name) for name in names] for names in record.get("categories") or []] for record in records]
+    brands = [brand_of(record.get("brand")) for record in records]
     return pd.DataFrame(
         {
             "asin": asins,
-            "title": [plain(record.get("title")) for record in found],
-            "price": [_price(record.get("price")) for record in found],
+            "title": [plain(record.get("title")) for record in records],
+            "price": [_price(record.get("price")) for record in records],
             "brand": brands,
             "categories": objects(tuple(" > ".join(names) for names in several) for several in paths),
             "attributes": objects(
@@ -105,7 +105,7 @@ def _record(path: Path, number: int, line: bytes) -> Mapping[str, Any]:
             f"{path}, line {number} is neither JSON nor the literal of a Python dict: {shortened(line)}"
         ) from error
     if not isinstance(record, dict):
-        raise BenchmarkError(f"{path}, line {number} is no record with fields: {shortened(line)}")
+        raise BenchmarkError(f"{path}, line {number} is not a record with fields: {shortened(line)}")
     return record
 
 

@@ -12,9 +12,9 @@ HOME = "https://jmcauley.ucsd.edu/data/amazon (2014, 5-core)"
 
 
 def folders_of(dataset: str, category: str, path: str, homes: Sequence[str], needs: str) -> list[Path]:
-    """The folder at `path`; where that is empty, those of the category in `homes` of BENCHMARK_DATA, and in it itself.
+    """The folder `path`; if that is empty, the category's folders in BENCHMARK_DATA: in each of `homes`, then directly.
 
-    Raises MissingDataError, with what it `needs`, where there is none.
+    Raises MissingDataError, with the remedy `needs`, if there is none.
     """
     if path:
         folder = Path(path).expanduser()
@@ -23,12 +23,12 @@ def folders_of(dataset: str, category: str, path: str, homes: Sequence[str], nee
         raise MissingDataError(f"{dataset} {category}: the folder {folder} does not exist. {needs}")
     data = os.environ.get("BENCHMARK_DATA", "")
     places = [Path(data) / home / category for home in (*homes, "")] if data and category else []
-    if found := [folder for folder in places if folder.is_dir()]:
-        return found
-    looked = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
-    raise MissingDataError(f"{dataset} {category} {looked}. {needs}")
+    if folders := [folder for folder in places if folder.is_dir()]:
+        return folders
+    problem = f"is not in {data} (BENCHMARK_DATA)" if data else "has no path"
+    raise MissingDataError(f"{dataset} {category} {problem}. {needs}")
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """The file of this name, gzipped or not."""
+    """The file of this name, gzipped or not; None if there is none."""
     return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)

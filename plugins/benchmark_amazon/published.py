@@ -1,4 +1,4 @@
-"""Queries of Ai 2017 and what was bought through each: the authors' judgements, or tables with times beside them."""
+"""The queries of Ai 2017 and the purchases of each: the authors' judgements, or tables that also have times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FIELDS = re.compile(r"(?:title (?P<title>.+?) )?(?:brand (?P<brand>.+?) )?catego
 
 @dataclass(frozen=True)
 class Published:
-    """`rows`, columns reviewer, query (a row of `texts`), asin and test (bool): a purchase and a query of its item."""
+    """Each of `rows` is a purchase with a query of its item: reviewer, query (row of `texts`), asin, test (bool)."""
 
     texts: list[str]
     rows: pd.DataFrame
@@ -35,11 +35,11 @@ class Published:
 
 
 def find_qrels(folder: Path, category: str) -> list[Path] | None:
-    """The three files of the authors, in the folder or in the one that they call like the reviews; None without all."""
+    """The authors' three files, from the folder or from its subfolder with the reviews' name; None unless all exist."""
     for place in (folder, folder / f"reviews_{category}_5.json.gz"):
-        found = [find(place, name) for name in QRELS]
-        if all(found):
-            return [path for path in found if path]
+        paths = [path for name in QRELS if (path := find(place, name))]
+        if len(paths) == len(QRELS):
+            return paths
     return None
 
 
@@ -52,7 +52,7 @@ def read_qrels(files: list[Path]) -> Published:
     table = pd.concat([_judged(files[1]).assign(test=False), _judged(files[2]).assign(test=True)], ignore_index=True)
     if (bad := np.flatnonzero(table["query"] >= len(texts))).size:
         raise BenchmarkError(
-            f"{files[0]} has {len(texts)} queries, but {files[1].name} and {files[2].name} speak of the query "
+            f"{files[0]} has {len(texts)} queries, but {files[1].name} and {files[2].name} name the query "
             f"{table['query'][bad[0]]}, counted from 0."
         )
     return Published(texts, table, [path.name for path in files])
@@ -75,44 +75,46 @@ def _judged(path: Path) -> pd.DataFrame:
 
 
 def read_joint(folder: Path) -> tuple[Log, Published, int]:
-    """The purchases that have a time, with all items; the searches; and how many purchases have no time.
+    """The purchases that have a time, with all items; the searches; and the number of purchases without a time.
 
-    Raises MissingDataError where one of the five tables is not there.
+    Raises MissingDataError if one of the five tables is missing.
     """
     import pandas as pd
 
-    found = {name: find(folder, name) for name in TABLES}
-    if lacking := [name for name, path in found.items() if path is None]:
-        raise MissingDataError(f"{folder} has tables of purchases and searches, but not {', '.join(lacking)}.")
+    files = {name: find(folder, name) for name in TABLES}
+    if missing := [name for name, path in files.items() if path is None]:
+        raise MissingDataError(f"{folder} has tables of purchases and searches, but not {', '.join(missing)}.")
     bought, items, queries, train, test = (
         tsv(path, columns)
         for path, columns in zip(
-            (path for path in found.values() if path),
+            (path for path in files.values() if path),
             (["reviewer", "asin", "time"], ["asin", "text"], ["query", "text"], *[["reviewer", "query", "asin"]] * 2),
             strict=True,
         )
     )
     timed = bought[bought["time"] != ""].reset_index(drop=True)
     if (bad := np.flatnonzero(~timed["time"].str.isdecimal())).size:
-        raise BenchmarkError(f"{folder / TABLES[0]}: the time '{timed['time'][bad[0]]}' is no whole number of seconds.")
+        raise BenchmarkError(
+            f"{folder / TABLES[0]}: the time '{timed['time'][bad[0]]}' is not a whole number of seconds."
+        )
     for column, table, name in (("asin", items, TABLES[1]), ("query", queries, TABLES[2])):
-        if (twice := table[column].duplicated()).any():
-            raise BenchmarkError(f"{folder / name} has the {column} {table[column][twice].iloc[0]} more than once.")
+        if (repeated := table[column].duplicated()).any():
+            raise BenchmarkError(f"{folder / name} has the {column} {table[column][repeated].iloc[0]} more than once.")
     item = pd.Index(items["asin"]).get_indexer(pd.Index(timed["asin"]))
     if (unknown := np.flatnonzero(item < 0)).size:
         raise BenchmarkError(f"{folder / TABLES[0]}: the asin {timed['asin'][unknown[0]]} is not in {TABLES[1]}.")
     user, users = pd.factorize(timed["reviewer"])
-    nothing = np.empty(0, dtype=object)
+    no_texts, no_numbers = np.empty(0, dtype=object), np.empty(0, dtype=np.int32)
     log = Log(
         catalog=_catalog(items),
         users=users.to_numpy(dtype=object),
         user=user.astype(np.int32),
         item=item.astype(np.int32),
         time=timed["time"].to_numpy(dtype=np.int64),
-        query_ids=nothing,
-        queries=nothing,
-        query=np.empty(0, dtype=np.int32),
-        relevant=np.empty(0, dtype=np.int32),
+        query_ids=no_texts,
+        queries=no_texts,
+        query=no_numbers,
+        relevant=no_numbers,
         grade=np.empty(0, dtype=np.float32),
         ties="file",
         facts={"source": SPLITS, "times": "seconds since 1970"},
@@ -126,7 +128,7 @@ def read_joint(folder: Path) -> tuple[Log, Published, int]:
 
 
 def _catalog(items: pd.DataFrame) -> Catalog:
-    """Texts read "title … brand … categories …"; the names of categories have no marks between them."""
+    """Texts have the form "title … brand … categories …"; nothing separates the names of categories."""
     import pandas as pd
 
     texts = [plain(html.unescape(text)) for text in items["text"]]  # some entities of brands are escaped twice
@@ -135,6 +137,6 @@ def _catalog(items: pd.DataFrame) -> Catalog:
         [part[name] or "" if part else "" for part in parts] for name in ("title", "brand", "categories")
     )
     title = [name if part else text for name, part, text in zip(title, parts, texts, strict=True)]
-    known = pd.DataFrame({"title": title, "brand": [brand_of(name) for name in brand]})
-    shown = texts_of(known.assign(categories=objects((names,) if names else () for names in categories)))
-    return Catalog(items["asin"].to_numpy(dtype=object), shown, known)
+    attributes = pd.DataFrame({"title": title, "brand": [brand_of(name) for name in brand]})
+    joined = texts_of(attributes.assign(categories=objects((names,) if names else () for names in categories)))
+    return Catalog(items["asin"].to_numpy(dtype=object), joined, attributes)

@@ -1,4 +1,4 @@
-"""What every format gives, and what reading each of them takes."""
+"""The result of reading any of the formats, and the functions that their readers share."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sequences:
-    """A row of reviews per user: `lengths` (U,), and for every review its item's row in `items` and its `time`.
+    """The reviews, user by user, `lengths` (U,) of each: `item` is the item's row in `items`.
 
-    `items` has the columns number, asin, title, price, brand, categories, attributes and digest that are known.
+    `items` has those of the columns number, asin, title, price, brand, categories, attributes and digest that the
+    format has; `times` says what the times count.
     """
 
     users: list[str]
@@ -42,7 +43,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 if line.strip():
                     yield number, line
     except (OSError, EOFError, zlib.error) as error:
-        raise BenchmarkError(f"{path} cannot be read to its end: {error}. Get it once more.") from error
+        raise BenchmarkError(f"{path} cannot be read to its end: {error}. Get it again.") from error
 
 
 def plain(text: object) -> str:
@@ -51,24 +52,26 @@ def plain(text: object) -> str:
 
 
 def brand_of(text: object) -> str:
+    """The brand, empty for "Unknown"."""
     brand = plain(text)
     return "" if brand == "Unknown" else brand
 
 
 def objects(values: Iterable[Any]) -> NDArray[np.object_]:
-    """An array of tuples that numpy does not take for a table."""
-    given = list(values)
-    out = np.empty(len(given), dtype=object)
-    out[:] = given
+    """A one-dimensional array of these objects, also of tuples, from which numpy would make a table."""
+    elements = list(values)
+    out = np.empty(len(elements), dtype=object)
+    out[:] = elements
     return out
 
 
 def shortened(line: bytes) -> str:
+    """The beginning of a line, for error messages."""
     return repr(line[:60].decode(errors="replace").strip())
 
 
 def texts_of(items: pd.DataFrame) -> NDArray[np.object_]:
-    """What a text encoder reads: title (or digest), price, brand and categories, as far as they are known."""
+    """The texts for encoders: title (or digest), price, brand and categories, without those that are unknown."""
     n = len(items)
     title, digest, brand = (items[c].tolist() if c in items else [""] * n for c in ("title", "digest", "brand"))
     prices = items["price"].tolist() if "price" in items else [float("nan")] * n

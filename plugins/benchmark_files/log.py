@@ -1,4 +1,4 @@
-"""From the tables to a log, with every mistake named: file, first bad row, what to do."""
+"""From the tables to a log. The message of every mistake has the file, the first bad row and what to do."""
 
 from __future__ import annotations
 
@@ -16,37 +16,40 @@ PARTS = {"train": 0, "valid": 1, "validation": 1, "dev": 1, "test": 2}
 
 
 def as_log(tables: Tables, ties: Literal["hash", "file"], drop: bool) -> Log:
-    """The log of these tables. Raises BenchmarkError; `drop` leaves out what refers to an unknown item or query."""
+    """The log of these tables; `drop` leaves out rows with an unknown item or query, or without a time.
+
+    Raises BenchmarkError for tables that are not enough for a log, and for values that cannot be read.
+    """
     _check_halves(tables)
     catalog = _catalog(tables)
-    known = _Known(pd.Index(catalog.ids), tables.items.file if tables.items else "any table", drop)
+    lookup = _Lookup(pd.Index(catalog.ids), tables.items.file if tables.items else "any table", drop)
     user, users, item = np.empty(0, np.int32), np.empty(0, object), np.empty(0, np.int32)
     time, part = np.empty(0, np.int64), None
     if tables.interactions:
-        table = known.timed(tables.interactions)
-        item, there = known.items(table)
-        time, part = _seconds(table)[there], _parts(table)
-        codes, names = pd.factorize(_ids(table, "user")[there])
-        user, users, item = codes.astype(np.int32), names.to_numpy(dtype=object), item[there]
-        part = None if part is None else part[there]
+        table = lookup.timed(tables.interactions)
+        item, kept = lookup.items(table)
+        time, part = _seconds(table)[kept], _parts(table)
+        codes, names = pd.factorize(_ids(table, "user")[kept])
+        user, users, item = codes.astype(np.int32), names.to_numpy(dtype=object), item[kept]
+        part = None if part is None else part[kept]
     query_ids, texts, query_part = np.empty(0, object), np.empty(0, object), None
     query, relevant, grade = np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
     if tables.queries and tables.relevance:
         query_ids, texts = _unique_ids(tables.queries), _texts(tables.queries, "text")
         query_part = _parts(tables.queries)
-        relevant, there = known.items(tables.relevance)
-        query, asked = known.rows(tables.relevance, "query", pd.Index(query_ids), tables.queries.file)
-        there = there & asked
-        query, relevant, grade = query[there], relevant[there], _grades(tables.relevance)[there]
+        relevant, has_item = lookup.items(tables.relevance)
+        query, has_query = lookup.rows(tables.relevance, "query", pd.Index(query_ids), tables.queries.file)
+        kept = has_item & has_query
+        query, relevant, grade = query[kept], relevant[kept], _grades(tables.relevance)[kept]
     log = Log(catalog, users, user, item, time, query_ids, texts, query, relevant, grade, part, query_part, ties)
     if tables.searches:
-        log = _with_searches(log, known.timed(tables.searches), known)
-    facts = {"source": ", ".join(t.file for t in tables.given), **{k: n for k, n in known.dropped.items() if n}}
+        log = _with_searches(log, lookup.timed(tables.searches), lookup)
+    facts = {"source": ", ".join(t.file for t in tables.present), **{k: n for k, n in lookup.dropped.items() if n}}
     return replace(log, facts=facts, has_times=tables.interactions is None or tables.interactions.timed)
 
 
-class _Known:
-    """The known items, and the number of rows `dropped` because their item is unknown or their time missing."""
+class _Lookup:
+    """Row numbers of items and queries by id; `dropped` counts rows with an unknown id or without a time."""
 
     def __init__(self, items: pd.Index, home: str, drop: bool) -> None:
         self._items, self._home, self._drop = items, home, drop
@@ -56,12 +59,12 @@ class _Known:
         return self.rows(table, "item", self._items, self._home)
 
     def rows(
-        self, table: Table, column: str, known: pd.Index, home: str
+        self, table: Table, column: str, index: pd.Index, home: str
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """The position of each row's id among the known ones, and whether it is known."""
+        """The position of each row's id in `index`, which is from the file `home`, and whether it is there."""
         ids = _ids(table, column)
         codes, distinct = pd.factorize(ids)
-        rows = known.get_indexer(pd.Index(distinct))[codes]
+        rows = index.get_indexer(pd.Index(distinct))[codes]
         if (bad := rows < 0).any() and not self._drop:
             first = ", ".join(repr(i) for i in ids[bad].drop_duplicates()[:5])
             raise BenchmarkError(
@@ -73,9 +76,9 @@ class _Known:
 
     def timed(self, table: Table) -> Table:
         """The rows with a time, or all if none may be dropped."""
-        empty = ~_filled(table, "time")
         if not self._drop:
             return table
+        empty = ~_filled(table, "time")
         self._count("rows_without_time_dropped", empty)
         return Table(table.file, table.rows[~empty], table.timed)
 
@@ -83,56 +86,55 @@ class _Known:
         self.dropped[fact] = self.dropped.get(fact, 0) + int(bad.sum())
 
 
-def _with_searches(log: Log, table: Table, known: _Known) -> Log:
-    """The log with the searches of the table. A query is its text, whatever its case: one list for searches and
-    judgements."""
+def _with_searches(log: Log, table: Table, lookup: _Lookup) -> Log:
+    """The log with the searches of the table. Texts, also of judgements, that differ only in case are one query."""
     clicked = _filled(table, "item")
-    item, there = np.full(len(table.rows), PAD, dtype=np.int32), np.ones(len(table.rows), dtype=bool)
-    item[clicked], there[clicked] = known.items(Table(table.file, table.rows[clicked]))
+    item, kept = np.full(len(table.rows), PAD, dtype=np.int32), np.ones(len(table.rows), dtype=bool)
+    item[clicked], kept[clicked] = lookup.items(Table(table.file, table.rows[clicked]))
     words, time, part = _texts(table, "query"), _seconds(table), _parts(table)
     if (empty := np.flatnonzero([not word.strip() for word in words])).size:
         raise BenchmarkError(
             f"{table.file}: 'query' is empty in row {empty[0] + 1} (and {empty.size - 1} more); it is the text that "
             "was searched for."
         )
-    user, users = pd.factorize(np.concatenate([log.users, _ids(table, "user").to_numpy(dtype=object)[there]]))
-    texts = np.concatenate([log.queries, words[there]])
+    user, users = pd.factorize(np.concatenate([log.users, _ids(table, "user").to_numpy(dtype=object)[kept]]))
+    texts = np.concatenate([log.queries, words[kept]])
     number, keys = pd.factorize(np.array([" ".join(text.casefold().split()) for text in texts], dtype=object))
-    old = len(log.queries)
+    judged = len(log.queries)
     return replace(
         log,
         users=users,
         query_ids=keys,
         queries=texts[np.unique(number, return_index=True)[1]],
-        query=number[:old][log.query].astype(np.int32),
+        query=number[:judged][log.query].astype(np.int32),
         searches=Searches(
             user[len(log.users) :].astype(np.int32),
-            number[old:].astype(np.int32),
-            item[there],
-            time[there],
-            None if part is None else part[there],
+            number[judged:].astype(np.int32),
+            item[kept],
+            time[kept],
+            None if part is None else part[kept],
         ),
     )
 
 
 def _check_halves(tables: Tables) -> None:
     if tables.queries and not tables.relevance:
-        raise BenchmarkError(f"{tables.queries.file} needs a table 'relevance' (query, item) beside it.")
+        raise BenchmarkError(f"{tables.queries.file} needs a table 'relevance' (query, item).")
     if tables.relevance and not tables.queries:
-        raise BenchmarkError(f"{tables.relevance.file} needs a table 'queries' (id, text) beside it.")
+        raise BenchmarkError(f"{tables.relevance.file} needs a table 'queries' (id, text).")
     if tables.searches and not tables.interactions:
-        raise BenchmarkError(f"{tables.searches.file} needs a table 'interactions' (user, item, time) beside it.")
+        raise BenchmarkError(f"{tables.searches.file} needs a table 'interactions' (user, item, time).")
     if tables.searches and tables.queries and "split" in tables.queries.rows:
         raise BenchmarkError(
-            f"{tables.queries.file} has a column 'split', but beside {tables.searches.file} requests are searches of "
-            "users: give that file the split, and remove it here."
+            f"{tables.queries.file} has a column 'split', but with {tables.searches.file} the requests are searches of "
+            "users: move the column to that file."
         )
     if not tables.interactions and not tables.queries:
         raise BenchmarkError(
             "there are items only. Add 'interactions' (user, item, time), or 'queries' (id, text) with 'relevance' "
             "(query, item), or all three."
         )
-    for table in tables.given:
+    for table in tables.present:
         if table.rows.empty:
             raise BenchmarkError(f"{table.file} has no rows.")
 
@@ -151,7 +153,7 @@ def _catalog(tables: Tables) -> Catalog:
 def _ids(table: Table, column: str) -> pd.Series[str]:
     values = table.rows[column]
     if values.dtype.kind == "f" and ((values.dropna() % 1 == 0) & (values.dropna().abs() < 2**53)).all():
-        values = values.astype("Int64")  # Parquet has 38.0 for 38 where another row of the column is empty
+        values = values.astype("Int64")  # Parquet has 38.0 for 38 if another row of the column is empty
     text = values.astype(str)
     if (bad := np.flatnonzero(values.isna() | (text == ""))).size:
         raise BenchmarkError(f"{table.file}: '{column}' is empty in row {bad[0] + 1} (and {bad.size - 1} more).")
@@ -179,18 +181,18 @@ def _texts(table: Table, column: str) -> NDArray[np.object_]:
 
 
 def _seconds(table: Table) -> NDArray[np.int64]:
-    """Times as whole seconds: numbers as they are, dates since 1970 (UTC where they do not say)."""
+    """Times as whole seconds: numbers as they are, dates since 1970 (in UTC without a time zone)."""
     column = table.rows["time"]
     if pd.api.types.is_datetime64_any_dtype(column):
         dates = pd.to_datetime(column, utc=True)
     else:
         numbers = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
-        if np.isfinite(numbers[:1]).all():  # the first row says which of the two it is
-            return _checked(table, numbers, np.isfinite(numbers), "number of seconds")
+        if np.isfinite(numbers[:1]).all():  # the first row decides between numbers and dates
+            return _checked(table, numbers, np.isfinite(numbers), "a number of seconds")
         dates = pd.to_datetime(column.astype(str), utc=True, errors="coerce", format="ISO8601")
-    # Counted in nanoseconds, which is what Timestamp(0) does, the years before 1677 and after 2262 have no difference.
+    # In nanoseconds, Timestamp(0)'s own unit, differences overflow before 1677 and after 2262.
     seconds = (dates - pd.Timestamp(0, unit="s", tz="UTC").as_unit("s")) / pd.Timedelta(seconds=1)
-    return _checked(table, np.asarray(seconds, dtype=np.float64), dates.notna().to_numpy(), "ISO 8601 date")
+    return _checked(table, np.asarray(seconds, dtype=np.float64), dates.notna().to_numpy(), "an ISO 8601 date")
 
 
 def _checked(table: Table, seconds: NDArray[np.float64], good: NDArray[np.bool_], kind: str) -> NDArray[np.int64]:
@@ -204,7 +206,7 @@ def _checked(table: Table, seconds: NDArray[np.float64], good: NDArray[np.bool_]
     if (bad := np.flatnonzero(~good)).size:
         value = table.rows["time"].iloc[bad[0]]
         raise BenchmarkError(
-            f"{table.file}: the time '{value}' in row {bad[0] + 1} is no {kind} from 1970 on (and {bad.size - 1} more "
+            f"{table.file}: the time '{value}' in row {bad[0] + 1} is not {kind} from 1970 on (and {bad.size - 1} more "
             "rows). Times are numbers of seconds or ISO 8601 dates, the same kind in every row."
         )
     return np.floor(seconds).astype(np.int64)
@@ -217,7 +219,7 @@ def _parts(table: Table) -> NDArray[np.int8] | None:
     parts = names.map(PARTS)
     if (bad := np.flatnonzero(parts.isna())).size:
         raise BenchmarkError(
-            f"{table.file}: the split '{names.iloc[bad[0]]}' in row {bad[0] + 1} is none of train, valid, test."
+            f"{table.file}: the split '{names.iloc[bad[0]]}' in row {bad[0] + 1} is not train, valid or test."
         )
     for name, number in (("train", 0), ("valid", 1), ("test", 2)):
         if not (parts == number).any():
@@ -234,5 +236,5 @@ def _grades(table: Table) -> NDArray[np.float32]:
     grades = pd.to_numeric(table.rows["grade"], errors="coerce").to_numpy(dtype=np.float32)
     if (bad := np.flatnonzero(~np.isfinite(grades))).size:
         value = table.rows["grade"].iloc[bad[0]]
-        raise BenchmarkError(f"{table.file}: the grade '{value}' in row {bad[0] + 1} is no number.")
+        raise BenchmarkError(f"{table.file}: the grade '{value}' in row {bad[0] + 1} is not a number.")
     return grades

@@ -15,11 +15,10 @@ PARTS = ("train", "valid", "test")
 
 
 def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool, form: Form) -> Tables:
-    """`.inter` and `.item` of a folder, and `queries`, `relevance` and `searches` beside them where they are."""
+    """The `.inter` and `.item` files of a folder, and its tables `queries`, `relevance` and `searches`, if any."""
     check_keys("names", names, ["inter", "item", "queries", "relevance", "searches"])
-    own = [f"searches.{column}" for column in NEEDED["searches"]]
-    known = ["user", "item", "time", "rating", "text", "queries.id", "queries.text", "query", "grade", *own]
-    check_keys("columns", columns, known)
+    tables = ["queries.id", "queries.text", "query", "grade", *(f"searches.{column}" for column in NEEDED["searches"])]
+    check_keys("columns", columns, ["user", "item", "time", "rating", "text", *tables])
     queries, relevance, searches = (find(folder, role, names) for role in ("queries", "relevance", "searches"))
     return Tables(
         items=_items(folder, names, columns),
@@ -44,10 +43,10 @@ def _interactions(folder: Path, names: Mapping[str, str], columns: Mapping[str, 
         rows = pd.concat([_renamed(parts[p][0], theirs, untimed).assign(split=p) for p in PARTS], ignore_index=True)
         file = "*.inter"
     else:
-        found = _only(folder, "inter", names)
-        if found is None:
+        path = _only(folder, "inter", names)
+        if path is None:
             raise BenchmarkError(f"{folder} has no .inter file, which the format recbole needs.")
-        rows, file = _renamed(found, theirs, untimed), found.name
+        rows, file = _renamed(path, theirs, untimed), path.name
     timed = "time" in rows
     if not timed:
         rows["time"] = range(len(rows))
@@ -97,6 +96,6 @@ def _atomic(file: Path) -> tuple[pd.DataFrame, dict[str, str]]:
             f"{file.name}: the column '{untyped[0]}' has no type; RecBole's headers read name:type, as in "
             "user_id:token."
         )
-    if twice := [name for name, count in Counter(name for name, _, _ in header).items() if count > 1]:
-        raise BenchmarkError(f"{file} has two columns called '{twice[0]}'. Rename one of them, or take it out.")
+    if repeated := [name for name, count in Counter(name for name, _, _ in header).items() if count > 1]:
+        raise BenchmarkError(f"{file} has two columns called '{repeated[0]}'. Rename one of them, or take it out.")
     return rows.set_axis([name for name, _, _ in header], axis=1), {name: kind for name, _, kind in header}

@@ -14,16 +14,18 @@ from benchmark_files.tables import Table, Tables, missing
 
 
 def rated(tables: Tables, least: float | None) -> tuple[Tables, dict[str, Any]]:
-    """The tables without the interactions rated below `least`, and how many those are. Raises BenchmarkError where
-    there are no ratings, or one is not a number."""
+    """The tables without the interactions rated below `least`, and facts about them.
+
+    Raises BenchmarkError if there are no ratings, or one is not a number.
+    """
     if least is None:
         return tables, {}
     table = tables.interactions
     if table is None:
-        raise BenchmarkError("data set 'files': min_rating is about interactions, and there are none; take it out.")
+        raise BenchmarkError("data set 'files': min_rating needs interactions, and there are none; remove it.")
     if "rating" not in table.rows:
         raise missing(table.file, "rating", "rating", [str(column) for column in table.rows])
-    if table.rows.empty:  # which as_log refuses
+    if table.rows.empty:  # as_log refuses this
         return tables, {}
     ratings = pd.to_numeric(table.rows["rating"], errors="coerce").to_numpy(dtype=np.float64)
     if (bad := np.flatnonzero(~np.isfinite(ratings))).size:
@@ -46,20 +48,23 @@ def rated(tables: Tables, least: float | None) -> tuple[Tables, dict[str, Any]]:
 def core(log: Log, min_user: int, min_item: int) -> Log:
     """The largest part of the log in which every user has `min_user` interactions and every item `min_item`.
 
-    Raises BenchmarkError for negative numbers, and where nothing is left."""
+    Raises BenchmarkError for negative numbers, and if nothing is left.
+    """
     for name, value in (("min_user_interactions", min_user), ("min_item_interactions", min_item)):
         if value < 0:
             raise BenchmarkError(f"data set 'files': {name} is {value}; give 0 or more.")
     if not (min_user or min_item):
         return log
     if not len(log.user):
-        raise BenchmarkError("data set 'files': there are no interactions that users and items could have too few of; "
-                             "take min_user_interactions and min_item_interactions out.")  # fmt: skip
+        raise BenchmarkError(
+            "data set 'files': min_user_interactions and min_item_interactions need interactions, and there are none; "
+            "remove them."
+        )
     kept = np.ones(len(log.user), dtype=bool)
     while True:
-        of_user = np.bincount(log.user[kept], minlength=len(log.users))
-        of_item = np.bincount(log.item[kept], minlength=len(log.catalog))
-        stay = kept & (of_user[log.user] >= min_user) & (of_item[log.item] >= min_item)
+        per_user = np.bincount(log.user[kept], minlength=len(log.users))
+        per_item = np.bincount(log.item[kept], minlength=len(log.catalog))
+        stay = kept & (per_user[log.user] >= min_user) & (per_item[log.item] >= min_item)
         if (stay == kept).all():
             break
         kept = stay
@@ -68,8 +73,8 @@ def core(log: Log, min_user: int, min_item: int) -> Log:
             f"data set 'files': no interaction is left where every user has {min_user} and every item {min_item}; "
             "lower min_user_interactions or min_item_interactions."
         )
-    users = of_user > 0 if min_user else np.ones(len(log.users), dtype=bool)
-    items = of_item > 0 if min_item else np.ones(len(log.catalog), dtype=bool)
+    users = per_user > 0 if min_user else np.ones(len(log.users), dtype=bool)
+    items = per_item > 0 if min_item else np.ones(len(log.catalog), dtype=bool)
     facts = {
         "min_user_interactions": min_user,
         "min_item_interactions": min_item,
@@ -81,19 +86,19 @@ def core(log: Log, min_user: int, min_item: int) -> Log:
 
 
 def _restricted(log: Log, kept: NDArray[np.bool_], users: NDArray[np.bool_], items: NDArray[np.bool_]) -> Log:
-    """The log with these interactions, users and items alone, and what is said of them in searches and judgements."""
+    """The log with only these interactions, users and items, and with their searches and judgements."""
     user, item = (np.where(stay, np.cumsum(stay) - 1, PAD).astype(np.int32) for stay in (users, items))
     catalog = log.catalog
     judged, searches = items[log.relevant], log.searches
     if searches is not None:
         s = searches
-        there = users[s.user] & np.append(items, True)[s.item]  # PAD, a search without a click, stays
+        stay = users[s.user] & np.append(items, True)[s.item]  # PAD, a search without a click, stays
         searches = Searches(
-            user[s.user[there]],
-            s.query[there],
-            np.append(item, np.int32(PAD))[s.item[there]],
-            s.time[there],
-            None if s.part is None else s.part[there],
+            user[s.user[stay]],
+            s.query[stay],
+            np.append(item, np.int32(PAD))[s.item[stay]],
+            s.time[stay],
+            None if s.part is None else s.part[stay],
         )
     return replace(
         log,

@@ -22,11 +22,11 @@ ID_KEYS, TEXT_KEYS = ("docno", "docid", "doc_id", "_id", "id"), ("text", "conten
 
 
 def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], untimed: bool, form: Form) -> Tables:
-    """A search-only collection. Each file is the one that is named, or the only one whose name says what it is."""
+    """A search-only collection. Each file is the one in `names`, or the only one whose name tells its role."""
     check_keys("names", names, list(PATTERNS))
     check_keys("columns", columns, [])
     if form != Form():
-        raise BenchmarkError("data set 'files': sep and header are for tables; the files of format trec say it all.")
+        raise BenchmarkError("data set 'files': sep and header are for the format tables; remove them.")
     topics, qrels, documents = (_only(folder, role, names) for role in PATTERNS)
     sources = sorted(p for p in documents.rglob("*") if p.is_file()) if documents.is_dir() else [documents]
     items = [pair for source in sources for pair in _documents(source)]
@@ -40,14 +40,14 @@ def read(folder: Path, names: Mapping[str, str], columns: Mapping[str, str], unt
 def _only(folder: Path, role: str, names: Mapping[str, str]) -> Path:
     if role in names:
         return named(folder, role, names[role])
-    found = [p for p in sorted(folder.iterdir()) if re.search(PATTERNS[role], p.name, re.IGNORECASE)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ambiguous(folder, role, found)
-    there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
+    files = [p for p in sorted(folder.iterdir()) if re.search(PATTERNS[role], p.name, re.IGNORECASE)]
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise ambiguous(folder, role, files)
+    content = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
     raise BenchmarkError(
-        f"{folder} has no file for the {role}; there is {there}. "
+        f"{folder} has no file for the {role}; there is {content}. "
         f"Say what it is called with params: {{names: {{{role}: …}}}}."
     )
 
@@ -69,7 +69,7 @@ def _documents(file: Path) -> Iterator[tuple[str, str]]:
                 raise BenchmarkError(f"{file.name}: a document has no <DOCNO>; it begins with {body.strip()[:60]!r}.")
             yield number[1], _plain(body[: number.start()] + " " + body[number.end() :])
     elif text.lstrip().startswith("{"):
-        for line, row in enumerate(text.split("\n"), 1):  # splitlines would cut at U+2028, which may stand in a string
+        for line, row in enumerate(text.split("\n"), 1):  # splitlines would also cut at U+2028 inside a string
             if row.strip():
                 yield _json_document(file.name, line, row)
     else:
@@ -83,7 +83,7 @@ def _json_document(file: str, line: int, row: str) -> tuple[str, str]:
         body = next(str(fields[key]) for key in TEXT_KEYS if key in fields)
     except (ValueError, TypeError, StopIteration) as error:
         raise BenchmarkError(
-            f"{file}, line {line}: no JSON object with an id ({', '.join(ID_KEYS)}) "
+            f"{file}, line {line} is not a JSON object with an id ({', '.join(ID_KEYS)}) "
             f"and a text ({', '.join(TEXT_KEYS)})."
         ) from error
     return number, " ".join(f"{fields.get('title') or ''} {body}".split())
@@ -111,7 +111,7 @@ def _tabbed(file: str, text: str) -> Iterator[tuple[str, str]]:
         if tab:
             yield number.strip(), " ".join(body.split())
         elif row.strip():
-            raise BenchmarkError(f"{file}, line {line}: no tab between id and text: {row[:60]!r}.")
+            raise BenchmarkError(f"{file}, line {line} has no tab between id and text: {row[:60]!r}.")
 
 
 def _qrels(file: Path) -> pd.DataFrame:

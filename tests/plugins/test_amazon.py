@@ -175,9 +175,9 @@ def test_ties_are_broken_by_the_file_or_by_a_hash_and_files_without_times_have_n
     (tmp_path / "s3").mkdir()
     bare = write(tmp_path / "s3", S3_REC)
     assert not amazon("Tiny", bare).has_times
-    with pytest.raises(BenchmarkError, match="has an order and no times, so nothing is tied; take out `ties: hash`"):
+    with pytest.raises(BenchmarkError, match="has an order and no times, so nothing is tied; remove `ties: hash`"):
         amazon("Tiny", bare, ties="hash")
-    with pytest.raises(BenchmarkError, match="amazon knows no ties 'asin'"):
+    with pytest.raises(BenchmarkError, match="amazon has no ties 'asin'"):
         amazon("Tiny", path, ties="asin")  # type: ignore[arg-type]
 
 
@@ -239,7 +239,7 @@ def test_reviews_may_be_python_literals_too(tmp_path: Path) -> None:
         (ORIGINAL, "reviews_Tiny_5.json", '"y"', '"u"', ""),
         (ORIGINAL, "meta_Tiny.json", "'Comb', ", "'Comb, ", r"meta_Tiny\.json, line 4 is neither JSON nor the literal"),
         (ORIGINAL, "meta_Tiny.json", "'asin': 'A3', ", "", "line 3 has no asin: .*categories"),
-        (TABLES, "sequences.tsv", "3 1 5 4 2", "3 1 x 4 2", r"sequences\.tsv, line 3: 'x' is no whole number"),
+        (TABLES, "sequences.tsv", "3 1 5 4 2", "3 1 x 4 2", r"sequences\.tsv, line 3: 'x' is not a whole number"),
         (TABLES, "sequences.tsv", "3 1 5 4 2", "3 1 5 4", r"sequences\.tsv, line 3: 4 items, but 5 gaps"),
         (TABLES, "sequences.tsv", "3 1 5 4 2", "", r"sequences\.tsv, line 3: whole numbers are missing"),
         (TABLES, "sequences.tsv", "3 1 5 4 2", "3 1 5 4 6", r"line 3: the item 6 is not in .*items\.tsv"),
@@ -247,7 +247,7 @@ def test_reviews_may_be_python_literals_too(tmp_path: Path) -> None:
         (TABLES, "items.tsv", "7\tA7", "5\tA7", r"items\.tsv, line 7: '5' must be a whole number that no other"),
         (TABLES, "items.tsv", "7\tA7", "?\tA7", r"items\.tsv, line 7: '\?' must be a whole number"),
         (TABLES, "items.tsv", "Nowhere\t", "Nowhere\t\t\t\t\t", r"items\.tsv cannot be read as a table"),
-        (S3_REC, "Tiny.txt", "5 4 2", "5 4 -2", r"Tiny\.txt, line 2: '-2' is no whole number"),
+        (S3_REC, "Tiny.txt", "5 4 2", "5 4 -2", r"Tiny\.txt, line 2: '-2' is not a whole number"),
         (S3_REC, "Tiny_item2attributes.json", "[9]", "9", "does not map items to lists of attributes"),
         (S3_REC, "Tiny_item2attributes.json", "}", "", "does not map items to lists of attributes"),
     ],
@@ -278,7 +278,7 @@ def test_a_download_that_broke_off_is_named(tmp_path: Path) -> None:
 )
 def test_the_second_file_is_asked_for_by_name(tmp_path: Path, files: dict[str, str], missing: str) -> None:
     path = write(tmp_path, {name: text for name, text in files.items() if name != missing})
-    with pytest.raises(MissingDataError, match=f"{missing} is not.*Get reviews_Tiny_5.json.gz and meta_Tiny.json.gz"):
+    with pytest.raises(MissingDataError, match=f"needs {missing} in.*Get reviews_Tiny_5.json.gz and meta_Tiny.json.gz"):
         amazon("Tiny", path)
 
 

@@ -145,8 +145,8 @@ def test_a_split_column_becomes_the_split(tmp_path: Path) -> None:
     [
         ({"interactions.csv": "userId,item,time\nx,a,1\n"}, "no column 'user'. Did you mean 'userId'"),
         ({"interactions.csv": "user,item\nx,a\n"}, "no column 'time'.* give ties: file"),
-        ({"interactions.csv": "user,item,time\nx,a,1\nx,b,soon\n"}, "the time 'soon' in row 2 is no number of seconds"),
-        ({"interactions.csv": "user,item,time\nx,a,2020-01-01\nx,b,\n"}, "the time '' in row 2 is no ISO 8601 date"),
+        ({"interactions.csv": "user,item,time\nx,a,1\nx,b,soon\n"}, "time 'soon' in row 2 is not a number of seconds"),
+        ({"interactions.csv": "user,item,time\nx,a,2020-01-01\nx,b,\n"}, "time '' in row 2 is not an ISO 8601 date"),
         ({"interactions.csv": "user,item,time\nx,a,-1\n"}, "the time '-1' in row 1"),
         ({"interactions.csv": "user,item,time\nx,a,\nx,b,1000-01-01\n"}, "the time '' in row 1"),
         ({"interactions.csv": "user,item,time\n,a,1\n"}, "'user' is empty in row 1"),
@@ -154,13 +154,13 @@ def test_a_split_column_becomes_the_split(tmp_path: Path) -> None:
          "3 rows name an unknown item, not in items.csv; the first: 'z', 'w'"),
         ({"interactions.csv": "user,item,time,split\nx,a,1,train\nx,b,2,test\n"}, "the split 'valid' is empty"),
         ({"interactions.csv": "user,item,time,split\nx,a,1,learn\n"},
-         "the split 'learn' in row 1 is none of train, valid, test"),
+         "the split 'learn' in row 1 is not train, valid or test"),
         ({"interactions.csv": "user,item,time\n"}, "interactions.csv has no rows"),
         ({"interactions.csv": ""}, "interactions.csv cannot be read as a table"),
         ({"items.csv": "id,text\na,1\nb,2\na,3\n"}, "items.csv has 1 ids more than once; the first: 'a'"),
         ({"items.csv": "id,name\na,1\n"}, "items.csv has no column 'text'.* It has: id, name"),
         ({"relevance.csv": "query,item\n1,a\n9,a\n"}, "name an unknown query, not in queries.csv; the first: '9'"),
-        ({"relevance.csv": "query,item,grade\n1,a,good\n"}, "the grade 'good' in row 1 is no number"),
+        ({"relevance.csv": "query,item,grade\n1,a,good\n"}, "the grade 'good' in row 1 is not a number"),
         ({"relevance.csv": None}, "queries.csv needs a table 'relevance'"),
         ({"queries.csv": None}, "relevance.csv needs a table 'queries'"),
         ({"interactions.csv": None, "queries.csv": None, "relevance.csv": None}, "there are items only"),
@@ -302,7 +302,7 @@ def test_searches_beside_the_files_of_recbole(tmp_path: Path) -> None:
         ({"searches.csv": "user,query,item,time\n"}, "searches.csv has no rows"),
         ({"interactions.csv": None}, "searches.csv needs a table 'interactions'"),
         ({"queries.csv": QUERIES.replace("\n", ",train\n").replace("text,train", "text,split")},
-         "queries.csv has a column 'split', but beside searches.csv"),
+         "queries.csv has a column 'split', but with searches.csv"),
     ],
 )  # fmt: skip
 def test_errors_of_searches(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
@@ -404,10 +404,10 @@ def test_trec_documents_in_a_folder_and_topics_in_lines(tmp_path: Path) -> None:
     [
         ({"qrels": "1 0 d1\n"}, "qrels, line 1: a judgement has four columns .* not 3"),
         ({"qrels": "1 0 d9 1\n"}, "1 rows name an unknown item, not in docs; the first: 'd9'"),
-        ({"docs": '{"id": "d1"}\n'}, "docs, line 1: no JSON object with an id"),
+        ({"docs": '{"id": "d1"}\n'}, "docs, line 1 is not a JSON object with an id"),
         ({"docs": "<DOC>no number</DOC>"}, "a document has no <DOCNO>; it begins with 'no number'"),
         ({"topics": "<top><num>1</num></top>"}, "a topic has no <num> or no <title>"),
-        ({"topics": "1 fruit\n"}, "topics, line 1: no tab between id and text: '1 fruit'"),
+        ({"topics": "1 fruit\n"}, "topics, line 1 has no tab between id and text: '1 fruit'"),
         ({"topics2": "1\tfruit\n"}, "several files for topics: topics, topics2"),
     ],
 )
@@ -470,10 +470,10 @@ def test_delimiters_are_recognised_by_the_first_line(tmp_path: Path, name: str, 
 
 def test_a_delimiter_that_the_first_line_hides_is_given(tmp_path: Path) -> None:
     path = write(tmp_path, {"interactions.csv": "user^item^time,s\nx^a^10\nx^b^20\n"})
-    with pytest.raises(BenchmarkError, match=r"cannot be read as a table: .*params: \{sep: …\} says"):
+    with pytest.raises(BenchmarkError, match=r"cannot be read as a table: .*params: \{sep: …\}"):
         files(path)
     assert rows(files(path, sep="^", columns={"time": "time,s"})) == [("x", "a", 10), ("x", "b", 20)]
-    with pytest.raises(BenchmarkError, match="sep and header are for tables"):
+    with pytest.raises(BenchmarkError, match="sep and header are for the format tables"):
         files(path, format="trec", sep=";", names=dict.fromkeys(("topics", "qrels"), "interactions.csv"))
 
 
