@@ -1,4 +1,5 @@
-"""The contract as functions for the tests of a plugin's author, and data on which the right answers are known."""
+"""The contract as functions for the tests of a plugin's author, and data to test with: small data written as lists, and
+a board on which the right answers are known."""
 
 from __future__ import annotations
 
@@ -14,6 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.builders import make_catalog as make_catalog
+from benchmark.builders import make_log as make_log
+from benchmark.builders import make_requests as make_requests
+from benchmark.builders import make_train as make_train
 from benchmark.contract import Context, Metric, Model, require, variants
 from benchmark.contract import check_analysis as check_analysis
 from benchmark.contract import check_ranking as check_ranking

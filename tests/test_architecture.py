@@ -29,6 +29,7 @@ ORDER = [
     "plugins",
     "sources",
     "fingerprint",
+    "builders",
     "testing",
     "suite",
     "describe",

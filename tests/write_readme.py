@@ -85,12 +85,12 @@ def public_names() -> dict[str, str]:
 
 
 def names_for_tests() -> dict[str, str]:
-    """The functions of `benchmark.testing`, with those that it takes over from the contract."""
-    core = ROOT / "benchmark"
-    imports = [node for node in ast.parse((core / "testing.py").read_text()).body if isinstance(node, ast.ImportFrom)]
-    taken = {alias.name for node in imports for alias in node.names if alias.asname == alias.name}
-    contract = {name: text for name, text in meanings(core / "contract.py").items() if name in taken}
-    return contract | {name: t for name, t in meanings(core / "testing.py").items() if name[0].islower() and t}
+    """The functions of `benchmark.testing`, with those that it takes over from other modules."""
+    path = ROOT / "benchmark" / "testing.py"
+    own = {name: text for name, text in meanings(path).items() if name[0].islower() and text}
+    imports = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: node.module for node in imports for alias in node.names if alias.asname == alias.name}
+    return own | {name: meanings(ROOT / f"{home.replace('.', '/')}.py")[name] for name, home in homes.items()}
 
 
 def excerpt(board: dict[str, Any]) -> str:
