@@ -165,7 +165,7 @@ def print_offer(offer: Offer) -> None:
     from benchmark.plugins import better_values, resolve
 
     entries = parameter_entries(offer)
-    sys.stdout.write(visible(f"{offer} of {offer.plugin}\n\n{docstring(offer) or 'It says nothing of itself.'}\n\n"))
+    sys.stdout.write(visible(f"{offer} of {offer.plugin}\n\n{docstring(offer) or 'It has no description.'}\n\n"))
     if offer.kind == "metric":
         sys.stdout.write(f"{_BETTER[better_values(offer)]}\n\n")
     sys.stdout.write("Parameters\n\n" if entries else "")

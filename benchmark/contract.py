@@ -110,12 +110,12 @@ class Model(Protocol):
 
 
 class Metric(Protocol):
-    """A metric plugin: one value per request, or one number about all the lists together (catalogue coverage, say).
+    """A metric plugin: one value per request, or one number about all lists together, such as catalogue coverage.
 
-    A metric that has a parameter called `popularity` is given the (N,) training counts of the task. Its attribute
-    `better`, "higher", "lower" or "neither", says which of its values are better (`benchmark.better` sets it for a
-    function); without it the higher ones are, and of one number about all lists neither. A request without a ranking
-    scores 0, and where lower is better what the metric says.
+    A parameter called `popularity` receives the task's training counts (N,). The attribute `better`, "higher", "lower"
+    or "neither", says which values are better (`benchmark.better` sets it for a function); without it, higher values
+    are, and of one number about all lists neither side. A request without a ranking scores 0, unless lower is better:
+    then the metric itself scores it.
     """
 
     def __call__(self, ranking: Ranking, relevant: Ragged, k: int) -> Floats | float: ...
@@ -198,10 +198,11 @@ class Analysis:
 class AnalysisInput:
     """The input of an analysis: the data sets by name, and the results of every finished cell.
 
-    `dataset(name)` and `ranking(cell, task)` read from disk when called; `ranking(cell, task, variant)` is one of the
-    cell's further rankings, named by `variants(cell)`, or that of a candidate list ("uni99"). `facts(cell)` are the
-    facts that the model recorded. `published(cell, task, metric)` is the paper's number for the model over all
-    requests, or None; `published(cell, task, metric, "T=1.5")` is that of its row "<model> T=1.5".
+    `dataset(name)` and `ranking(cell, task)` read from disk when called; the rows of a ranking are the requests of
+    `dataset(cell.dataset).test[task]`. `ranking(cell, task, variant)` is one of the cell's further rankings, named by
+    `variants(cell)`, or that of a candidate list ("uni99"). `facts(cell)` are the facts that the model recorded.
+    `published(cell, task, metric)` is the paper's number for the model over all requests, or None;
+    `published(cell, task, metric, "T=1.5")` is that of its row "<model> T=1.5".
     """
 
     datasets: Sequence[str]

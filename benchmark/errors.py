@@ -15,7 +15,8 @@ class NotFittedError(BenchmarkError):
 
 
 class MissingDataError(BenchmarkError):
-    """The files of a data set are not here. A suite can go on without a data set that it calls optional."""
+    """The files of a data set are missing; the message says where to get them. A suite runs without a data set that it
+    calls optional."""
 
 
 class ContractError(BenchmarkError):
