@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from conftest import Command
+from conftest import Command, shuffled
 
 from benchmark import candidates, plugins
 from benchmark.candidates import check_sampler, draw, known_items, lookup_hr1, with_candidates
@@ -20,14 +19,14 @@ from benchmark.data.protocol import ProtocolSettings
 from benchmark.data.ragged import Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.data.split import split_log
-from benchmark.data.types import Catalog, Dataset, Log, Requests, Searches, Split, Task, Train
+from benchmark.data.types import Dataset, Log, Requests, Split, Task
 from benchmark.errors import BenchmarkError
 from benchmark.plan import make_plan
 from benchmark.results.datasets import load_dataset, save_dataset, with_frozen_candidates
 from benchmark.runner import _prepare
 from benchmark.suite.load import load_suite
 from benchmark.suite.schema import Sampler, Spare
-from benchmark.testing import checkerboard_log
+from benchmark.testing import checkerboard_log, make_catalog, make_log, make_requests, make_train
 
 KEYS = splitmix(np.arange(6000, dtype=np.uint64))
 
@@ -36,42 +35,15 @@ def words(values: list[str]) -> Any:
     return np.array(values, dtype=object)
 
 
-def shop(shuffle: int | None = None) -> Log:
-    """Four users of forty items; queries 0 to 2 are judged, query 3 has the words of query 2 in other letters.
-
-    `shuffle` puts items, users, queries and rows into another order.
-    """
+def shop() -> Log:
+    """Four users of forty items; queries 0 to 2 are judged, query 3 has the words of query 2 in other letters."""
     clicks = [(u, (9 * u + 2 * t) % 40, 100 * t) for u in range(4) for t in range(5)]
     searches = [(0, 2, 5, 10), (0, 2, 7, 500), (1, 3, 8, 20), (1, 0, 9, 500), (2, 1, 30, 30), (2, 1, -1, 500),
                 (3, 0, 31, 30), (3, 0, 32, 500), (0, 1, 6, 5), (1, 0, 1, 5), (2, 0, 2, 5), (3, 2, 3, 5)]  # fmt: skip
-    judged = [(0, 20, 1.0), (1, 21, 1.0), (2, 22, 1.0), (2, 23, 0.0)]
-    rng = np.random.default_rng(shuffle)
-
-    def order(n: int) -> Any:
-        return np.arange(n) if shuffle is None else rng.permutation(n)
-
-    items, users, queries = order(40), order(4), order(4)
-    user, item, time = np.array(clicks)[order(len(clicks))].T
-    who, query, found, when = np.array(searches)[order(len(searches))].T
-    to = [np.argsort(new).astype(np.int32) for new in (items, users, queries)]
-    judgements = np.array(judged)
-    return Log(
-        catalog=Catalog(
-            words([f"i{i}" for i in items]),
-            words([f"a book{' of bees' * (i % 2)}{' and birds' * int(i % 3 == 0)}" for i in items]),
-            pd.DataFrame(index=range(40)),
-        ),
-        users=words([f"u{u}" for u in users]),
-        user=to[1][user],
-        item=to[0][item],
-        time=time,
-        query_ids=words([f"q{q}" for q in queries]),
-        queries=words([("book of bees", "birds", "Bees and birds", "bees and BIRDS")[q] for q in queries]),
-        query=to[2][judgements[:, 0].astype(int)],
-        relevant=to[0][judgements[:, 1].astype(int)],
-        grade=judgements[:, 2].astype(np.float32),
-        searches=Searches(to[1][who], to[2][query], np.where(found < 0, -1, to[0][found]).astype(np.int32), when),
-    )
+    judgements = [(0, 20, 1.0), (1, 21, 1.0), (2, 22, 1.0), (2, 23, 0.0)]
+    catalog = make_catalog(f"a book{' of bees' * (i % 2)}{' and birds' * int(i % 3 == 0)}" for i in range(40))
+    queries = ("book of bees", "birds", "Bees and birds", "bees and BIRDS")
+    return make_log(clicks, judgements, searches, catalog=catalog, queries=queries)
 
 
 def listed(log: Log, task: Task, *samplers: Sampler, **settings: Any) -> Dataset:
@@ -264,15 +236,8 @@ class Shy:
 
 def test_a_list_says_what_a_table_without_users_finds_in_it() -> None:
     """Training has each query's clicks; a request's answer is first where none of its list was clicked more often."""
-    catalog = Catalog(words([f"i{i}" for i in range(6)]), words([""] * 6), pd.DataFrame(index=range(6)))
-    nothing = Ragged.empty(2)
-    requests = Requests(
-        "search", words(["a", "b"]), np.full(2, -1, dtype=np.int32), nothing, words(["Bees", "birds"]), nothing
-    )
-    train = Train(
-        catalog, words([]), Ragged.empty(0), np.empty(0, dtype=np.int64), words(["bees", "BEES", "birds"]),
-        Ragged.from_rows([[0, 1], [0], [2, 3]]),
-    )  # fmt: skip
+    train = make_train((), {"bees": [0, 1], "BEES": [0], "birds": [2, 3]}, make_catalog([""] * 6))
+    requests = make_requests(queries=["Bees", "birds"])
     split = Split(requests, Ragged.from_rows([[0], [2]]))
     data = Dataset("x", train, {"search": split}, {"search": split}, "", {})
     assert lookup_hr1(data, "search", Ragged.from_rows([[0, 1, 4], [2, 4, 5]])) == 1
@@ -285,7 +250,7 @@ def test_a_list_says_what_a_table_without_users_finds_in_it() -> None:
 def test_lists_do_not_depend_on_the_order_of_the_log_and_do_on_the_seed() -> None:
     samplers = [Sampler(kind="uniform", n=9), Sampler(kind="popularity", n=9), Sampler(kind="uniform", n=8, seed=1)]
     for task in ("recommendation", "search"):
-        first, other = (listed(shop(order), task, *samplers) for order in (None, 5))
+        first, other = (listed(log, task, *samplers) for log in (shop(), shuffled(shop(), 5)))
         for sampler in samplers:
             assert by_id(first, task, sampler.list_name) == by_id(other, task, sampler.list_name)
         again = by_id(listed(shop(), task, Sampler(kind="uniform", n=9, seed=1)), task, "uni9")

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from conftest import shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark import PAD, QUERY, RECOMMENDED, SEARCHED, BenchmarkError, Catalog, Dataset, Events, Log, Searches, Split
+from benchmark import PAD, QUERY, RECOMMENDED, SEARCHED, BenchmarkError, Dataset, Events, Log, Searches, Split
 from benchmark.data.normal_form import in_normal_order
 from benchmark.data.protocol import ProtocolSettings
 from benchmark.data.split import split_log
 from benchmark.data.timeline import SearchRows, timeline
 from benchmark.results.datasets import load_dataset, save_dataset
+from benchmark.testing import make_catalog, make_log
 
 NAMES = {RECOMMENDED: "click", QUERY: "query", SEARCHED: "found"}
 
 
-def make_log(clicks: list[tuple[int, int, int]], searches: list[tuple[int, int, int, int]], n: int = 40) -> Log:
+def joint_log(clicks: list[tuple[int, int, int]], searches: list[tuple[int, int, int, int]]) -> Log:
     """`clicks` are (user, item, time), `searches` (user, query, item, time), item -1 for no click."""
-    user, item, time = (np.array(column, dtype=np.int64) for column in zip(*clicks, strict=True))
-    who, query, found, when = (np.array(column, dtype=np.int64) for column in zip(*searches, strict=True))
-    ids = np.array([f"i{i}" for i in range(n)], dtype=object)
-    return Log(
-        catalog=Catalog(ids, ids, pd.DataFrame(index=range(n))),
-        users=np.array([f"u{u}" for u in range(12)], dtype=object),
-        user=user.astype(np.int32),
-        item=item.astype(np.int32),
-        time=time,
-        query_ids=np.array([f"q{q}" for q in range(8)], dtype=object),
-        queries=np.array([f"words {q}" for q in range(8)], dtype=object),
-        query=np.empty(0, dtype=np.int32),
-        relevant=np.empty(0, dtype=np.int32),
-        grade=np.empty(0, dtype=np.float32),
-        searches=Searches(who.astype(np.int32), query.astype(np.int32), found.astype(np.int32), when),
-    )
+    queries = [f"words {q}" for q in range(8)]
+    return make_log(clicks, searches=searches, catalog=make_catalog([""] * 40), queries=queries)
 
 
 def copied(users: int = 4, length: int = 6) -> Log:
     """Every click is also the click of a search at the same time, as in the semi-synthetic Amazon data."""
     clicks = [(u, (7 * u + t) % 40, 100 * t) for u in range(users) for t in range(length)]
-    return make_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks])
+    return joint_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks])
 
 
 def spell(data: Dataset, events: Events, row: int) -> list[str]:
@@ -161,7 +149,7 @@ def logs(draw: st.DrawFn) -> Log:
             if kind >= 0.7 or rng.random() < copies:
                 searches.append((user, query, int(item), time + int(rng.integers(late + 1))))
         searches.append((user, int(rng.integers(8)), PAD, int(rng.integers(days))))
-    return make_log(clicks, searches)
+    return joint_log(clicks, searches)
 
 
 @settings(max_examples=60, deadline=None)
@@ -217,7 +205,7 @@ def test_chains_of_near_times_are_one_moment_and_a_second_more_is_another() -> N
     rest = [(u, 20 + t, 100 * t + 100) for u in range(3) for t in range(4)]
     near = [(0, 5, 10), (0, 6, 11), (0, 5, 17)]
     searches = [(0, 1, 5, 12), (0, 2, 5, 14), *((u, t, 30 + t, 100 * t + 50) for u in range(3) for t in range(3))]
-    log = in_normal_order(make_log([*near, *rest], searches), 0)
+    log = in_normal_order(joint_log([*near, *rest], searches), 0)
     for within, moments in ((0, 5), (1, 5), (2, 3), (3, 2)):
         line = timeline(log, SearchRows.of(log), copies_within=within)
         early = np.isin(line.group, line.group[(line.time < 20)])
@@ -232,7 +220,7 @@ def test_chains_of_near_times_are_one_moment_and_a_second_more_is_another() -> N
 def test_the_shares_of_a_leak_are_counted() -> None:
     """Every purchase is searched one second earlier: the copy of the last one stands in the history of the test."""
     clicks = [(u, (7 * u + t) % 40, 100 * t) for u in range(4) for t in range(1, 7)]
-    log = make_log(clicks, [(u, i % 8, i, t - 1) for u, i, t in clicks])
+    log = joint_log(clicks, [(u, i % 8, i, t - 1) for u, i, t in clicks])
     facts = split_log("late", log, ProtocolSettings()).facts
     # Recommendation reads the search before; the search reads what came before it, and its item is new.
     assert facts["target_in_history_share_recommendation"] == 0  # the search of the target is itself a test
@@ -242,7 +230,7 @@ def test_the_shares_of_a_leak_are_counted() -> None:
     assert joined["searches_that_copy_an_interaction"] == 1
     # Searches later, for something else: now the copy of the last purchase validates, or even trains (users 2 and 3).
     later = [(u, 1, 39 - u, 900) for u in range(4)] + [(u, 1, 35 - u, 800) for u in (2, 3)]
-    log = make_log(clicks, [*((u, i % 8, i, t - 1) for u, i, t in clicks), *later])
+    log = joint_log(clicks, [*((u, i % 8, i, t - 1) for u, i, t in clicks), *later])
     apart = split_log("late", log, ProtocolSettings()).facts
     assert apart["target_in_history_share_recommendation"] == 1
     assert apart["target_in_history_share_search"] == 0
@@ -256,7 +244,7 @@ def test_test_pairs_that_training_holds_are_counted() -> None:
     # Users 0 and 1 click i0 … i4, then i0 again, which they had; all search "words 1" and find i9 each time.
     clicks = [(u, i, 10 * i) for u in range(4) for i in range(5)] + [(u, 0 if u < 2 else 9, 50) for u in range(4)]
     searches = [(u, 1, 9 if t < 3 or u == 3 else 8, 1000 * t + u) for u in range(4) for t in range(4)]
-    facts = split_log("again", make_log(clicks, searches), ProtocolSettings()).facts
+    facts = split_log("again", joint_log(clicks, searches), ProtocolSettings()).facts
     assert facts["test_pairs_in_training_share_recommendation"] == 1  # i0 by a click, i9 by a search
     assert facts["test_pairs_in_training_share_search"] == 1 / 4  # i8 was never found with these words
     assert facts["test_users_items_in_training_share_search"] == 1 / 4
@@ -271,7 +259,7 @@ def pairs(users: Any, rows: Any, items: Any) -> set[tuple[int, int]]:
 def test_what_happens_at_one_time_is_held_out_for_both_tasks_alike() -> None:
     # Everything is logged at one time: which purchase is the last is the same in both streams.
     clicks = [(u, (7 * u + t) % 40, 5) for u in range(12) for t in range(6)]
-    data = split_log("one day", make_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks]), ProtocolSettings())
+    data = split_log("one day", joint_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks]), ProtocolSettings())
     both = [data.test[task] for task in ("recommendation", "search")]  # type: ignore[index]
     assert [len(split.requests) for split in both] == [12, 12]
     for user in range(12):
@@ -281,19 +269,15 @@ def test_what_happens_at_one_time_is_held_out_for_both_tasks_alike() -> None:
 
 def test_the_order_of_the_file_does_not_matter() -> None:
     log = copied()
-    assert log.searches is not None
-    back = np.arange(len(log.user))[::-1]
-    s = log.searches
-    turned = Log(**{**vars(log), "user": log.user[back], "item": log.item[back], "time": log.time[back],
-                    "searches": Searches(s.user[back], s.query[back], s.item[back], s.time[back])})  # fmt: skip
-    assert split_log("x", log, ProtocolSettings()).digest == split_log("x", turned, ProtocolSettings()).digest
+    digest = split_log("x", log, ProtocolSettings()).digest
+    assert split_log("x", shuffled(log, 0), ProtocolSettings()).digest == digest
 
 
 def test_several_clicks_of_one_search_are_one_request() -> None:
     clicks = [(u, i, 10 * i) for u in range(4) for i in range(4)]
     searches = [(u, q, 20 + q, 10 * q + 5) for u in range(4) for q in range(3)]
     searches += [(u, 3, item, 100) for u in range(4) for item in (30, 31)]
-    data = split_log("several", make_log(clicks, searches), ProtocolSettings())
+    data = split_log("several", joint_log(clicks, searches), ProtocolSettings())
     split = data.test["search"]
     assert [len(row) for row in (split.relevant[r] for r in range(len(split.requests)))] == [2, 2, 2, 2]
     assert data.facts["searches"] == 16
@@ -316,7 +300,7 @@ def test_a_joint_data_set_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_what_is_kept_out_of_training_is_not_counted_as_training() -> None:
     """Users buy seven things and search for the first five: the last two searches take a purchase each with them."""
     clicks = [(u, 7 * u + t, 100 * t) for u in range(4) for t in range(7)]
-    log = make_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks if t < 500])
+    log = joint_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks if t < 500])
     facts = split_log("fewer", log, ProtocolSettings()).facts
     assert facts["train_interactions"] == 4 * 3
     assert facts["train_searches"] == 4 * 3
@@ -327,7 +311,7 @@ def test_what_is_kept_out_of_training_is_not_counted_as_training() -> None:
 
 
 def test_too_few_searches_are_called_that() -> None:
-    log = make_log([(u, t, 100 * t) for u in range(4) for t in range(6)], [(u, u, 30 + u, 5) for u in range(4)])
+    log = joint_log([(u, t, 100 * t) for u in range(4) for t in range(6)], [(u, u, 30 + u, 5) for u in range(4)])
     with pytest.raises(BenchmarkError, match="validation part of search is empty; of a user's searches at least three"):
         split_log("few", log, ProtocolSettings())
 
@@ -337,11 +321,11 @@ def test_mistakes_are_named() -> None:
     assert log.searches is not None
     wrong = Searches(log.searches.user, log.searches.query, np.full_like(log.searches.item, 99), log.searches.time)
     with pytest.raises(BenchmarkError, match=r"'searches.item' is 99 in row 0; known: -1 to 39"):
-        split_log("wrong", Log(**{**vars(log), "searches": wrong}), ProtocolSettings())
+        split_log("wrong", replace(log, searches=wrong), ProtocolSettings())
     with pytest.raises(BenchmarkError, match="no searches of users"):
-        split_log("none", Log(**{**vars(log), "searches": None}), ProtocolSettings(leaky=True))
+        split_log("none", replace(log, searches=None), ProtocolSettings(leaky=True))
     with pytest.raises(BenchmarkError, match="copies_within"):
-        split_log("none", Log(**{**vars(log), "searches": None}), ProtocolSettings(copies_within=1))
+        split_log("none", replace(log, searches=None), ProtocolSettings(copies_within=1))
     with pytest.raises(BenchmarkError, match="whose histories go by time; `split: random-ratio` does not"):
         split_log("joint", log, ProtocolSettings(split="random-ratio"))
     with pytest.raises(BenchmarkError, match="copies_within is -1; give seconds"):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import Command
 
@@ -26,8 +25,8 @@ from benchmark.data.lint import (
 )
 from benchmark.data.protocol import ProtocolSettings
 from benchmark.data.split import split_log
-from benchmark.data.types import Catalog, Dataset, Log, Searches
-from benchmark.testing import checkerboard_log
+from benchmark.data.types import Dataset, Log
+from benchmark.testing import checkerboard_log, make_catalog, make_log
 
 Check = Callable[[Dataset], Iterator[str]]
 
@@ -40,33 +39,17 @@ def log_of(
     rows: Sequence[tuple[int, int, int]],
     queries: Sequence[tuple[str, Sequence[int], int]] = (),
     ids: Sequence[str] = (),
+    searches: Sequence[tuple[int, int, int, int]] | None = None,
     **more: Any,
 ) -> Log:
     """A log of (user, item, time) and of queries with their answers and part; item i has the text "thing i"."""
-    user, item, time = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-    n = max([*item, *(i for _, answers, _ in queries for i in answers)]) + 1
-    pairs = [(q, i) for q, (_, answers, _) in enumerate(queries) for i in answers]
-    query, relevant = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    return Log(
-        catalog=Catalog(
-            words(ids or [f"i{i:03d}" for i in range(n)]),
-            words([f"thing {i}" for i in range(n)]),
-            pd.DataFrame({"title": [f"Thing {i}" for i in range(n)]}),
-        ),
-        users=words([f"u{u}" for u in range(int(user.max(initial=-1)) + 1)]),
-        user=user.astype(np.int32),
-        item=item.astype(np.int32),
-        time=time,
-        query_ids=words([f"q{i}" for i in range(len(queries))]),
-        queries=words([text for text, _, _ in queries]),
-        query=query.astype(np.int32),
-        relevant=relevant.astype(np.int32),
-        grade=np.ones(len(pairs), dtype=np.float32),
-        query_part=None
-        if "searches" in more or not queries
-        else np.array([part for *_, part in queries], dtype=np.int8),
-        **more,
-    )
+    judgements = [(q, i, 1.0) for q, (_, answers, _) in enumerate(queries) for i in answers]
+    n = 1 + max(item for _, item, _ in [*rows, *judgements])
+    catalog = make_catalog([f"thing {i}" for i in range(n)], title=[f"Thing {i}" for i in range(n)])
+    catalog = replace(catalog, ids=words(ids or [f"i{i:03d}" for i in range(n)]))
+    log = make_log(rows, judgements, searches, catalog=catalog, queries=[text for text, _, _ in queries], **more)
+    parts = None if searches or not queries else np.array([part for *_, part in queries], dtype=np.int8)
+    return replace(log, query_part=parts)
 
 
 def said(check: Check, log: Log, **settings: Any) -> str:
@@ -99,9 +82,7 @@ def test_a_copy_seconds_apart_in_a_joint_log_is_found_and_the_remedy_named() -> 
     later = [(u, 20 + i, 500 + 100 * i + 1000 * u) for u in range(6) for i in range(3)]
 
     def joint(shift: int) -> Log:
-        user, item, time = np.array([*((u, i, t - shift) for u, i, t in rows), *later]).T
-        query = np.zeros(len(user), dtype=np.int32)
-        searches = Searches(user.astype(np.int32), query, item.astype(np.int32), time)
+        searches = [(u, 0, i, t) for u, i, t in [*((u, i, t - shift) for u, i, t in rows), *later]]
         return log_of(rows, [("thing", range(23), 0)], searches=searches)
 
     assert "have an answer in their own history" not in said(answers_seen_before, joint(0))

@@ -6,15 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from conftest import Command
 
 from benchmark import plugins
 from benchmark.data.ragged import Ragged
-from benchmark.data.types import Catalog, Dataset, Requests, Split, Train
+from benchmark.data.types import Dataset, Split
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
+from benchmark.testing import make_requests, make_train
 
 
 @pytest.mark.parametrize(
@@ -48,18 +47,8 @@ def test_a_mean_below_popularity_is_remarked_by_task() -> None:
 
 
 def test_popularity_ranks_by_training_counts_without_what_is_excluded() -> None:
-    def words(values: list[str]) -> Any:
-        return np.array(values, dtype=object)
-
-    catalog = Catalog(words(list("abcd")), words([""] * 4), pd.DataFrame(index=range(4)))
-    histories = Ragged.from_rows([[1, 1, 1, 2, 2, 3]])
-    train = Train(
-        catalog, words(["u"]), histories, np.zeros(6, dtype=np.int64), words([]), Ragged.empty(0)
-    )  # counts: 0, 3, 2, 1
-    exclude = Ragged.from_rows([[], [1], [1, 2], [0, 1, 2, 3]])
-    requests = Requests(
-        "recommendation", words(list("wxyz")), np.zeros(4, dtype=np.int32), Ragged.empty(4), words([""] * 4), exclude
-    )
+    train = make_train([[1, 1, 1, 2, 2, 3]])  # counts: 0, 3, 2, 1
+    requests = make_requests([[]] * 4, users=[0] * 4, exclude=[[], [1], [1, 2], [0, 1, 2, 3]], ids=list("wxyz"))
     data = Dataset("x", train, {}, {"recommendation": Split(requests, Ragged.from_rows([[1], [2], [2], [3]]))}, "", {})
     metric = plugins.load().metric("R@1")
     assert popularity_mean(data, "recommendation", "R@1", metric, 1) == 0.5  # of w and x; z may be given nothing

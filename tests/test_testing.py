@@ -36,6 +36,7 @@ from benchmark.testing import (
     check_model,
     checkerboard,
     checkerboard_log,
+    make_requests,
 )
 
 
@@ -303,10 +304,7 @@ def test_the_checkerboard_can_have_one_task() -> None:
 
 def request(**changes: Any) -> Requests:
     """Two requests, "a" and "b"."""
-    empty = Ragged.empty(2)
-    names = np.array(["a", "b"], dtype=object)
-    made = Requests("search", names, np.full(2, -1, dtype=np.int32), empty, names, empty)
-    return replace(made, **changes)
+    return replace(make_requests(queries=["a", "b"], ids=["a", "b"]), **changes)
 
 
 def ranking(items: list[list[int]], scores: list[list[float]] | None = None) -> Ranking:

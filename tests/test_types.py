@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark import PAD, Catalog, ContractError, Ragged, Ranking, Requests, Train, tie_break, top_k
+from benchmark import PAD, ContractError, Ragged, Ranking, tie_break, top_k
 from benchmark.data.hashing import splitmix, stable_hash
 from benchmark.data.ragged import gather
-
-
-def make_requests(n: int, exclude: Any = None, candidates: Any = None) -> Requests:
-    return Requests(
-        task="recommendation",
-        ids=np.array([f"r{i}" for i in range(n)], dtype=object),
-        users=np.full(n, -1, dtype=np.int32),
-        histories=Ragged.empty(n),
-        queries=np.full(n, "", dtype=object),
-        exclude=Ragged.empty(n) if exclude is None else Ragged.from_rows(exclude),
-        candidates=None if candidates is None else Ragged.from_rows(candidates),
-    )
+from benchmark.testing import make_requests, make_train
 
 
 def lists(rows: Ragged) -> list[list[int]]:
@@ -85,16 +71,6 @@ class TestRagged:
         assert gather(np.array([10, 0, 4]), np.array([2, 0, 3])).tolist() == [10, 11, 4, 5, 6]
 
 
-def make_train(histories: list[list[int]], **caps: Any) -> Train:
-    ids = np.array([f"i{i}" for i in range(10)], dtype=object)
-    users = np.array([f"u{i}" for i in range(len(histories))], dtype=object)
-    rows = Ragged.from_rows(histories)
-    catalog = Catalog(ids, ids, pd.DataFrame(index=range(10)))
-    queries = np.array(["a", "b"], dtype=object)
-    searches = Ragged.from_rows([[9], [9, 1]])
-    return Train(catalog, users, rows, np.arange(len(rows.values)), queries, searches, **caps)
-
-
 class TestPrefixes:
     histories = [[1, 2, 3, 4], [5], [6, 7]]  # noqa: RUF012
 
@@ -116,7 +92,7 @@ class TestPrefixes:
         assert prefixes.targets.tolist() == [3, 4, 7]
 
     def test_popularity_counts_the_tasks_own_training_data(self) -> None:
-        train = make_train([[1, 2, 1], [2]])
+        train = make_train([[1, 2, 1], [2]], {"a": [9], "b": [9, 1]})
         assert train.popularity("recommendation").tolist() == [0, 2, 2, 0, 0, 0, 0, 0, 0, 0]
         assert train.popularity("search").tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 2]
 
@@ -130,35 +106,35 @@ def test_hashes_are_the_same_everywhere() -> None:
 
 class TestTopK:
     def test_best_first(self) -> None:
-        ranking = top_k(np.array([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]]), make_requests(2), 2)
+        ranking = top_k(np.array([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]]), make_requests([[]] * 2), 2)
         assert ranking.items.tolist() == [[1, 2], [0, 2]]
         np.testing.assert_array_equal(ranking.scores, np.array([[0.9, 0.5], [3.0, 2.0]], dtype=np.float32))
         assert (str(ranking.items.dtype), str(ranking.scores.dtype)) == ("int32", "float32")
 
     def test_a_short_catalogue_is_padded(self) -> None:
-        ranking = top_k(np.array([[1.0, 2.0]]), make_requests(1), 4)
+        ranking = top_k(np.array([[1.0, 2.0]]), make_requests([[]]), 4)
         assert ranking.items.tolist() == [[1, 0, -1, -1]]
         assert ranking.scores.tolist() == [[2.0, 1.0, -np.inf, -np.inf]]
 
     def test_excluded_items_are_not_returned(self) -> None:
-        ranking = top_k(np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]), make_requests(2, exclude=[[2, 0], []]), 3)
+        ranking = top_k(np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]), make_requests([[]] * 2, exclude=[[2, 0], []]), 3)
         assert ranking.items.tolist() == [[1, -1, -1], [2, 1, 0]]
 
     def test_only_candidates_are_returned(self) -> None:
-        requests = make_requests(3, candidates=[[0, 1], [], [2, 2]], exclude=[[1], [], []])
+        requests = make_requests([[]] * 3, candidates=[[0, 1], [], [2, 2]], exclude=[[1], [], []])
         ranking = top_k(np.array([[1.0, 2.0, 3.0]] * 3), requests, 2)
         assert ranking.items.tolist() == [[0, -1], [-1, -1], [2, -1]]
 
     def test_minus_infinity_is_never_returned_and_infinity_is_first(self) -> None:
-        ranking = top_k(np.array([[-np.inf, 1.0, np.inf]]), make_requests(1), 3)
+        ranking = top_k(np.array([[-np.inf, 1.0, np.inf]]), make_requests([[]]), 3)
         assert ranking.items.tolist() == [[2, 1, -1]]
 
     def test_integers_are_scores_too(self) -> None:
-        assert top_k(np.array([[3, 1, 2]]), make_requests(1), 3).items.tolist() == [[0, 2, 1]]
+        assert top_k(np.array([[3, 1, 2]]), make_requests([[]]), 3).items.tolist() == [[0, 2, 1]]
 
     @pytest.mark.parametrize("n", [7, 400, 5000])
     def test_ties_go_by_a_hash_of_request_and_item(self, n: int) -> None:
-        requests = make_requests(3)
+        requests = make_requests([[]] * 3)
         items = top_k(np.zeros((3, n), dtype=np.float32), requests, 5).items
         for row in range(3):
             words = tie_break(np.repeat(requests.keys[row], n), np.arange(n))
@@ -167,36 +143,36 @@ class TestTopK:
 
     def test_ties_do_not_hang_on_the_other_requests(self) -> None:
         scores = np.random.default_rng(0).integers(0, 3, (20, 300)).astype(np.float32)
-        requests = make_requests(20)
+        requests = make_requests([[]] * 20)
         together = top_k(scores.copy(), requests, 10)
         alone = top_k(scores[7:8].copy(), requests.take([7]), 10)
         np.testing.assert_array_equal(together.items[7:8], alone.items)
 
     def test_a_constant_model_finds_as_many_as_chance_does(self) -> None:
         # 2,000 requests, one relevant item each among 100: 10 places find a tenth, give or take three standard errors.
-        items = top_k(np.zeros((2000, 100)), make_requests(2000), 10).items
+        items = top_k(np.zeros((2000, 100)), make_requests([[]] * 2000), 10).items
         assert abs(np.mean((items == 42).any(axis=1)) - 0.1) < 3 * np.sqrt(0.09 / 2000)
 
     def test_given_arrays_that_cannot_be_written_stay_as_they_are(self) -> None:
         scores = np.array([[1.0, 2.0]])
         scores.flags.writeable = False
-        assert top_k(scores, make_requests(1, exclude=[[1]]), 1).items.tolist() == [[0]]
+        assert top_k(scores, make_requests([[]], exclude=[[1]]), 1).items.tolist() == [[0]]
         assert scores.tolist() == [[1.0, 2.0]]
 
     def test_no_requests(self) -> None:
-        assert top_k(np.zeros((0, 5)), make_requests(0), 3).items.shape == (0, 3)
+        assert top_k(np.zeros((0, 5)), make_requests([]), 3).items.shape == (0, 3)
 
     @pytest.mark.parametrize("n", [3, 1000])
     def test_nan_is_refused(self, n: int) -> None:
         scores = np.zeros((2, n))
         scores[1, n // 2] = np.nan
         with pytest.raises(ContractError, match="NaN"):
-            top_k(scores, make_requests(2), 2)
+            top_k(scores, make_requests([[]] * 2), 2)
 
     @pytest.mark.parametrize("shape", [(2,), (3, 4)])
     def test_a_wrong_shape_is_refused(self, shape: tuple[int, ...]) -> None:
         with pytest.raises(ContractError, match="2 requests need one row each"):
-            top_k(np.zeros(shape), make_requests(2), 2)
+            top_k(np.zeros(shape), make_requests([[]] * 2), 2)
 
     @settings(max_examples=60, deadline=None)
     @given(
@@ -208,7 +184,7 @@ class TestTopK:
         scores[rng.random((4, n)) < 0.1] = -np.inf
         exclude = [rng.choice(n, rng.integers(0, n), replace=False) for _ in range(4)]
         candidates = [rng.choice(n, rng.integers(0, n), replace=False) for _ in range(4)] if seed % 2 else None
-        requests = make_requests(4, exclude, candidates)
+        requests = make_requests([[]] * 4, exclude=exclude, candidates=candidates)
         ranking = top_k(scores.copy(), requests, k)
         for row in range(4):
             allowed = set(range(n) if candidates is None else candidates[row].tolist()) - set(exclude[row].tolist())
@@ -223,7 +199,7 @@ def test_taking_rows_of_a_ranking() -> None:
 
 
 def test_taking_rows_of_requests() -> None:
-    requests = make_requests(3, exclude=[[1], [2], [3]], candidates=[[4], [5], [6]])
+    requests = make_requests([[]] * 3, exclude=[[1], [2], [3]], candidates=[[4], [5], [6]])
     part = requests.take([2, 0])
     assert part.ids.tolist() == ["r2", "r0"]
     assert lists(part.exclude) == [[3], [1]]
@@ -233,7 +209,7 @@ def test_taking_rows_of_requests() -> None:
 
 
 def test_the_best_items_come_from_pairs_in_any_order() -> None:
-    found = Ranking.best(make_requests(3), [2, 0, 0, 2, 0], [5, 1, 2, 4, 3], [0.5, 1, 3, 2, -np.inf], 3)
+    found = Ranking.best(make_requests([[]] * 3), [2, 0, 0, 2, 0], [5, 1, 2, 4, 3], [0.5, 1, 3, 2, -np.inf], 3)
     assert found.items.tolist() == [[2, 1, PAD], [PAD] * 3, [4, 5, PAD]]
     assert found.scores.tolist() == [[3, 1, -np.inf], [-np.inf] * 3, [2, 0.5, -np.inf]]
     assert found.items.dtype == np.int32
@@ -243,15 +219,18 @@ def test_the_best_items_come_from_pairs_in_any_order() -> None:
 def test_the_best_items_are_allowed_ones() -> None:
     exclude, candidates = [[1], [2]], [[0, 1, 2], [0, 1, 2]]
     rows, items, scores = [0, 0, 0, 1, 1, 1], [1, 2, 3, 1, 2, 3], [3, 2, 1, 3, 2, 1]
-    assert Ranking.best(make_requests(2, exclude), rows, items, scores, 2).items.tolist() == [[2, 3], [1, 3]]
-    both = Ranking.best(make_requests(2, exclude, candidates), rows, items, scores, 2)
+    assert Ranking.best(make_requests([[]] * 2, exclude=exclude), rows, items, scores, 2).items.tolist() == [
+        [2, 3],
+        [1, 3],
+    ]
+    both = Ranking.best(make_requests([[]] * 2, exclude=exclude, candidates=candidates), rows, items, scores, 2)
     assert both.items.tolist() == [[2, PAD], [1, PAD]]
 
 
 def test_the_best_of_all_items_are_those_of_top_k() -> None:
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 4, (20, 30)).astype(np.float32)
-    requests = make_requests(20, [rng.choice(30, 5, replace=False) for _ in range(20)])
+    requests = make_requests([[]] * 20, exclude=[rng.choice(30, 5, replace=False) for _ in range(20)])
     order = rng.permutation(scores.size)
     rows, items = np.divmod(order, 30)
     found, whole = Ranking.best(requests, rows, items, scores[rows, items], 10), top_k(scores.copy(), requests, 10)
@@ -261,11 +240,11 @@ def test_the_best_of_all_items_are_those_of_top_k() -> None:
 
 def test_the_best_items_cannot_be_told_from_nan() -> None:
     with pytest.raises(ContractError, match="NaN"):
-        Ranking.best(make_requests(1), [0, 0], [1, 2], [1, np.nan], 1)
+        Ranking.best(make_requests([[]]), [0, 0], [1, 2], [1, np.nan], 1)
 
 
 def test_rankings_of_batches_join_to_one() -> None:
-    requests = make_requests(5)
+    requests = make_requests([[]] * 5)
     parts = [Ranking.best(b, np.arange(len(b)), [len(b)] * len(b), np.ones(len(b)), 2) for b in requests.batches(2)]
     assert Ranking.concat(parts, 2).items.tolist() == [[2, PAD], [2, PAD], [2, PAD], [2, PAD], [1, PAD]]
     assert Ranking.concat([], 2).items.shape == (0, 2)
@@ -283,13 +262,4 @@ def test_pairs_are_looked_up_in_rows() -> None:
 
 @pytest.mark.parametrize(("protocol", "read"), [(None, 20), (50, 20), (5, 5)])
 def test_a_model_reads_no_more_of_a_history_than_the_protocol_leaves(protocol: int | None, read: int) -> None:
-    train = Train(
-        catalog=Catalog(np.array([], object), np.array([], object), pd.DataFrame()),
-        users=np.array([], object),
-        histories=Ragged.empty(0),
-        times=np.array([], np.int64),
-        queries=np.array([], object),
-        searches=Ragged.empty(0),
-        max_history=protocol,
-    )
-    assert train.capped(20) == read
+    assert make_train(max_history=protocol).capped(20) == read

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from benchmark import BenchmarkError, Catalog
+from benchmark import BenchmarkError
 from benchmark.data.protocol import ProtocolSettings
 from benchmark.data.split import split_log
-from benchmark.data.types import Dataset, Log
+from benchmark.data.types import Dataset
 from benchmark.plan import _check_depth
 from benchmark.suite.load import load_suite
 from benchmark.suite.schema import Suite
+from benchmark.testing import make_catalog, make_log
 
 SUITE = """\
 name: small
@@ -114,14 +113,7 @@ def test_aliases_and_merge_keys_of_ordinary_use_work(tmp_path: Path) -> None:
 
 
 def of_items(count: int) -> Dataset:
-    ids = np.array([f"i{n}" for n in range(count)], dtype=object)
-    item = np.arange(4, dtype=np.int32)
-    none = np.empty(0, dtype=np.int32)
-    log = Log(
-        Catalog(ids, ids, pd.DataFrame(index=range(count))),
-        np.array(["u"], dtype=object), np.zeros(4, dtype=np.int32), item, item.astype(np.int64),
-        np.empty(0, dtype=object), np.empty(0, dtype=object), none, none, np.empty(0, dtype=np.float32),
-    )  # fmt: skip
+    log = make_log([(0, i, i) for i in range(4)], catalog=make_catalog([""] * count))
     return split_log("D", log, ProtocolSettings())
 
 

@@ -18,8 +18,9 @@ from benchmark_analyses.diversity import diversity, diversity_examples
 from benchmark_analyses.identifiers import identifiers
 from benchmark_analyses.invalid_ids import invalid_ids
 
-from benchmark import Analysis, AnalysisInput, Catalog, Cell, Dataset, Ragged, Ranking, Requests, Split, Train
+from benchmark import Analysis, AnalysisInput, Catalog, Cell, Dataset, Ragged, Ranking, Split
 from benchmark.plugins import load, resolve
+from benchmark.testing import make_catalog, make_requests, make_train
 
 PATHS = [
     ("Beauty > Makeup > Nails > Polish",),
@@ -39,19 +40,11 @@ def dataset(
     relevant: Sequence[int], kinds: Any = PATHS, trained: Sequence[int] = (0, 1, 2, 3), **facts: Any
 ) -> Dataset:
     """As many items as `kinds`, of which `trained` occur in training; a request per relevant item."""
-    n, items = len(relevant), 5 if kinds is None else len(kinds)
-    catalog = Catalog(
-        np.array([f"i{i}" for i in range(items)], dtype=object),
-        np.array([""] * items, dtype=object),
-        pd.DataFrame({"categories": kinds}) if kinds is not None else pd.DataFrame(index=range(5)),
-    )
-    ids = np.array([f"u{i}" for i in range(n)], dtype=object)
-    histories = Ragged.from_rows([trained])
-    none = np.array([], dtype=object)
-    train = Train(catalog, ids[:1], histories, np.zeros(len(trained), dtype=np.int64), none, Ragged.empty(0))
-    users = np.arange(n, dtype=np.int32)
-    queries = np.array([""] * n, dtype=object)
-    requests = Requests("recommendation", ids, users, Ragged.empty(n), queries, Ragged.empty(n))
+    attributes = {} if kinds is None else {"categories": kinds}
+    catalog = make_catalog([""] * (5 if kinds is None else len(kinds)), **attributes)
+    n = len(relevant)
+    requests = make_requests([[]] * n, users=range(n), ids=[f"u{i}" for i in range(n)])
+    train = make_train([trained], catalog=catalog)
     split = Split(requests, Ragged.from_rows([[item] for item in relevant]))
     return Dataset("D", train, {}, {"recommendation": split}, "d", facts)
 

@@ -9,7 +9,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
 from benchmark_analyses.cells import base_of
 from benchmark_analyses.codebook_sweep import codebook_sweep
@@ -18,7 +17,8 @@ from benchmark_analyses.measures import ndcg
 from benchmark_analyses.model_variants import model_variants
 from benchmark_analyses.trade_off import covariance_of_means, ellipse, trade_off
 
-from benchmark import Analysis, AnalysisInput, Catalog, Cell, Dataset, Ragged, Ranking, Requests, Split, Task, Train
+from benchmark import Analysis, AnalysisInput, Cell, Dataset, Ragged, Ranking, Split, Task
+from benchmark.testing import make_catalog, make_requests, make_train
 
 Rows = Sequence[Sequence[int]]
 BOTH: tuple[Task, ...] = ("recommendation", "search")
@@ -30,19 +30,12 @@ def cell(model: str, tasks: Sequence[Task] = BOTH, seed: int = 0, **params: Any)
 
 def dataset(recommendation: Rows, search: Rows, users: Sequence[int]) -> Dataset:
     """Three items; relevant items per request, the recommendations by users 0, 1, …, the searches by `users`."""
-    nothing = np.array([], dtype=object)
-    catalog = Catalog(
-        np.array(list("abc"), dtype=object), np.array([""] * 3, dtype=object), pd.DataFrame(index=range(3))
-    )
-    train = Train(catalog, nothing, Ragged.empty(0), np.zeros(0, dtype=np.int64), nothing, Ragged.empty(0))
 
     def split(task: Task, relevant: Rows, users: Sequence[int]) -> Split:
-        n = len(relevant)
-        ids = np.array([f"{task}{i}" for i in range(n)], dtype=object)
-        empty = Ragged.empty(n)
-        requests = Requests(task, ids, np.array(users, dtype=np.int32), empty, np.array([""] * n, dtype=object), empty)
-        return Split(requests, Ragged.from_rows(relevant))
+        ids = [f"{task}{i}" for i in range(len(relevant))]
+        return Split(make_requests([[]] * len(relevant), users=users, task=task, ids=ids), Ragged.from_rows(relevant))
 
+    train = make_train(catalog=make_catalog([""] * 3))
     test = {"recommendation": split("recommendation", recommendation, range(len(recommendation)))}
     return Dataset("D", train, {}, test | {"search": split("search", search, users)}, "d", {})
 

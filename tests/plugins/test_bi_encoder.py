@@ -4,15 +4,14 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 pytest.importorskip("sentence_transformers")
 from benchmark_bi_encoder import BiEncoder, benchmark_models
 
-from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
+from benchmark import BenchmarkError, Context, NotFittedError, Requests
 from benchmark.plugins import build, load
-from benchmark.testing import check_model
+from benchmark.testing import check_model, make_catalog, make_requests, make_train
 from benchmark_torch.encoder import BUNDLED, find_encoder
 
 needs_the_checkpoint = pytest.mark.skipif(
@@ -22,25 +21,13 @@ TEXTS = ["a film about a shark", "a love story in Paris", "a love story in Paris
 
 
 def fitted(texts: list[str], folder: Path, model: BiEncoder) -> tuple[BiEncoder, Context]:
-    names = np.array([f"i{i}" for i in range(len(texts))], dtype=object)
-    nothing = np.empty(0, dtype=object)
-    catalog = Catalog(names, np.array(texts, dtype=object), pd.DataFrame(index=range(len(texts))))
     context = Context(0, "cpu", folder)
-    train = Train(catalog, nothing, Ragged.empty(0), np.empty(0, dtype=np.int64), nothing, Ragged.empty(0))
-    model.fit(train, {}, context)
+    model.fit(make_train(catalog=make_catalog(texts)), {}, context)
     return model, context
 
 
 def ask(*queries: str, exclude: list[list[int]] | None = None) -> Requests:
-    n = len(queries)
-    return Requests(
-        "search",
-        np.array([f"q{i}" for i in range(n)], dtype=object),
-        np.full(n, -1, dtype=np.int32),
-        Ragged.empty(n),
-        np.array(queries, dtype=object),
-        Ragged.from_rows(exclude or [[]] * n),
-    )
+    return make_requests(queries=queries, exclude=exclude)
 
 
 @needs_the_checkpoint

@@ -16,12 +16,12 @@ import pytest
 from benchmark_bm25 import BM25, _plain, benchmark_models
 from benchmark_files import files
 
-from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train, plugins
+from benchmark import PAD, BenchmarkError, Context, NotFittedError, Requests, plugins
 from benchmark.plan import make_plan
 from benchmark.plugins import build, load
 from benchmark.runner import run_suite
 from benchmark.suite.load import load_suite
-from benchmark.testing import check_model
+from benchmark.testing import check_model, make_catalog, make_requests, make_train
 
 VASWANI = (
     Path(os.environ.get("BENCHMARK_DATA") or Path(__file__).parents[3] / "shared" / "data") / "ir-small/vaswani_npl"
@@ -37,27 +37,14 @@ JARS = [
 
 
 def fitted(texts: list[str], folder: Path, **params: object) -> BM25:
-    names = np.array([f"i{i}" for i in range(len(texts))], dtype=object)
-    nothing = np.empty(0, dtype=object)
     folder.mkdir(exist_ok=True)
-    catalog = Catalog(names, np.array(texts, dtype=object), pd.DataFrame(index=range(len(texts))))
-    train = Train(catalog, nothing, Ragged.empty(0), np.empty(0, dtype=np.int64), nothing, Ragged.empty(0))
     model = BM25(**params)  # type: ignore[arg-type]
-    model.fit(train, {}, Context(0, "cpu", folder))
+    model.fit(make_train(catalog=make_catalog(texts)), {}, Context(0, "cpu", folder))
     return model
 
 
 def ask(*queries: str, exclude: list[list[int]] | None = None, candidates: list[list[int]] | None = None) -> Requests:
-    n = len(queries)
-    return Requests(
-        "search",
-        np.array([f"q{i}" for i in range(n)], dtype=object),
-        np.full(n, -1, dtype=np.int32),
-        Ragged.empty(n),
-        np.array(queries, dtype=object),
-        Ragged.from_rows(exclude or [[]] * n),
-        None if candidates is None else Ragged.from_rows(candidates),
-    )
+    return make_requests(queries=queries, exclude=exclude, candidates=candidates)
 
 
 TEXTS = [

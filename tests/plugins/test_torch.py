@@ -20,7 +20,7 @@ import torch
 
 import benchmark_torch
 from benchmark import BenchmarkError, Context, ContractError, Ragged, Ranking, Requests, Split
-from benchmark.testing import check_model, checkerboard
+from benchmark.testing import check_model, checkerboard, make_requests
 from benchmark_torch.encoder import find_encoder, load_encoder
 from benchmark_torch.randomness import seed_of, seeded
 from benchmark_torch.training import Schedule, fit_key, train
@@ -196,9 +196,7 @@ def test_a_seed_of_several_numbers() -> None:
 
 
 def make_split(n: int, relevant: Ragged) -> Split:
-    ids, texts = np.arange(n).astype(str).astype(object), np.full(n, "", dtype=object)
-    users = np.full(n, -1, dtype=np.int32)
-    return Split(Requests("search", ids, users, Ragged.empty(n), texts, Ragged.empty(n)), relevant)
+    return Split(make_requests(queries=[""] * n), relevant)
 
 
 def test_validation_by_hand() -> None:
