@@ -21,28 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import benchmark_mlflow
-import numpy as np
-import pandas as pd
 import pytest
 from benchmark_mlflow.entries import metric_key, plain
 from benchmark_mlflow.tracker import Tracker
 
-from benchmark import (
-    BenchmarkError,
-    Catalog,
-    Cell,
-    CellResult,
-    Dataset,
-    Leaderboard,
-    Plan,
-    Ragged,
-    Requests,
-    Split,
-    Suite,
-    Task,
-    Train,
-)
+from benchmark import BenchmarkError, Cell, CellResult, Leaderboard, Plan, Suite, Task
 from benchmark.evaluation.leaderboard import Failure
+from benchmark.testing import checkerboard
 
 pytest.importorskip("mlflow")
 
@@ -50,40 +35,27 @@ METRICS = ["R@30", "nDCG@10"]
 RECALL = {"Pop_R": 0.152, "SASRec[CE]": 0.231, "Gen_R+S": 0.245}
 
 
-def dataset() -> Dataset:
-    """Three items, one user, one query."""
-    names = np.array(["a", "b", "c"], object)
-    histories = Ragged.from_rows([[0, 1]])
-    catalog = Catalog(names, names, pd.DataFrame(index=range(3)))
-    train = Train(catalog, names[:1], histories, np.array([1, 2]), names[:0], Ragged.empty(0))
-    tasks: tuple[Task, ...] = ("recommendation", "search")
-    test = {
-        task: Split(
-            Requests(task, names[:1], np.zeros(1, np.int32), histories, names[:1], Ragged.empty(1)),
-            Ragged.from_rows([[2]]),
-        )
-        for task in tasks
-    }
-    return Dataset("ML", train, {}, test, "d" * 64, {})
-
-
-def cell(model: str, tasks: tuple[Task, ...] = ("recommendation",), seed: int = 0, **params: Any) -> Cell:
+def cell(model: str, *tasks: Task) -> Cell:
     return Cell(
         dataset="ML",
         model=model,
-        seed=seed,
+        seed=0,
         tasks=tasks,
-        fingerprint=f"{model}-{seed}".encode().hex().ljust(64, "0"),
+        fingerprint=model.encode().hex().ljust(64, "0"),
         digest="d" * 64,
         dataset_use="movielens",
         dataset_params={"variant": "ml-100k"},
         model_use="gen",
-        model_params=params or {"layers": 2, "tasks": ["recommendation"], "note": "x" * 7000},
+        model_params={"layers": 2, "tasks": ["recommendation"], "note": "x" * 7000},
         versions={"gen": "0.1.0+abc"},
     )
 
 
-CELLS = (cell("Pop_R"), cell("SASRec[CE]"), cell("Gen_R+S", ("recommendation", "search")))
+CELLS = (
+    cell("Pop_R", "recommendation"),
+    cell("SASRec[CE]", "recommendation"),
+    cell("Gen_R+S", "recommendation", "search"),
+)
 
 
 def suite(**changes: Any) -> Suite:
@@ -103,12 +75,10 @@ def result(plan: Plan, cell: Cell, seconds: float = 2.5, **changes: Any) -> Cell
     """How a cell ended, with its folder as the worker writes it."""
     folder = plan.results / "cells" / cell.dataset / cell.model / f"seed-{cell.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "facts.json").write_text("{}")
-    (folder / "log.txt").write_text(f"training {cell.model}\n")
-    (folder / "curve.csv").write_text("step,loss\n1,0.5\n")
-    (folder / "scores-recommendation.parquet").write_bytes(b"PAR1")
-    (folder / "ranking-recommendation.parquet").write_bytes(b"PAR1")
-    (folder / "cell.json").write_text("{}")
+    files = {"facts.json": "{}", "log.txt": f"training {cell.model}\n", "curve.csv": "step,loss\n1,0.5\n"}
+    files |= {"scores-recommendation.parquet": "PAR1", "ranking-recommendation.parquet": "PAR1", "cell.json": "{}"}
+    for name, text in files.items():
+        (folder / name).write_text(text)
     means = {
         (task, name, metric): round(RECALL[cell.model] * share * (1 if metric == "R@30" else 0.5), 6)
         for task in cell.tasks
@@ -138,7 +108,7 @@ def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, *
         suite=suite(**changes),
         source=Path("suites/tiny.yaml"),
         results=results,
-        datasets={"ML": dataset()},
+        datasets={"ML": checkerboard()},
         cells=cells,
         selected=cells,
         metrics={},
@@ -151,8 +121,13 @@ def board(failures: tuple[Failure, ...] = ()) -> Leaderboard:
     return Leaderboard(suite(), (), failures=failures)
 
 
-def run(plan: Plan, results: Mapping[Cell, CellResult], failures: tuple[Failure, ...] = ()) -> None:
-    """The hooks that one `benchmark run` calls."""
+def results_of(plan: Plan, **changes: Any) -> dict[Cell, CellResult]:
+    return {cell: result(plan, cell, **changes) for cell in plan.cells}
+
+
+def run(plan: Plan, results: Mapping[Cell, CellResult] | None = None, failures: tuple[Failure, ...] = ()) -> None:
+    """Call the hooks as `benchmark run` does."""
+    results = results_of(plan) if results is None else results
     plan = replace(plan, result=results.get)
     benchmark_mlflow.benchmark_suite_started(plan)
     for cell, ended in results.items():
@@ -161,12 +136,8 @@ def run(plan: Plan, results: Mapping[Cell, CellResult], failures: tuple[Failure,
 
 
 def report(plan: Plan, results: Mapping[Cell, CellResult], failures: tuple[Failure, ...] = ()) -> None:
-    """The hook that `benchmark report` calls."""
+    """Call the hook as `benchmark report` does."""
     benchmark_mlflow.benchmark_suite_finished(replace(plan, result=results.get), board(failures))
-
-
-def reused(results: Mapping[Cell, CellResult]) -> dict[Cell, CellResult]:
-    return {cell: replace(ended, reused=True) for cell, ended in results.items()}
 
 
 def client_of(plan: Plan) -> Any:
@@ -190,6 +161,22 @@ def parents_of(cells: Iterable[Any]) -> set[str | None]:
 
 def files_of(plan: Plan, run_id: str) -> set[str]:
     return {f.path for f in client_of(plan).list_artifacts(run_id)}
+
+
+def fails(error: Exception) -> Callable[..., Any]:
+    """A function that raises the error."""
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return failing
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.001)
 
 
 @pytest.fixture(scope="session")
@@ -233,7 +220,7 @@ def test_names_keep_letters_of_any_language() -> None:
 
 def test_a_long_name_is_cut_to_what_databases_take(home: Path) -> None:
     plan = replace(plan_in(home, cells=CELLS[:1]), marks=("without Beauty: its files are not here",) * 9)
-    run(plan, {CELLS[0]: result(plan, CELLS[0])})
+    run(plan)
     (parent,), _ = runs_of(plan)
     assert len(parent.info.run_name) == 250
     assert parent.data.tags["benchmark.marks"] == ", ".join(plan.marks)
@@ -242,7 +229,7 @@ def test_a_long_name_is_cut_to_what_databases_take(home: Path) -> None:
 def test_a_run_is_logged_whole(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = dict(os.environ)
     plan = plan_in(home)
-    run(plan, {c: result(plan, c) for c in CELLS})
+    run(plan)
 
     parents, children = runs_of(plan)
     assert [p.info.run_name for p in parents] == ["tiny laptop reduced scale"]
@@ -324,18 +311,15 @@ def test_a_cell_is_one_batch_of_at_most_a_thousand_metrics(home: Path, monkeypat
         batches.append((run_id, len(metrics)))
         return log_batch(store, run_id, metrics, params, tags)
 
-    def refused(*_: Any, **__: Any) -> None:
-        raise AssertionError("a call for a single value")
-
     monkeypatch.setattr(SqlAlchemyStore, "log_batch", counted)
     for single in ("log_metric", "log_param"):
-        monkeypatch.setattr(SqlAlchemyStore, single, refused)
+        monkeypatch.setattr(SqlAlchemyStore, single, fails(AssertionError("a call for a single value")))
     plan = plan_in(home)
     long = [{"step": step, "loss": 1 / step, "R@30": 0.1} for step in range(1, 601)]
     results = {CELLS[0]: result(plan, CELLS[0]), CELLS[1]: result(plan, CELLS[1], curve=long)}
     tags: list[str] = []
     set_tag = SqlAlchemyStore.set_tag
-    monkeypatch.setattr(SqlAlchemyStore, "set_tag", lambda *given: (tags.append(given[2].key), set_tag(*given)))
+    monkeypatch.setattr(SqlAlchemyStore, "set_tag", lambda *call: (tags.append(call[2].key), set_tag(*call)))
     run(plan, results)
 
     parents, children = runs_of(plan)
@@ -351,24 +335,21 @@ def test_a_run_that_computes_nothing_writes_nothing(home: Path, monkeypatch: pyt
     from mlflow import MlflowClient
 
     plan = plan_in(home)
-    results = {c: result(plan, c) for c in CELLS}
+    results = results_of(plan)
     run(plan, results)
 
-    def refused(*_: Any, **__: Any) -> None:
-        raise AssertionError("something was written")
-
     for writing in ("create_run", "log_batch", "log_inputs", "log_artifact", "set_tag", "set_terminated"):
-        monkeypatch.setattr(MlflowClient, writing, refused)
+        monkeypatch.setattr(MlflowClient, writing, fails(AssertionError("something was written")))
     started = time.perf_counter()
-    run(plan, reused(results))
+    run(plan, {c: replace(ended, reused=True) for c, ended in results.items()})
     assert time.perf_counter() - started < 2
 
 
 def test_a_metric_that_the_suite_gains_is_added_to_the_runs_that_are_there(home: Path) -> None:
     first = plan_in(home)
-    run(first, {c: result(first, c) for c in CELLS})
+    run(first)
     plan = plan_in(home, metrics=[*METRICS, "RR@10"])
-    run(plan, {c: result(plan, c, reused=True) for c in CELLS})
+    run(plan, results_of(plan, reused=True))
 
     parents, children = runs_of(plan)
     assert len(children) == 3
@@ -392,7 +373,7 @@ def test_a_cell_that_another_run_has_logged_in_the_meantime_is_not_logged_again(
 
     monkeypatch.setattr(Tracker, "_find", counted)
     plan = plan_in(home)
-    results = {c: result(plan, c) for c in CELLS}
+    results = results_of(plan)
     first, second = (Tracker(replace(plan, result=results.get)) for _ in range(2))
     first.cell_finished(CELLS[0], results[CELLS[0]])
     assert len(searches) == 1  # the second has connected in the meantime
@@ -413,14 +394,14 @@ def test_a_cell_that_another_run_has_logged_in_the_meantime_is_not_logged_again(
 
 def test_an_interrupted_run_leaves_nothing_open_and_the_next_one_takes_over_its_cells(home: Path) -> None:
     plan = plan_in(home)
-    results = {c: result(plan, c) for c in CELLS}
+    results = results_of(plan)
     benchmark_mlflow.benchmark_suite_started(plan)
     benchmark_mlflow.benchmark_cell_finished(plan, CELLS[0], results[CELLS[0]])
     _, children = runs_of(plan)
     assert [c.info.status for c in children] == ["FINISHED"]
     assert parents_of(children) == {None}
 
-    run(plan, {**results, **reused({CELLS[0]: results[CELLS[0]]})})
+    run(plan, results | {CELLS[0]: replace(results[CELLS[0]], reused=True)})
     (parent,), children = runs_of(plan)
     assert {r.info.status for r in (parent, *children)} == {"FINISHED"}
     assert len(children) == 3
@@ -430,37 +411,27 @@ def test_an_interrupted_run_leaves_nothing_open_and_the_next_one_takes_over_its_
 def test_a_half_logged_leaderboard_is_completed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
-    plan = plan_in(home, cells=CELLS[:1])
-    results = {CELLS[0]: result(plan, CELLS[0])}
-    with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "set_tag", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
-        with pytest.raises(BenchmarkError, match="no space left"):
-            run(plan, results)
+    plan = plan_in(home)
+    results = results_of(plan)
+    tracker = Tracker(replace(plan, result=results.get))
+    for item in results.items():
+        tracker.cell_finished(*item)
+    for call, status in (("log_artifact", "RUNNING"), ("set_tag", "FINISHED")):
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, call, fails(OSError("no space left")))
+            with pytest.raises(BenchmarkError, match="no space left"):
+                tracker.suite_finished(board())
+        assert [p.info.status for p in runs_of(plan)[0]] == [status]
     report(plan, results)
     (parent,), children = runs_of(plan)
     assert parents_of(children) == {parent.info.run_id}
-
-    set_terminated = MlflowClient.set_terminated
-    with monkeypatch.context() as broken:
-        broken.setattr(
-            MlflowClient,
-            "set_terminated",
-            lambda client, run_id, *rest: set_terminated(client, run_id, *rest) if len(rest) > 1 else 1 / 0,
-        )
-        changed = plan_in(home, cells=CELLS[:1], title="Another leaderboard")
-        with pytest.raises(BenchmarkError, match="division by zero"):
-            report(changed, results)
-    assert [p.info.status for p in runs_of(plan)[0]] == ["FINISHED", "RUNNING"]
-    report(changed, results)
-    (_, parent), children = runs_of(plan)
-    assert parent.info.status == "FINISHED"
-    assert parents_of(children) == {parent.info.run_id}
+    assert len(children) == 3
     assert len(client_of(plan).get_metric_history(parent.info.run_id, "cells_finished")) == 1
 
 
 def test_a_run_that_is_deleted_in_mlflow_is_logged_again(home: Path) -> None:
     plan = plan_in(home)
-    results = {c: result(plan, c) for c in CELLS}
+    results = results_of(plan)
     run(plan, results)
     (parent,), children = runs_of(plan)
     client_of(plan).delete_run(children[0].info.run_id)
@@ -475,12 +446,12 @@ def test_a_run_that_is_deleted_in_mlflow_is_logged_again(home: Path) -> None:
 def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
-    plan = plan_in(home)
-    results = {c: result(plan, c) for c in CELLS[:2]}
+    plan = plan_in(home, cells=CELLS[:2])
+    results = results_of(plan)
     plan = replace(plan, result=results.get)
     benchmark_mlflow.benchmark_suite_started(plan)
     with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "log_inputs", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left")))
+        broken.setattr(MlflowClient, "log_inputs", fails(OSError("no space left")))
         with pytest.raises(
             BenchmarkError, match=r"stopped answering: no space left\. No result is lost.*benchmark report"
         ):
@@ -490,11 +461,10 @@ def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyP
 
     benchmark_mlflow.benchmark_suite_finished(plan, board())
     parents, children = runs_of(plan)
-    assert {c.info.run_name: c.info.status for c in children} == {
-        "ML/Pop_R/seed-0": "FINISHED",
-        "ML/SASRec[CE]/seed-0": "FINISHED",
-    }
-    assert len(children) == 2
+    assert sorted((c.info.run_name, c.info.status) for c in children) == [
+        ("ML/Pop_R/seed-0", "FINISHED"),
+        ("ML/SASRec[CE]/seed-0", "FINISHED"),
+    ]
     history = client_of(plan).get_metric_history
     assert {len(history(c.info.run_id, "recommendation.R_30")) for c in children} == {1}
     assert len(children[0].inputs.dataset_inputs) == 1
@@ -503,7 +473,7 @@ def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_end_of_a_run_takes_over_the_cells_of_a_report_during_it(home: Path) -> None:
     plan = plan_in(home, cells=CELLS[:2])
-    results = {c: result(plan, c) for c in plan.cells}
+    results = results_of(plan)
     run_in_another_process = Tracker(replace(plan, result=results.get))
     run_in_another_process.cell_finished(CELLS[0], results[CELLS[0]])
     report(plan, {CELLS[0]: results[CELLS[0]]})
@@ -525,7 +495,7 @@ def test_a_failed_cell_stays_beside_its_later_success(home: Path) -> None:
     failure = Failure("ML", "Pop_R", 0, "MemoryError: 64 GiB", os.path.relpath(folder / "log.txt", plan.results))
     run(plan, {CELLS[0]: failed}, (failure,))
     report(plan, {}, (failure,))  # logs no failure twice
-    run(plan, {CELLS[0]: result(plan, CELLS[0])})
+    run(plan)
 
     (first, second), children = runs_of(plan)
     assert [first.info.status, second.info.status] == ["FAILED", "FINISHED"]
@@ -537,18 +507,18 @@ def test_a_failed_cell_stays_beside_its_later_success(home: Path) -> None:
     assert by_status["FINISHED"].data.tags["mlflow.parentRunId"] == second.info.run_id
 
 
-def test_a_cell_that_is_computed_anew_is_a_new_run(home: Path) -> None:
+def test_a_cell_that_is_computed_again_is_a_new_run(home: Path) -> None:
     plan = plan_in(home, cells=CELLS[:1])
-    run(plan, {CELLS[0]: result(plan, CELLS[0])})
-    run(plan, {CELLS[0]: result(plan, CELLS[0], seconds=3.5)})
+    run(plan)
+    run(plan, results_of(plan, seconds=3.5))
     parents, children = runs_of(plan)
     assert sorted(c.data.metrics["fit_seconds"] for c in children) == [2.5, 3.5]
     assert parents_of(children) == {p.info.run_id for p in parents}
 
 
 def test_a_report_logs_cells_that_no_process_has_seen(home: Path) -> None:
-    plan = plan_in(home)
-    report(plan, {c: result(plan, c, reused=True) for c in CELLS[:2]})
+    plan = plan_in(home, cells=CELLS[:2])
+    report(plan, results_of(plan, reused=True))
     parents, children = runs_of(plan)
     assert len(parents) == 1
     assert {c.info.run_name for c in children} == {"ML/Pop_R/seed-0", "ML/SASRec[CE]/seed-0"}
@@ -621,9 +591,7 @@ def test_an_interrupted_first_run_goes_on(tmp_path: Path, empty_store: Path) -> 
         f"t.run(t.plan_in(pathlib.Path({str(tmp_path)!r})), {{}})"
     )
     making = subprocess.Popen([sys.executable, "-c", code])
-    give_up = time.monotonic() + 100
-    while not (new.exists() and new.stat().st_size) and time.monotonic() < give_up:
-        time.sleep(0.001)
+    wait_until(lambda: new.exists() and new.stat().st_size > 0)
     making.kill()
     making.wait()
     assert new.stat().st_size
@@ -634,7 +602,7 @@ def test_an_interrupted_first_run_goes_on(tmp_path: Path, empty_store: Path) -> 
         connection.executescript("DELETE FROM experiments; DELETE FROM alembic_version; DROP TABLE issues")
     half_made = database.read_bytes()
     plan = plan_in(tmp_path, cells=CELLS[:1])
-    run(plan, {CELLS[0]: result(plan, CELLS[0])})
+    run(plan)
     assert [len(runs) for runs in runs_of(plan)] == [1, 1]
     assert {path.name for path in results.glob("mlflow.db*")} == {"mlflow.db", "mlflow.db.half-made", "mlflow.db.lock"}
     assert (results / "mlflow.db.half-made").read_bytes() == half_made
@@ -643,12 +611,11 @@ def test_an_interrupted_first_run_goes_on(tmp_path: Path, empty_store: Path) -> 
 def run_beside_another(folder: Path, name: str, other: str) -> None:
     """A run in which cells finish once both runs have begun; a cell that began as finished would be a reused one."""
     plan = plan_in(folder)
-    results = {c: result(plan, c) for c in CELLS}
+    results = results_of(plan)
     plan = replace(plan, result=results.get)
     benchmark_mlflow.benchmark_suite_started(plan)
     (folder / name).touch()
-    while not (folder / other).exists():
-        time.sleep(0.01)
+    wait_until((folder / other).exists)
     for cell, ended in results.items():
         benchmark_mlflow.benchmark_cell_finished(plan, cell, ended)
     benchmark_mlflow.benchmark_suite_finished(plan, board())
@@ -678,6 +645,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def serve(home: Path) -> Iterator[Callable[[int], subprocess.Popen[bytes]]]:
     """Starts `mlflow server` on the store of the home folder, ready to answer."""
@@ -694,12 +666,10 @@ def serve(home: Path) -> Iterator[Callable[[int], subprocess.Popen[bytes]]]:
                 command, stdout=log, stderr=log, env=os.environ | quiet, start_new_session=True, cwd=results
             )
         started.append(server)
-        give_up = time.monotonic() + 90
-        while time.monotonic() < give_up and server.poll() is None:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return server
-            time.sleep(0.1)
-        raise AssertionError(Path(log.name).read_text())
+        wait_until(lambda: listens(port) or server.poll() is not None)
+        assert server.poll() is None, Path(log.name).read_text()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60):
+            return server
 
     yield start
     for server in started:
@@ -720,22 +690,22 @@ def test_a_server_that_dies_costs_no_result(
     port = free_port()
     server = serve(port)
     plan = plan_in(home, tracking=f"http://127.0.0.1:{port}")
-    ended = {c: result(plan, c) for c in CELLS}
+    results = results_of(plan)
     benchmark_mlflow.benchmark_suite_started(plan)
-    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[0], ended[CELLS[0]])
+    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[0], results[CELLS[0]])
     kill(server)
     started = time.perf_counter()
     with pytest.raises(
         BenchmarkError, match=r"stopped answering.*Connection refused.*benchmark report suites/tiny\.yaml"
     ):
-        benchmark_mlflow.benchmark_cell_finished(plan, CELLS[1], ended[CELLS[1]])
-    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[2], ended[CELLS[2]])
+        benchmark_mlflow.benchmark_cell_finished(plan, CELLS[1], results[CELLS[1]])
+    benchmark_mlflow.benchmark_cell_finished(plan, CELLS[2], results[CELLS[2]])
     with pytest.raises(BenchmarkError, match="benchmark report"):
         benchmark_mlflow.benchmark_suite_finished(plan, board())
     assert time.perf_counter() - started < 20
 
     serve(port)
-    report(plan, ended)
+    report(plan, results)
     (parent,), children = runs_of(plan)
     assert sorted((c.info.run_name, c.info.status) for c in children) == [
         ("ML/Gen_R+S/seed-0", "FINISHED"),
@@ -753,20 +723,13 @@ def ui(home: Path, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def listens(port: int) -> bool:
-    with contextlib.closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_the_pages_end_with_their_command_and_a_busy_port_is_refused(home: Path) -> None:
     port = free_port()
     first = ui(home, port)
-    give_up = time.monotonic() + 90
-    while not listens(port) and first.poll() is None and time.monotonic() < give_up:
-        time.sleep(0.1)
+    wait_until(lambda: listens(port) or first.poll() is not None)
     second = ui(home, port)
-    _, said = second.communicate(timeout=60)
-    assert (second.returncode, said) == (
+    _, message = second.communicate(timeout=60)
+    assert (second.returncode, message) == (
         2,
         f"error: port {port} cannot be used (Address already in use). Give another one: --port N\n",
     )
@@ -778,14 +741,14 @@ def test_the_pages_end_with_their_command_and_a_busy_port_is_refused(home: Path)
 
 def test_ctrl_c_ends_the_pages_without_a_word_about_runs(home: Path) -> None:
     plan = plan_in(home)
-    run(plan, {c: result(plan, c) for c in CELLS})
+    run(plan)
     port = free_port()
     pages = ui(home, port)
     assert pages.stderr is not None
     _, address = pages.stderr.readline(), pages.stderr.readline()
     pages.send_signal(signal.SIGINT)
-    _, said = pages.communicate(timeout=60)
-    assert (pages.returncode, said) == (130, "")
+    _, message = pages.communicate(timeout=60)
+    assert (pages.returncode, message) == (130, "")
     number = client_of(plan).get_experiment_by_name("tiny").experiment_id
     assert f"  tiny: http://127.0.0.1:{port}/#/experiments/{number}/runs?workflowType=machine_learning" in address
 
@@ -820,15 +783,13 @@ def compared(driver: Any, metric: str, runs: int) -> list[str]:
 def test_the_address_of_a_suite_opens_the_charts_of_all_its_models(home: Path, browser: Any) -> None:
     plan = plan_in(home)
     for seconds in (2.5, 3.5):  # the page shows the cells of the newest leaderboard
-        run(plan, {c: result(plan, c, seconds) for c in CELLS})
+        run(plan, results_of(plan, seconds=seconds))
     port = free_port()
     pages = ui(home, port)
     try:
         assert pages.stderr is not None
         _, address = pages.stderr.readline(), pages.stderr.readline()
-        give_up = time.monotonic() + 90
-        while not listens(port) and time.monotonic() < give_up:
-            time.sleep(0.1)
+        wait_until(lambda: listens(port))
         browser.get(address.partition(": ")[2].strip())
         browser.find_element("xpath", "//*[text()='fit_seconds']")  # the title of a chart
         browser.find_element("xpath", "//*[name()='text' and contains(., '3.50')]")  # a bar of it
@@ -847,7 +808,7 @@ def test_two_models_are_selected_and_compared_in_a_browser(
 ) -> None:
     """Open the experiment, unfold the run, tick two models, press Compare, read R@30 per slice."""
     plan = plan_in(home)
-    run(plan, {c: result(plan, c) for c in CELLS})
+    run(plan)
     number = client_of(plan).get_experiment_by_name("tiny").experiment_id
     children = {c.data.tags["benchmark.model"]: c.info.run_id for c in runs_of(plan)[1]}
     port = free_port()
