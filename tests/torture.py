@@ -60,7 +60,7 @@ LIMIT = 300.0
 """Seconds for one run, on however busy a machine."""
 MARK = "BENCHMARK_TORTURE"
 """The environment variable by which the processes of one run are known."""
-HALF_WRITTEN = re.compile(r"\.[^/]+\.\d+\.\w+|.*\.new|.*-journal|.*-wal|\.running-.*|.*\.half-made|failure\.json")
+HALF_WRITTEN = re.compile(r"\.[^/]+\.\d+\.\w+|.*\.new|.*-journal|.*-wal|.*\.half-made|failure\.json")
 MEASURED = ("fit_seconds", "rank_seconds", "milliseconds_per_request", "peak_memory_bytes", "embeddings_seconds")
 
 

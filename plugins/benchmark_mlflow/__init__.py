@@ -10,7 +10,7 @@ The experiment is the suite. A user of MLflow's pages finds there:
   it shares with earlier ones, which keep their files. A leaderboard that is there already is not logged again.
 
 No run stays open while cells are computed, so an interruption leaves none open: finished cells wait, without a parent,
-for the leaderboard of the next run. A run that was half-logged when its process was killed is completed.
+for the next leaderboard. What a killed process has left half-logged is completed by the next run or report.
 
 Metrics are called task.metric, followed by the slice unless it is `all`: `recommendation.R_30`,
 `recommendation.R_30.head`, and over a candidate list `recommendation.R_30.uni99` (MLflow forbids @ and |). They always
