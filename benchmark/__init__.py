@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.contract import Analysis, AnalysisInput, Cell, CellResult, Context, Metric, Model
+    from benchmark.contract import Analysis, AnalysisInput, Cell, CellResult, Context, Costs, Metric, Model
     from benchmark.data.events import QUERY, RECOMMENDED, SEARCHED, Events
     from benchmark.data.hashing import stable_hash, tie_break
     from benchmark.data.ragged import PAD, Ragged
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmark.text import words
 
 _HOMES = {
-    "benchmark.contract": "Analysis AnalysisInput Cell CellResult Context Metric Model",
+    "benchmark.contract": "Analysis AnalysisInput Cell CellResult Context Costs Metric Model",
     "benchmark.data.events": "QUERY RECOMMENDED SEARCHED Events",
     "benchmark.data.hashing": "stable_hash tie_break",
     "benchmark.data.ragged": "PAD Ragged",
@@ -58,6 +58,7 @@ __all__ = [
     "CellResult",
     "Context",
     "ContractError",
+    "Costs",
     "Count",
     "Dataset",
     "Events",

@@ -73,8 +73,7 @@ class Console:
         if result.status == "failed":
             self._say(f"FAILED   {cell.name}: {result.error}\n         log: {result.directory / 'log.txt'}")
         else:
-            spent = (result.costs["fit_seconds"] or 0) + (result.costs["rank_seconds"] or 0)
-            self._say(f"finished {cell.name} in {spent:.1f} s")
+            self._say(f"finished {cell.name} in {result.costs.seconds:.1f} s")
 
     def warned(self, message: str) -> None:
         self._say(f"warning: {message}")

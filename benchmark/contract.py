@@ -151,17 +151,37 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """How a cell ended. `means` maps (task, slice, metric) to the mean over requests; empty when it failed.
+class Costs:
+    """What a cell took; None: not stated.
 
-    `costs` holds fit_seconds, embeddings_seconds, rank_seconds, milliseconds_per_request, peak_memory_bytes,
-    parameters, updates and examples (None: not stated).
+    `fit_seconds` are the model's own, without what training other models for their item embeddings took, which is
+    `embeddings_seconds`. `updates` (steps of the optimiser) and `examples` (training examples shown, repeats counted)
+    are what a model recorded as its budget.
     """
+
+    fit_seconds: float | None = None
+    rank_seconds: float | None = None
+    milliseconds_per_request: float | None = None
+    peak_memory_bytes: float | None = None
+    parameters: float | None = None
+    embeddings_seconds: float | None = None
+    updates: float | None = None
+    examples: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Fitting and ranking together, as far as they are stated."""
+        return (self.fit_seconds or 0) + (self.rank_seconds or 0)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """How a cell ended. `means` maps (task, slice, metric) to the mean over requests; empty when it failed."""
 
     status: Literal["finished", "failed"]
     directory: Path
     facts: Mapping[str, Any] = field(default_factory=dict)
-    costs: Mapping[str, float | None] = field(default_factory=dict)
+    costs: Costs = Costs()
     curve: Sequence[Mapping[str, float]] = ()
     means: Mapping[tuple[Task, str, str], float] = field(default_factory=dict)
     error: str = ""

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from itertools import product
@@ -24,7 +24,7 @@ from benchmark.data.frozen import frozen
 from benchmark.data.ragged import Floats
 from benchmark.data.types import TASKS, Task
 from benchmark.errors import BenchmarkError, ContractError, error_text
-from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.leaderboard import CellCosts, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.plausibility import ceiling, implausible
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
 from benchmark.evaluation.scores import merged, score
@@ -36,6 +36,7 @@ from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Offer, Registry
 from benchmark.report.files import write_report
 from benchmark.results.cells import (
+    CellRecord,
     Spec,
     cell_folder,
     fail_cell,
@@ -52,7 +53,7 @@ from benchmark.results.cells import (
 )
 from benchmark.results.datasets import dataset_folder, load_dataset, save_dataset, with_frozen_candidates
 from benchmark.results.files import DamagedError, remove_folder
-from benchmark.results.run import read_run, read_run_suite, write_run
+from benchmark.results.run import RunRecord, read_run, write_run
 from benchmark.results.scratch import forget_shared, leave_shared, scratch_folder
 from benchmark.suite.load import check_names
 from benchmark.suite.published import Published
@@ -161,8 +162,7 @@ def report(
             failures.append(Failure(cell.dataset, cell.model, cell.seed, error, log))
         elif result is not None:
             finished.append(cell)
-            stated = {name: value for name, value in result.costs.items() if name in COSTS}
-            costs.append(Cost(cell.dataset, cell.model, cell.seed, **stated))
+            costs.append(CellCosts(cell.dataset, cell.model, cell.seed, result.costs))
             said = result.facts.get("remarks")  # of an older version it may be anything
             remarks[cell] = (
                 *(remark for remark in (said if isinstance(said, list) else ()) if isinstance(remark, str)),
@@ -192,9 +192,6 @@ def report(
     return leaderboard, analyses
 
 
-COSTS = {field.name for field in fields(Cost)} - {"dataset", "model", "seed"}
-
-
 def _ended(folder: Path) -> str:
     """Why a cell that has not finished is one that failed; empty where it was not begun, or is running."""
     if was_interrupted(folder):
@@ -204,8 +201,8 @@ def _ended(folder: Path) -> str:
 
 def _processors(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
     """A remark where cells ran on processors of several kinds: equal seeds need not give equal numbers there."""
-    contents = (read_cell(cell_folder(plan.results, cell), cell) for cell in cells)
-    machines = [content["machine"] for content in contents if content is not None and "machine" in content]
+    records = (read_cell(cell_folder(plan.results, cell), cell) for cell in cells)
+    machines = [record.machine for record in records if record is not None and record.machine is not None]
     kinds = sorted({f"{one['processor']} ({', '.join(one['instructions'])})" for one in machines})
     if len(kinds) > 1:
         yield f"cells ran on several kinds of processor, which do not add alike: {'; '.join(kinds)}"
@@ -235,17 +232,16 @@ def stored_plan(
     Raises BenchmarkError where there was no run, where the suite compares models that the run did not have, and where
     what the run left of itself or of a data set is damaged.
     """
-    cells, marks, device, used = read_run(home)
-    ran = read_run_suite(home)
-    merged = ran.model_copy(update={name: getattr(suite, name) for name in SCORING})
-    new = {parse_metric(metric).candidates for metric in suite.metrics} & (list_names(suite) - list_names(ran))
+    run = read_run(home)
+    merged = run.suite.model_copy(update={name: getattr(suite, name) for name in SCORING})
+    new = {parse_metric(metric).candidates for metric in suite.metrics} & (list_names(suite) - list_names(run.suite))
     if new:
         raise BenchmarkError(
             f"the run in {home} did not rank the list {' or '.join(sorted(new))}, which the suite has now. "
             "Run the suite again."
         )
     check_names(merged, source)
-    digests = {cell.dataset: cell.digest for cell in cells}
+    digests = {cell.dataset: cell.digest for cell in run.cells}
     return Plan(
         suite=merged,
         source=source,
@@ -253,12 +249,12 @@ def stored_plan(
         datasets={
             name: load_dataset(dataset_folder(home, name, digest), verify=verify) for name, digest in digests.items()
         },
-        cells=cells,
-        selected=cells,
+        cells=run.cells,
+        selected=run.cells,
         metrics=check_scoring(merged, source, registry),
-        device=device,
-        options=plugins.plugin_options(registry, options, used),
-        marks=marks,
+        device=run.device,
+        options=plugins.plugin_options(registry, options, run.options),
+        marks=run.marks,
         verify=verify,
     )
 
@@ -266,7 +262,7 @@ def stored_plan(
 def unlike_the_run(suite: Suite, home: Path) -> list[str]:
     """The settings of the suite that are not those of the run in this folder and that a report cannot take over, such
     as `models.Gen_R.params.epochs: 8 -> 3`. Raises BenchmarkError where there was no run."""
-    ran = read_run_suite(home).model_dump(mode="json", exclude=set(SCORING))
+    ran = read_run(home).suite.model_dump(mode="json", exclude=set(SCORING))
     return list(_differences("", ran, suite.model_dump(mode="json", exclude=set(SCORING))))
 
 
@@ -370,10 +366,10 @@ class Scored:
         """How a finished cell ended, None where it has not. One that cannot be scored has failed, alone."""
         folder = cell_folder(self.plan.results, cell)
         try:
-            content = read_cell(folder, cell, verify=self.plan.verify)
+            record = read_cell(folder, cell, verify=self.plan.verify)
         except DamagedError as error:
             return CellResult("failed", folder, error=f"{error}; run again", reused=reused)
-        if content is None:
+        if record is None:
             return None
         try:
             evaluations = self.of(cell)
@@ -384,8 +380,7 @@ class Scored:
             key = evaluated.task, evaluated.slice
             means |= {(*key, name): float(v.mean()) for name, v in evaluated.scores.values.items() if len(v)}
             means |= {(*key, name): total for name, total in evaluated.scores.totals.items()}
-        curve = [{name: value for name, value in point.items() if value is not None} for point in content["curve"]]
-        return CellResult("finished", folder, content["facts"], content["costs"], curve, means, reused=reused)
+        return CellResult("finished", folder, record.facts, record.costs, record.curve, means, reused=reused)
 
 
 def _finished(plan: Plan, cell: Cell, watcher: Watcher) -> bool:
@@ -412,8 +407,8 @@ def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
         for name, dataset in datasets.items():
             if damage := save_dataset(folders[name], dataset, verify=plan.verify):
                 warn(f"data set {name}: {damage}; it is written anew in {folders[name]}")
-        origin = environment(plan.source)
-        write_run(plan.results, plan.suite, plan.cells, plan.marks, plan.device, plan.options, origin)
+        run = RunRecord(plan.suite, plan.cells, plan.marks, plan.device, plan.options)
+        write_run(plan.results, run, environment(plan.source))
     except OSError as error:
         raise BenchmarkError(
             f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
@@ -498,13 +493,16 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
     def folder(cell: Cell) -> Path:
         return cell_folder(plan.results, cell)
 
+    def record(cell: Cell) -> CellRecord:
+        return read_cell(folder(cell), cell) or CellRecord()
+
     given = AnalysisInput(
         datasets=tuple(plan.datasets),
         cells=frozen(tuple(finished)),
         dataset=lambda name: frozen(plan.datasets[name]),
         ranking=lambda cell, task, variant="": load_ranking(folder(cell), task, variant),
-        variants=lambda cell: _left(folder(cell), cell, "variants"),
-        facts=lambda cell: _left(folder(cell), cell, "facts"),
+        variants=lambda cell: record(cell).variants,
+        facts=lambda cell: record(cell).facts,
         published=partial(_published, plan.suite, published_values(plan.suite, plan.source)),
     )
     for name in plan.suite.analyses:
@@ -530,11 +528,6 @@ def _published(
     name = f"{model.published_as or model.name} {row}".strip()
     found = published.find(data.published_as or data.name, task, "all", metric, name)
     return found.value if found else None
-
-
-def _left(folder: Path, cell: Cell, what: str) -> Any:
-    """What a finished cell left under this name; a cell of an older version may have left nothing."""
-    return (read_cell(folder, cell) or {}).get(what, {})
 
 
 def _warn(watcher: Watcher, failed: Sequence[tuple[Any, Exception]]) -> None:

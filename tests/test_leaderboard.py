@@ -12,10 +12,10 @@ import yaml
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from benchmark.contract import Cell, Scores
+from benchmark.contract import Cell, Costs, Scores
 from benchmark.data.types import Task
 from benchmark.errors import BenchmarkError, ContractError
-from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.leaderboard import CellCosts, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.significance import Fits, estimate
 from benchmark.suite.published import Published, load_published
 from benchmark.suite.schema import Choice, Claim, Comparison, DataChoice, Significance, Suite, Where
@@ -61,7 +61,7 @@ def build(
     suite: Suite,
     scores: Sequence[Evaluated],
     failures: Sequence[Failure] = (),
-    costs: Sequence[Cost] = (),
+    costs: Sequence[CellCosts] = (),
     published: Published | None = None,
     marks: Mapping[str, Sequence[str]] | None = None,
 ) -> Leaderboard:
@@ -271,7 +271,7 @@ def test_scores_on_different_requests_are_never_compared() -> None:
 def test_json_has_the_public_keys_and_no_nan() -> None:
     scores = [evaluated("Joint", [1, 1, 0] * 10), evaluated("Gen_R", [1, 0, 0] * 10)]
     published = load_published(SHIPPED / "penha2024.yaml")
-    costs = [Cost("ML", "Joint", 0, 1.5, 0.5, 0.1, 2e8, 1000), Cost("ML", "Gen_R", 0)]
+    costs = [CellCosts("ML", "Joint", 0, Costs(1.5, 0.5, 0.1, 2e8, 1000)), CellCosts("ML", "Gen_R", 0, Costs())]
     written = build(suite(), scores, [Failure("ML", "Pop", 0, "boom", "log.txt")], costs, published).to_json()
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert list(written) == [

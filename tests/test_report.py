@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.contract import Analysis, Cell, Scores
+from benchmark.contract import Analysis, Cell, Costs, Scores
 from benchmark.data.types import Task
-from benchmark.evaluation.leaderboard import Cost, Evaluated, Failure, Leaderboard, build_leaderboard
+from benchmark.evaluation.leaderboard import CellCosts, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.metric import Better
 from benchmark.report import console, html, latex, markdown, tables
 from benchmark.report.data import data_notes
@@ -102,7 +102,10 @@ def board(
                 share = coverage if model == "Joint" else 1.0
                 scores.append(Evaluated(cell, "recommendation", name, Scores(rows, values, {}, share)))
     failures = [Failure("ML", "Lost", 0, "RuntimeError: x <y>\nout of memory", "cells/ML/Lost/log.txt")]
-    costs = [Cost("ML", "Joint", 0, 12.34, 1.5, 0.25, 512e6, 1234567), Cost("ML", "Gen_R", 0)]
+    costs = [
+        CellCosts("ML", "Joint", 0, Costs(12.34, 1.5, 0.25, 512e6, 1234567)),
+        CellCosts("ML", "Gen_R", 0, Costs()),
+    ]
     return build_leaderboard(
         suite,
         scores,
@@ -272,7 +275,7 @@ def test_the_suites_own_question_stands_apart_from_what_explores() -> None:
 
 def test_cost_is_last_and_all_before_it_does_not_depend_on_it() -> None:
     one = board()
-    other = replace(one, costs=tuple(replace(cost, fit_seconds=99.0) for cost in one.costs))
+    other = replace(one, costs=tuple(replace(cell, costs=replace(cell.costs, fit_seconds=99.0)) for cell in one.costs))
     for render in (markdown.render, html.render, console.render):
         a, b = render(one, ANALYSES), render(other, ANALYSES)
         assert a != b
@@ -289,8 +292,8 @@ def test_cost_is_last_and_all_before_it_does_not_depend_on_it() -> None:
 
 def test_a_budget_that_a_model_recorded_is_a_column_of_the_costs() -> None:
     costs = [
-        Cost("ML", "Joint", 0, 12.34, updates=6072, examples=777_216, embeddings_seconds=61.5),
-        Cost("ML", "Gen_R", 0, updates=3036),
+        CellCosts("ML", "Joint", 0, Costs(12.34, updates=6072, examples=777_216, embeddings_seconds=61.5)),
+        CellCosts("ML", "Gen_R", 0, Costs(updates=3036)),
     ]
     one = replace(board(), costs=tuple(costs))
     text = markdown.render(one, ANALYSES)

@@ -8,11 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.contract import Cell
+from benchmark.contract import Cell, Costs
 from benchmark.data.ragged import Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.errors import BenchmarkError
-from benchmark.results.cells import cell_folder, finish_cell, is_finished, load_ranking, read_cell, save_ranking
+from benchmark.results.cells import (
+    CellRecord,
+    cell_folder,
+    finish_cell,
+    is_finished,
+    load_ranking,
+    read_cell,
+    save_ranking,
+)
 from benchmark.results.datasets import load_dataset, save_dataset
 from benchmark.results.files import DamagedError, locked, replacing, write_text
 from benchmark.testing import checkerboard
@@ -74,12 +82,13 @@ def test_a_ranking_survives_the_disk(tmp_path: Path) -> None:
 def test_a_cell_is_finished_only_when_all_of_it_is_there(tmp_path: Path) -> None:
     requests = checkerboard().test["recommendation"].requests.take([0])
     with pytest.raises(BenchmarkError, match="cannot be read"):
-        finish_cell(tmp_path, cell(), {})
+        finish_cell(tmp_path, cell(), CellRecord())
     ranking = Ranking(np.array([[3]], dtype=np.int32), np.array([[0.5]], dtype=np.float32))
     save_ranking(tmp_path, "recommendation", requests, ranking)
     assert read_cell(tmp_path, cell()) is None
-    finish_cell(tmp_path, cell(), {"facts": {}, "costs": {}, "curve": []})
-    assert read_cell(tmp_path, cell()) is not None
+    left = CellRecord({"parameters": 7}, ({"step": 1, "loss": 0.5},), costs=Costs(fit_seconds=1.5))
+    finish_cell(tmp_path, cell(), left)
+    assert read_cell(tmp_path, cell()) == left
     with pytest.raises(DamagedError, match="about another cell"):
         read_cell(tmp_path, cell(fingerprint="e" * 64))
     (tmp_path / "cell.json").write_text('{"finger')

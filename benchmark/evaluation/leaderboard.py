@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
-from benchmark.contract import Cell
+from benchmark.contract import Cell, Costs
 from benchmark.data.types import TASKS, Dataset, SampledList, Task
 from benchmark.evaluation.claims import Verdict, evaluate_claims
 from benchmark.evaluation.pool import Evaluated as Evaluated
@@ -126,25 +126,16 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a cell took; None: not stated.
-
-    `fit_seconds` are the model's own, without what training other models for their item embeddings took, which is
-    `embeddings_seconds`. `updates` (steps of the optimiser) and `examples` (training examples shown, repeats counted)
-    are what a model recorded as its budget.
-    """
+class CellCosts:
+    """What a finished cell took."""
 
     dataset: str
     model: str
     seed: int
-    fit_seconds: float | None = None
-    rank_seconds: float | None = None
-    milliseconds_per_request: float | None = None
-    peak_memory_bytes: float | None = None
-    parameters: float | None = None
-    embeddings_seconds: float | None = None
-    updates: float | None = None
-    examples: float | None = None
+    costs: Costs
+
+    def to_json(self) -> dict[str, Any]:
+        return {"dataset": self.dataset, "model": self.model, "seed": self.seed, **asdict(self.costs)}
 
 
 @dataclass(frozen=True)
@@ -160,7 +151,7 @@ class Leaderboard:
     rows: tuple[Row, ...]
     comparisons: tuple[PairedTest, ...] = ()
     failures: tuple[Failure, ...] = ()
-    costs: tuple[Cost, ...] = ()
+    costs: tuple[CellCosts, ...] = ()
     claims: tuple[Verdict, ...] = ()
     untested: tuple[Untested, ...] = ()
     marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -184,7 +175,7 @@ class Leaderboard:
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
             "claims": [claim.to_json() for claim in self.claims],
             "failures": [asdict(failure) for failure in self.failures],
-            "costs": [asdict(cost) for cost in self.costs],
+            "costs": [cost.to_json() for cost in self.costs],
         }
 
 
@@ -192,7 +183,7 @@ def build_leaderboard(
     suite: Suite,
     evaluated: Sequence[Evaluated],
     failures: Sequence[Failure],
-    costs: Sequence[Cost],
+    costs: Sequence[CellCosts],
     published: Published | None,
     marks: Mapping[str, Sequence[str]],
     data: Mapping[str, Dataset] | None = None,

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmark import plugins, reproducible
-from benchmark.contract import Context, Model, check_ranking, variants
+from benchmark.contract import Context, Costs, Model, check_ranking, variants
 from benchmark.data.frozen import frozen
 from benchmark.data.ranking import Ranking
 from benchmark.data.types import Requests, Split
@@ -34,7 +34,16 @@ from benchmark.execution.progress import Progress
 from benchmark.execution.server import ForkServer
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
-from benchmark.results.cells import Spec, begin_cell, fail_cell, finish_cell, is_finished, read_spec, save_ranking
+from benchmark.results.cells import (
+    CellRecord,
+    Spec,
+    begin_cell,
+    fail_cell,
+    finish_cell,
+    is_finished,
+    read_spec,
+    save_ranking,
+)
 from benchmark.results.datasets import load_dataset
 from benchmark.results.files import json_size, locked, remove_folder, sweep_temporary, write_json, write_text
 from benchmark.results.scratch import scratch_folder, shared_folder
@@ -146,25 +155,18 @@ def _compute(folder: Path, spec: Spec, model: Model, registry: Registry, workdir
     _check_left(context)
     write_text(folder / "curve.csv", _curve(context.curve))
     write_json(folder / "facts.json", context.facts)
-    finish_cell(
-        folder,
-        cell,
-        {
-            "facts": context.facts,
-            "curve": context.curve,
-            "candidates": {task: list(names) for task, names in lists.items()},
-            "variants": [variant for variant in variants(model) if variant not in broken],
-            "machine": machine(spec.threads),
-            "costs": {
-                "fit_seconds": None if resumed else fit_seconds,
-                "embeddings_seconds": embeddings.seconds,
-                "rank_seconds": rank_seconds,
-                "milliseconds_per_request": 1000 * rank_seconds / max(answered, 1),
-                "peak_memory_bytes": peak_memory,
-                **{name: _number(context.facts.get(name)) for name in ("parameters", "updates", "examples")},
-            },
-        },
+    costs = Costs(
+        fit_seconds=None if resumed else fit_seconds,
+        rank_seconds=rank_seconds,
+        milliseconds_per_request=1000 * rank_seconds / max(answered, 1),
+        peak_memory_bytes=peak_memory,
+        embeddings_seconds=embeddings.seconds,
+        **{name: _number(context.facts.get(name)) for name in ("parameters", "updates", "examples")},
     )
+    ranked = {task: list(names) for task, names in lists.items()}
+    whole = [variant for variant in variants(model) if variant not in broken]
+    record = CellRecord(context.facts, context.curve, ranked, whole, machine(spec.threads), costs)
+    finish_cell(folder, cell, record)
 
 
 def _check_left(context: Context) -> None:

@@ -255,7 +255,7 @@ def _costs(lb: Leaderboard) -> Iterator[Table]:
         ("parameters", "parameters", ",.0f", 1),
     ]
     optional = {"embeddings_seconds", "updates", "examples"}
-    stated = {key for _, key, _, _ in shown if any(getattr(cost, key) is not None for cost in lb.costs)}
+    stated = {key for _, key, _, _ in shown if any(getattr(cell.costs, key) is not None for cell in lb.costs)}
     shown = [column for column in shown if column[1] in stated or column[1] not in optional]
     columns += [Column(name) for name, *_ in shown]
 
@@ -274,9 +274,9 @@ def _costs(lb: Leaderboard) -> Iterator[Table]:
         "",
         columns,
         [
-            [Entry(c.dataset), Entry(c.model), Entry(str(c.seed))]
-            + [text(getattr(c, key), form, scale) for _, key, form, scale in shown]
-            for c in lb.costs
+            [Entry(cell.dataset), Entry(cell.model), Entry(str(cell.seed))]
+            + [text(getattr(cell.costs, key), form, scale) for _, key, form, scale in shown]
+            for cell in lb.costs
         ],
         notes,
     )

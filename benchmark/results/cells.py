@@ -8,14 +8,14 @@ import os
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from benchmark.contract import Cell, Scores
+from benchmark.contract import Cell, Costs, Scores
 from benchmark.data.ragged import Strings
 from benchmark.data.ranking import Ranking
 from benchmark.data.types import TASKS, Requests, Task
@@ -144,13 +144,33 @@ OUTCOME = ("ranking-*.parquet", "facts.json", "curve.csv")
 """The files that a cell leaves for good. The log grows with every attempt, and reports write the scores anew."""
 
 
+@dataclass(frozen=True)
+class CellRecord:
+    """What a finished cell says of itself: what `cell.json` holds besides the cell.
+
+    `candidates` names the candidate lists that were ranked, by task, and `variants` the model's further rankings.
+    `machine` has "processor" and "instructions", and more that is for the reader; None in an older version's.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    curve: Sequence[Mapping[str, float]] = ()
+    candidates: Mapping[Task, Sequence[str]] = field(default_factory=dict)
+    variants: Sequence[str] = ()
+    machine: Mapping[str, Any] | None = None
+    costs: Costs = field(default_factory=Costs)
+
+    def rankings(self, task: Task) -> Sequence[str]:
+        """The names of a task's rankings: of the catalogue (""), of each candidate list, of each variant."""
+        return ("", *self.candidates.get(task, ()), *self.variants)
+
+
 class _Machine(BaseModel):
     processor: str
     instructions: list[str]
 
 
 class _Finished(BaseModel):
-    """The content of `cell.json` besides the cell itself. An older version listed no files."""
+    """The shape of `cell.json`, of which an older version had less; the parts of the cell itself are not checked."""
 
     model_config = ConfigDict(strict=True)
     fingerprint: str
@@ -171,28 +191,24 @@ def begin_cell(folder: Path) -> None:
     log_path(folder).touch()
 
 
-def finish_cell(folder: Path, cell: Cell, content: Mapping[str, Any]) -> None:
+def finish_cell(folder: Path, cell: Cell, record: CellRecord) -> None:
     """Mark the cell as finished. Every other file is on the disk already; they are read back as a last check."""
     for task in cell.tasks:
-        for name in _ranking_names(content, task):
+        for name in record.rankings(task):
             load_ranking(folder, task, name)
     forget_failure(folder)
     files = checksums(folder, (path.name for name in OUTCOME for path in folder.glob(name)))
-    write_sealed(folder / "cell.json", {**asdict(cell), **content, "files": files})
-
-
-def _ranking_names(content: Mapping[str, Any], task: Task) -> Sequence[str]:
-    """The rankings that a finished cell has of a task: of the catalogue, of each candidate list, of each variant."""
-    return ("", *content.get("candidates", {}).get(task, ()), *content.get("variants", ()))
+    content = {**vars(record), "costs": asdict(record.costs), "files": files}
+    write_sealed(folder / "cell.json", {**asdict(cell), **content})
 
 
 def fail_cell(folder: Path, error: str) -> None:
     write_json(folder / "failure.json", {"error": error})
 
 
-def read_cell(folder: Path, cell: Cell, *, verify: bool = False) -> dict[str, Any] | None:
+def read_cell(folder: Path, cell: Cell, *, verify: bool = False) -> CellRecord | None:
     """What `finish_cell` wrote, or None if the cell has not finished. Non-finite numbers, which older versions let a
-    model record, are None.
+    model record, are None in facts and costs, and left out of the curve.
 
     Raises DamagedError if one of the cell's files is missing or not what was written.
     """
@@ -202,14 +218,22 @@ def read_cell(folder: Path, cell: Cell, *, verify: bool = False) -> dict[str, An
     content = read_sealed(path, _Finished)
     if content["fingerprint"] != cell.fingerprint:
         raise DamagedError("cell.json is damaged: it is about another cell")
-    files = content.get("files", {})
-    rankings = [_ranking_path(folder, task, name) for task in cell.tasks for name in _ranking_names(content, task)]
+    files, costs = content.get("files", {}), content["costs"]
+    record = CellRecord(
+        content["facts"],
+        tuple({name: value for name, value in point.items() if value is not None} for point in content["curve"]),
+        content.get("candidates", {}),
+        tuple(content.get("variants", ())),
+        content.get("machine"),
+        Costs(**{part.name: costs[part.name] for part in fields(Costs) if part.name in costs}),
+    )
+    rankings = [_ranking_path(folder, task, name) for task in cell.tasks for name in record.rankings(task)]
     if missing := [ranking.name for ranking in rankings if not ranking.is_file()]:
         raise DamagedError(f"{missing[0]} is missing")
     check_files(folder, files, "cell.json", verify=verify)
     if not files:  # of an older version
         _check_tables(rankings)
-    return content
+    return record
 
 
 def _check_tables(paths: Sequence[Path]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,30 @@ from benchmark.suite.file import parse_yaml
 from benchmark.suite.schema import Suite
 
 
-def write_run(
-    results: Path,
-    suite: Suite,
-    cells: Sequence[Cell],
-    marks: Sequence[str],
-    device: str,
-    options: Mapping[str, Mapping[str, Any]],
-    environment: Mapping[str, Any],
-) -> None:
-    """Record what a run will do, so that a report can be rebuilt without the raw data."""
-    resolved = yaml.safe_dump(suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    head = {"device": device, "options": options, "marks": list(marks)}
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run leaves of itself, so that a report can be rebuilt without the raw data: its suite as it was resolved,
+    its cells, its `marks` (remarks on every number), the torch device, and the plugins' options."""
+
+    suite: Suite
+    cells: tuple[Cell, ...]
+    marks: tuple[str, ...]
+    device: str
+    options: Mapping[str, Mapping[str, Any]]
+
+
+def write_run(results: Path, run: RunRecord, environment: Mapping[str, Any]) -> None:
+    resolved = yaml.safe_dump(run.suite.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    head = {"device": run.device, "options": run.options, "marks": list(run.marks)}
     with locked(results):
         sweep_temporary(results)
         write_text(results / "suite.yaml", resolved)
         write_json(results / "environment.json", environment)
-        write_json(results / "plan.json", {**head, "cells": [asdict(cell) for cell in cells]})
+        write_json(results / "plan.json", {**head, "cells": [asdict(cell) for cell in run.cells]})
 
 
-def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, Mapping[str, Mapping[str, Any]]]:
-    """The cells, marks, device and plugins' options of the last run in this folder. Raises BenchmarkError without one,
-    or where what it left about itself is damaged."""
+def read_run(results: Path) -> RunRecord:
+    """The last run in this folder. Raises BenchmarkError without one, or where what it left of itself is damaged."""
     with _about_the_run(results / "environment.json") as text:
         if not isinstance(json.loads(text), dict):
             raise ValueError("it is not a mapping")
@@ -53,14 +55,9 @@ def read_run(results: Path) -> tuple[tuple[Cell, ...], tuple[str, ...], str, Map
             raise ValueError("device and marks are texts")
         if not isinstance(raw["options"], dict) or not all(isinstance(one, dict) for one in raw["options"].values()):
             raise ValueError("options are mappings")
-        return cells, tuple(raw["marks"]), raw["device"], raw["options"]
-
-
-def read_run_suite(results: Path) -> Suite:
-    """The suite of the last run in this folder, as it was resolved. Raises BenchmarkError where there was none, or it
-    is damaged."""
     with _about_the_run(results / "suite.yaml") as text:
-        return Suite.model_validate(parse_yaml(text, "suite.yaml")[0])
+        suite = Suite.model_validate(parse_yaml(text, "suite.yaml")[0])
+    return RunRecord(suite, cells, tuple(raw["marks"]), raw["device"], raw["options"])
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from benchmark import Cell, CellResult, Suite
@@ -35,7 +36,7 @@ def plain(name: str) -> str:
 def metrics(result: CellResult) -> dict[str, float]:
     """The means on every slice, and the known costs."""
     means = {metric_key(*key): float(mean) for key, mean in result.means.items()}
-    return means | {name: float(cost) for name, cost in result.costs.items() if cost is not None}
+    return means | {name: float(cost) for name, cost in asdict(result.costs).items() if cost is not None}
 
 
 def curve(result: CellResult) -> list[Point]:
@@ -100,7 +101,7 @@ def texts(values: Mapping[str, Any], longest: int) -> dict[str, str]:
 
 def computation(cell: Cell, result: CellResult) -> str:
     """A key of one computation: a second one of the same cell has another key, because its seconds differ."""
-    outcome = [dict(result.costs), dict(result.facts), [dict(point) for point in result.curve]]
+    outcome = [asdict(result.costs), dict(result.facts), [dict(point) for point in result.curve]]
     return short_hash([cell.name, cell.fingerprint, result.status, result.error, *outcome])
 
 
@@ -108,8 +109,7 @@ def span(result: CellResult) -> tuple[int, int]:
     """When the cell began and ended, in milliseconds, estimated from its costs and the time of `cell.json`."""
     marker = result.directory / "cell.json"
     end = int(marker.stat().st_mtime * 1000) if marker.is_file() else now()
-    seconds = sum(result.costs.get(name) or 0.0 for name in ("fit_seconds", "rank_seconds"))
-    return end - int(1000 * seconds), end
+    return end - int(1000 * result.costs.seconds), end
 
 
 def now() -> int:

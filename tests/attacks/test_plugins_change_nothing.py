@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmark import PAD, Context, ContractError, Log, Ragged, Ranking, Requests, Split, Task, Train, plugins, top_k
-from benchmark.contract import Cell, check_ranking
+from benchmark.contract import Cell, Costs, check_ranking
 from benchmark.data.frozen import frozen
 from benchmark.data.ragged import Floats, Longs
 from benchmark.evaluation.scores import score
@@ -259,8 +259,8 @@ def test_numbers_that_older_versions_let_a_model_record_are_not_stated(tmp_path:
         f'{{"fingerprint": "{cell.fingerprint}", "curve": [{{"step": 1, "loss": NaN}}], "facts": {{"a": [1e999, -2]}},'
         f' "costs": {{"parameters": Infinity, "updates": {10**400}, "examples": 384, "fit_seconds": 1.5}}}}'
     )
-    content = read_cell(tmp_path, cell)
-    assert content is not None
-    assert content["costs"] == {"parameters": None, "updates": None, "examples": 384, "fit_seconds": 1.5}
-    assert content["facts"] == {"a": [None, -2]}
-    assert content["curve"] == [{"step": 1, "loss": None}]
+    record = read_cell(tmp_path, cell)
+    assert record is not None
+    assert record.costs == Costs(parameters=None, updates=None, examples=384, fit_seconds=1.5)
+    assert record.facts == {"a": [None, -2]}
+    assert record.curve == ({"step": 1},)

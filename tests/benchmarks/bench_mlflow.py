@@ -22,7 +22,7 @@ import benchmark_mlflow
 from benchmark_mlflow import entries
 from repeats import spread
 
-from benchmark import Cell, CellResult, Plan, Suite
+from benchmark import Cell, CellResult, Costs, Plan, Suite
 
 GOAL = 4.0
 METRICS = ["R@30", "nDCG@10", "RR@10"]
@@ -45,7 +45,7 @@ def some_cell(seed: int, folder: Path) -> tuple[Cell, CellResult]:
         versions={"gen": "0.1.0"},
     )
     means = {(task, part, name): 0.001 * seed for task in cell.tasks for part in SLICES for name in METRICS}
-    costs = dict.fromkeys(["fit_seconds", "rank_seconds", "milliseconds_per_request", "parameters"], 1.5 + seed)
+    costs = Costs(*[1.5 + seed] * 3, parameters=1.5 + seed)
     curve = [{"step": step, "loss": 1 / step} for step in range(1, 9)]
     return cell, CellResult("finished", folder, {}, costs, curve, means)
 

@@ -25,7 +25,7 @@ import pytest
 from benchmark_mlflow.entries import metric_key, plain
 from benchmark_mlflow.tracker import Tracker
 
-from benchmark import BenchmarkError, Cell, CellResult, Leaderboard, Plan, Suite, Task
+from benchmark import BenchmarkError, Cell, CellResult, Costs, Leaderboard, Plan, Suite, Task
 from benchmark.evaluation.leaderboard import Failure
 from benchmark.testing import checkerboard
 
@@ -89,7 +89,7 @@ def result(plan: Plan, cell: Cell, seconds: float = 2.5, **changes: Any) -> Cell
         "finished",
         folder,
         facts={"distinct_items": 3},
-        costs={"fit_seconds": seconds, "rank_seconds": 0.5, "parameters": 1000.0, "peak_memory_bytes": None},
+        costs=Costs(fit_seconds=seconds, rank_seconds=0.5, parameters=1000.0),
         curve=[{"step": 10, "loss": 2.0, "R@30": 0.1}, {"step": 20, "loss": 1.5, "R@30": 0.2}],
         means=means,
     )
