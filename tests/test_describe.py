@@ -37,10 +37,10 @@ def test_a_model_has_its_docstring_and_its_parameters_with_nested_settings(regis
 def test_a_function_says_its_parameters_in_its_docstring(registry: Registry) -> None:
     (movielens,) = offers_called("movielens", registry)
     entries = {entry.name: entry for entry in parameter_entries(movielens)}
-    assert entries["genome_relevance"].meaning == "0-1; the paper does not state the score it asks for."
+    assert entries["genome_relevance"].meaning == "0-1; the paper does not state its threshold."
     assert entries["path"].meaning.endswith("the environment variable BENCHMARK_DATA names.")
     assert "Args:" not in docstring(movielens)
-    assert docstring(movielens).endswith("or there is nothing to search with.")
+    assert docstring(movielens).endswith("or no film can be searched for.")
 
 
 def test_a_name_that_is_not_there_has_the_closest_one(registry: Registry) -> None:
