@@ -24,12 +24,12 @@ from benchmark.contract import Context, Model, check_ranking
 from benchmark.data.events import QUERY, SEARCHED, Events
 from benchmark.data.frozen import frozen
 from benchmark.data.hashing import splitmix, tie_break
+from benchmark.data.protocol import DRAWN, Sampler, Spare
 from benchmark.data.ragged import PAD, Ints, Longs, Ragged, Strings
 from benchmark.data.types import Dataset, Log, SampledList, Split, Task
 from benchmark.errors import BenchmarkError, error_text, unknown
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
-from benchmark.suite.schema import DRAWN, Sampler, Spare
 
 Samplers = Mapping[Task, Sequence[Sampler]]
 

@@ -20,7 +20,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.evaluation.significance import detectable_difference, first_step
 from benchmark.evaluation.slices import head_items, restrict
 from benchmark.metric import parse_metric
-from benchmark.plan import Plan, digest_of, protocol_settings
+from benchmark.plan import Plan, digest_of
 from benchmark.plugins import Registry
 from benchmark.runner import default_jobs
 from benchmark.suite.schema import NEW, DataChoice, Suite
@@ -151,8 +151,9 @@ def lint(plan: Plan) -> Iterator[str]:
     pairs = sum(len(entry.against) for entry in suite.compare) * len(suite.metrics) * len(suite.slices)
     if suite.significance.correction == "none" and pairs > 1:
         yield "several comparisons without a correction: false discoveries add up. `significance.correction: holm`."
-    if not suite.mask_seen:
-        yield "seen items stay in the rankings (mask_seen: false), for every model alike."
+    if unmasked := [data.name for data in suite.datasets if not suite.protocol_of(data).mask_seen]:
+        where = f" of {', '.join(unmasked)}" if len(unmasked) < len(suite.datasets) else ""
+        yield f"seen items stay in the rankings{where} (mask_seen: false), for every model alike."
 
 
 def limits(plan: Plan, dataset: Dataset) -> Iterator[str]:
@@ -182,7 +183,8 @@ def limits(plan: Plan, dataset: Dataset) -> Iterator[str]:
 
 def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
     """Models that read fewer items of a history than the protocol leaves, or never return what is in it."""
-    most = plan.suite.protocol_of(data).max_history
+    protocol = plan.suite.protocol_of(data)
+    most = protocol.max_history
     cells = {cell.model: cell for cell in plan.cells if cell.dataset == data.name}
     joint = {name for name, dataset in plan.datasets.items() if dataset.train.events is not None}
     shorter = []
@@ -195,7 +197,7 @@ def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
         left = "whole histories" if most is None else f"the {most} newest items of a history"
         yield f"the protocol leaves {left}, of which these models read fewer: {', '.join(shorter)}."
     sparing = [name for name, cell in cells.items() if cell.excludes_history]
-    if sparing and not plan.suite.mask_seen:
+    if sparing and not protocol.mask_seen:
         yield (
             f"never returns items of the history: {', '.join(sparing)}; others may (mask_seen: false), so that over "
             "all items they cannot be compared."
@@ -224,7 +226,7 @@ def print_data(suite: Suite, registry: Registry) -> int:
         try:
             plugins.check_requirements(offer)
             log = plugins.build(offer, params)
-            dataset = split_log(choice.name, log, protocol_settings(suite, choice))
+            dataset = split_log(choice.name, log, suite.protocol_of(choice))
             digest = digest_of(suite, choice, dataset, registry)
         except BenchmarkError as error:
             said, remedy = str(error).partition(". ")[::2]

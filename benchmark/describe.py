@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from benchmark.errors import unknown
 from benchmark.parameters import Parameter, as_json, init_values, is_settings, parameters, spell
 from benchmark.plugins import GIVEN, Offer, Registry, resolve
+from benchmark.strict import part_in
 from benchmark.suite.schema import WrittenSuite
 
 REQUIRED = "must be given"
@@ -83,7 +84,7 @@ def _keys(model: type[BaseModel], prefix: str) -> Iterator[Entry]:
     homes = {field.annotation: name for name, field in WrittenSuite.model_fields.items()}
     texts = meanings(model)
     for name, field in model.model_fields.items():
-        inner = _model_in(field.annotation)
+        inner = part_in(field.annotation)
         default = REQUIRED if field.is_required() else _default(field)
         if inner is None:
             hint = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
@@ -102,13 +103,6 @@ def _default(field: FieldInfo) -> str:
     return "" if isinstance(value, BaseModel) else _written(value)
 
 
-def _model_in(hint: Any) -> type[BaseModel] | None:
-    """The part of a suite that a type holds: itself, or in a list or a mapping."""
-    if inspect.isclass(hint) and issubclass(hint, BaseModel):
-        return hint
-    return next((model for part in typing.get_args(hint) if (model := _model_in(part)) is not None), None)
-
-
 def _shape(hint: Any, model: type[BaseModel]) -> tuple[str, str]:
     """How a type holds a part of a suite in words, and what that adds to the names of the part's keys."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -121,7 +115,7 @@ def _shape(hint: Any, model: type[BaseModel]) -> tuple[str, str]:
         inner, path = _shape(args[1], model)
         return f"a mapping from {spell(args[0])} to {inner}", f".*{path}"
     if origin in (typing.Union, types.UnionType):
-        inner, path = _shape(next(arg for arg in args if _model_in(arg)), model)
+        inner, path = _shape(next(arg for arg in args if part_in(arg)), model)
         return f"{inner} or None", path
     return _shape(args[0], model)
 

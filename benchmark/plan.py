@@ -20,7 +20,7 @@ from benchmark import fingerprint, plugins, reproducible
 from benchmark.candidates import check_sampler, known_items, listed_digest, with_candidates
 from benchmark.contract import Cell, CellResult, Model
 from benchmark.data.hashing import splitmix
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Sampler
 from benchmark.data.ragged import Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.data.split import split_log
@@ -32,7 +32,7 @@ from benchmark.parameters import names_path
 from benchmark.plugins import BoundMetric, Kind, Offer, Registry
 from benchmark.suite.load import results_name
 from benchmark.suite.published import Published, load_published
-from benchmark.suite.schema import NEW, Choice, DataChoice, Named, Sampler, Suite, matches
+from benchmark.suite.schema import NEW, Choice, DataChoice, Named, Suite, matches
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def read(
                 raise
             missing[choice.name] = error
             continue
-        dataset = split_log(choice.name, log, protocol_settings(suite, choice))
+        dataset = split_log(choice.name, log, suite.protocol_of(choice))
         if limit is not None:
             dataset = limit_requests(dataset, limit)
         dataset = replace(dataset, digest=digest_of(suite, choice, dataset, registry))
@@ -385,10 +385,10 @@ def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, B
     published_values(suite, source)
     lists = list_names(suite)
     for spec in suite.metrics:
-        if parse_metric(spec).candidates == NEW and suite.mask_seen:
+        if parse_metric(spec).candidates == NEW and all(suite.protocol_of(data).mask_seen for data in suite.datasets):
             raise BenchmarkError(
                 f"metric {spec}: with `mask_seen: true` every ranking leaves out the items of the history. Name the "
-                f"metric without |{NEW}, or set `mask_seen: false` to see both."
+                f"metric without |{NEW}, or set `mask_seen: false` in the protocol to see both."
             )
     return {spec: _checked_metric(spec, registry, suite.depth, lists) for spec in suite.metrics}
 
@@ -446,11 +446,6 @@ def limit_requests(dataset: Dataset, n: int) -> Dataset:
     test = {task: first(split) for task, split in dataset.test.items()}
     asked = {f"test_requests_{task}": len(split.requests) for task, split in test.items()}
     return replace(dataset, test=test, digest=digest, facts={**dataset.facts, **asked})
-
-
-def protocol_settings(suite: Suite, data: DataChoice) -> ProtocolSettings:
-    """The protocol of this data set."""
-    return ProtocolSettings(**suite.protocol_of(data).model_dump(exclude={"candidates"}), mask_seen=suite.mask_seen)
 
 
 def samplers_of(suite: Suite, data: DataChoice, dataset: Dataset) -> dict[Task, list[Sampler]]:

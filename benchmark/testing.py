@@ -23,7 +23,7 @@ from benchmark.contract import Context, Metric, Model, require, variants
 from benchmark.contract import check_analysis as check_analysis
 from benchmark.contract import check_ranking as check_ranking
 from benchmark.data.frozen import frozen
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import PAD, Floats, Longs, Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.data.split import split_log
@@ -109,7 +109,7 @@ def checkerboard(
     """The checkerboard log, split by the protocol's defaults: the data that `check_model` passes to a model. Without
     `order` seen items are masked."""
     log = checkerboard_log(n_items, n_users, length, tasks, joint=joint, order=order)
-    return split_log("checkerboard", log, ProtocolSettings(mask_seen=not order))
+    return split_log("checkerboard", log, Protocol(mask_seen=not order))
 
 
 def check_model(
@@ -155,20 +155,23 @@ def check_model(
 
 
 def check_dataset(
-    function: Callable[..., Log], params: Mapping[str, Any] | None = None, settings: ProtocolSettings | None = None
+    function: Callable[..., Log],
+    params: Mapping[str, Any] | None = None,
+    protocol: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Load a data set twice, and split it by the protocol; gives back the split.
 
-    Raises ContractError where it is no Log, differs from one time to the next, or has facts that are not JSON; and the
-    protocol's errors for a Log that is wrong in itself.
+    `protocol` is as in a suite, such as `{"split": "ratio"}`. Raises ContractError where the data is not a Log, differs
+    from one time to the next, or has facts that are not JSON, pydantic's ValidationError for a wrong `protocol`, and
+    BenchmarkError for a Log that is wrong in itself.
     """
     name = getattr(function, "__name__", type(function).__name__)
-    splits = []
+    settings, splits = Protocol(**(protocol or {})), []
     for _ in range(2):
         log = function(**dict(params or {}))
         require(isinstance(log, Log), f"data set '{name}' returned {type(log).__name__}; a data set is a benchmark.Log")
         _check_json(log.facts, f"the facts of data set '{name}'")
-        splits.append(split_log(name, log, settings or ProtocolSettings()))
+        splits.append(split_log(name, log, settings))
     require(splits[0].digest == splits[1].digest, f"data set '{name}' gave two different logs when it was loaded twice")
     return splits[0]
 

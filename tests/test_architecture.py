@@ -19,6 +19,7 @@ PLUGINS = ROOT / "plugins"
 ORDER = [
     "errors",
     "text",
+    "strict",
     "metric",
     "reproducible",
     "jobs",

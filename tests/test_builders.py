@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark import PAD, Ragged, builders, top_k
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.testing import make_catalog, make_log, make_requests, make_train
 
@@ -46,7 +46,7 @@ def test_columns_that_are_not_aligned_are_named() -> None:
 
 def test_a_log_is_split_as_any_other() -> None:
     visits = [(user, item, 10 * item) for user in range(2) for item in range(4)]
-    data = split_log("lists", make_log(visits, [(query, query, 1.0) for query in range(4)]), ProtocolSettings())
+    data = split_log("lists", make_log(visits, [(query, query, 1.0) for query in range(4)]), Protocol())
     assert sorted(data.train.users) == ["u0", "u1"]
     assert sorted(data.train.catalog.ids) == ["i0", "i1", "i2", "i3"]
     assert data.tasks == ("recommendation", "search")

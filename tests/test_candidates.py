@@ -15,7 +15,7 @@ from benchmark import candidates, plugins
 from benchmark.candidates import check_sampler, draw, known_items, lookup_hr1, with_candidates
 from benchmark.contract import Context
 from benchmark.data.hashing import splitmix
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol, Sampler, Spare
 from benchmark.data.ragged import Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.data.split import split_log
@@ -25,7 +25,6 @@ from benchmark.plan import make_plan
 from benchmark.results.datasets import load_dataset, save_dataset, with_frozen_candidates
 from benchmark.runner import _prepare
 from benchmark.suite.load import load_suite
-from benchmark.suite.schema import Sampler, Spare
 from benchmark.testing import checkerboard_log, make_catalog, make_log, make_requests, make_train
 
 KEYS = splitmix(np.arange(6000, dtype=np.uint64))
@@ -47,7 +46,7 @@ def shop() -> Log:
 
 
 def listed(log: Log, task: Task, *samplers: Sampler, **settings: Any) -> Dataset:
-    dataset = split_log("shop", log, ProtocolSettings(**settings))
+    dataset = split_log("shop", log, Protocol(**settings))
     return with_candidates(dataset, known_items(log, dataset), {task: samplers}, plugins.load())
 
 
@@ -181,7 +180,7 @@ def test_a_list_spares_what_the_user_clicked_at_any_time_or_before_or_nothing() 
 def test_what_a_model_leaves_open_is_filled_in_proportion_to_popularity_or_uniformly() -> None:
     """`shy` finds one item for a request; what is drawn beside it the user had not clicked before."""
     log = shop()
-    dataset = split_log("shop", log, ProtocolSettings())
+    dataset = split_log("shop", log, Protocol())
     samplers = [
         Sampler(kind="shy", n=4),
         Sampler(kind="shy", n=4, fill="random"),
@@ -409,7 +408,7 @@ def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, mon
         str(tmp_path / "s.yaml"), settings=["protocol.candidates=null", "metrics=[R@5]", "claims=[]"]
     )
     bare = make_plan(without, source, plugins.load(), tmp_path / "out")
-    whole = split_log("Board", checkerboard_log(), ProtocolSettings())
+    whole = split_log("Board", checkerboard_log(), Protocol())
     assert whole.digest == bare.datasets["Board"].digest != plan.datasets["Board"].digest
     assert bare.unlisted == {}
 

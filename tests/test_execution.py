@@ -292,7 +292,7 @@ def test_a_suite_whose_data_is_all_absent_is_refused(command: Command, tmp_path:
 def test_a_report_keeps_what_the_run_was(command: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE % ("none", ""))
     options = ("--results", "out", "--tracking", "off")
-    assert command("run", "s.yaml", *options, "--set", "mask_seen=true", "--seeds", "2").returncode == 0
+    assert command("run", "s.yaml", *options, "--set", "protocol.mask_seen=true", "--seeds", "2").returncode == 0
     before = (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes()
     assert b"Seen items masked" in before
     assert command("report", "s.yaml", *options).returncode == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmark import PAD, QUERY, RECOMMENDED, SEARCHED, BenchmarkError, Dataset, Events, Log, Searches, Split
 from benchmark.data.normal_form import in_normal_order
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.data.timeline import SearchRows, timeline
 from benchmark.results.datasets import load_dataset, save_dataset
@@ -48,7 +48,7 @@ def request_of(data: Dataset, split: Split, user: str) -> int:
 
 
 def test_what_a_purchase_logged_twice_becomes() -> None:
-    data = split_log("copies", copied(), ProtocolSettings())
+    data = split_log("copies", copied(), Protocol())
     # User 0 bought i0 … i5, each through the query of its number: the last tests both tasks, the one before validates.
     before = [word for i in range(4) for word in (f"query words {i}", f"found i{i}", f"click i{i}")]
     assert data.train.events is not None
@@ -95,7 +95,7 @@ def test_the_newest_of_a_history_are_counted_by_kind() -> None:
 
 
 def test_a_history_of_training_ends_before_the_moment_of_its_target() -> None:
-    data = split_log("copies", copied(), ProtocolSettings())
+    data = split_log("copies", copied(), Protocol())
     train, row = data.train, int(np.flatnonzero(data.train.users == "u0")[0])
     assert train.events is not None
     for kind in (RECOMMENDED, SEARCHED, QUERY):
@@ -108,8 +108,8 @@ def test_a_history_of_training_ends_before_the_moment_of_its_target() -> None:
 
 def test_leaky_leaves_copies_in_some_histories() -> None:
     log = copied(users=12)
-    leaky = split_log("copies", log, ProtocolSettings(leaky=True))
-    honest = split_log("copies", log, ProtocolSettings())
+    leaky = split_log("copies", log, Protocol(leaky=True))
+    honest = split_log("copies", log, Protocol())
     assert honest.digest != leaky.digest
     assert "own history" in leaky.facts["remark"]
     assert "remark" not in honest.facts
@@ -156,7 +156,7 @@ def logs(draw: st.DrawFn) -> Log:
 @given(logs(), st.sampled_from(["leave-one-out", "ratio", "global-time"]), st.booleans())
 def test_no_target_is_in_its_own_history(log: Log, split: Any, mask_seen: bool) -> None:
     try:
-        options = ProtocolSettings(split=split, test_share=0.2, mask_seen=mask_seen, copies_within=3)
+        options = Protocol(split=split, test_share=0.2, mask_seen=mask_seen, copies_within=3)
         data = split_log("random", log, options)
     except BenchmarkError:  # too little happened before the cut
         return
@@ -210,7 +210,7 @@ def test_chains_of_near_times_are_one_moment_and_a_second_more_is_another() -> N
         line = timeline(log, SearchRows.of(log), copies_within=within)
         early = np.isin(line.group, line.group[(line.time < 20)])
         assert len(np.unique(line.group[early])) == moments, within
-    data = split_log("chain", log, ProtocolSettings(copies_within=2))
+    data = split_log("chain", log, Protocol(copies_within=2))
     assert data.train.events is not None
     row = int(np.flatnonzero(data.train.users == "u0")[0])
     words = spell(data, data.train.events, row)
@@ -221,21 +221,21 @@ def test_the_shares_of_a_leak_are_counted() -> None:
     """Every purchase is searched one second earlier: the copy of the last one stands in the history of the test."""
     clicks = [(u, (7 * u + t) % 40, 100 * t) for u in range(4) for t in range(1, 7)]
     log = joint_log(clicks, [(u, i % 8, i, t - 1) for u, i, t in clicks])
-    facts = split_log("late", log, ProtocolSettings()).facts
+    facts = split_log("late", log, Protocol()).facts
     # Recommendation reads the search before; the search reads what came before it, and its item is new.
     assert facts["target_in_history_share_recommendation"] == 0  # the search of the target is itself a test
     assert facts["near_copies"] == 24
-    joined = split_log("late", log, ProtocolSettings(copies_within=1)).facts
+    joined = split_log("late", log, Protocol(copies_within=1)).facts
     assert joined["near_copies"] == 0
     assert joined["searches_that_copy_an_interaction"] == 1
     # Searches later, for something else: now the copy of the last purchase validates, or even trains (users 2 and 3).
     later = [(u, 1, 39 - u, 900) for u in range(4)] + [(u, 1, 35 - u, 800) for u in (2, 3)]
     log = joint_log(clicks, [*((u, i % 8, i, t - 1) for u, i, t in clicks), *later])
-    apart = split_log("late", log, ProtocolSettings()).facts
+    apart = split_log("late", log, Protocol()).facts
     assert apart["target_in_history_share_recommendation"] == 1
     assert apart["target_in_history_share_search"] == 0
     assert apart["test_pairs_in_training_share_recommendation"] == 1 / 2
-    joined = split_log("late", log, ProtocolSettings(copies_within=1)).facts
+    joined = split_log("late", log, Protocol(copies_within=1)).facts
     assert joined["target_in_history_share_recommendation"] == joined["target_in_history_share_search"] == 0
     assert joined["test_pairs_in_training_share_recommendation"] == 0
 
@@ -244,7 +244,7 @@ def test_test_pairs_that_training_holds_are_counted() -> None:
     # Users 0 and 1 click i0 … i4, then i0 again, which they had; all search "words 1" and find i9 each time.
     clicks = [(u, i, 10 * i) for u in range(4) for i in range(5)] + [(u, 0 if u < 2 else 9, 50) for u in range(4)]
     searches = [(u, 1, 9 if t < 3 or u == 3 else 8, 1000 * t + u) for u in range(4) for t in range(4)]
-    facts = split_log("again", joint_log(clicks, searches), ProtocolSettings()).facts
+    facts = split_log("again", joint_log(clicks, searches), Protocol()).facts
     assert facts["test_pairs_in_training_share_recommendation"] == 1  # i0 by a click, i9 by a search
     assert facts["test_pairs_in_training_share_search"] == 1 / 4  # i8 was never found with these words
     assert facts["test_users_items_in_training_share_search"] == 1 / 4
@@ -259,7 +259,7 @@ def pairs(users: Any, rows: Any, items: Any) -> set[tuple[int, int]]:
 def test_what_happens_at_one_time_is_held_out_for_both_tasks_alike() -> None:
     # Everything is logged at one time: which purchase is the last is the same in both streams.
     clicks = [(u, (7 * u + t) % 40, 5) for u in range(12) for t in range(6)]
-    data = split_log("one day", joint_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks]), ProtocolSettings())
+    data = split_log("one day", joint_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks]), Protocol())
     both = [data.test[task] for task in ("recommendation", "search")]  # type: ignore[index]
     assert [len(split.requests) for split in both] == [12, 12]
     for user in range(12):
@@ -269,15 +269,15 @@ def test_what_happens_at_one_time_is_held_out_for_both_tasks_alike() -> None:
 
 def test_the_order_of_the_file_does_not_matter() -> None:
     log = copied()
-    digest = split_log("x", log, ProtocolSettings()).digest
-    assert split_log("x", shuffled(log, 0), ProtocolSettings()).digest == digest
+    digest = split_log("x", log, Protocol()).digest
+    assert split_log("x", shuffled(log, 0), Protocol()).digest == digest
 
 
 def test_several_clicks_of_one_search_are_one_request() -> None:
     clicks = [(u, i, 10 * i) for u in range(4) for i in range(4)]
     searches = [(u, q, 20 + q, 10 * q + 5) for u in range(4) for q in range(3)]
     searches += [(u, 3, item, 100) for u in range(4) for item in (30, 31)]
-    data = split_log("several", joint_log(clicks, searches), ProtocolSettings())
+    data = split_log("several", joint_log(clicks, searches), Protocol())
     split = data.test["search"]
     assert [len(row) for row in (split.relevant[r] for r in range(len(split.requests)))] == [2, 2, 2, 2]
     assert data.facts["searches"] == 16
@@ -285,7 +285,7 @@ def test_several_clicks_of_one_search_are_one_request() -> None:
 
 
 def test_a_joint_data_set_is_read_as_it_was_written(tmp_path: Path) -> None:
-    data = split_log("copies", copied(), ProtocolSettings())
+    data = split_log("copies", copied(), Protocol())
     save_dataset(tmp_path, data)
     again = load_dataset(tmp_path)
     both = [(data.train.events, again.train.events)]
@@ -301,11 +301,11 @@ def test_what_is_kept_out_of_training_is_not_counted_as_training() -> None:
     """Users buy seven things and search for the first five: the last two searches take a purchase each with them."""
     clicks = [(u, 7 * u + t, 100 * t) for u in range(4) for t in range(7)]
     log = joint_log(clicks, [(u, i % 8, i, t) for u, i, t in clicks if t < 500])
-    facts = split_log("fewer", log, ProtocolSettings()).facts
+    facts = split_log("fewer", log, Protocol()).facts
     assert facts["train_interactions"] == 4 * 3
     assert facts["train_searches"] == 4 * 3
     assert facts["targets_dropped_as_copies"] == 0
-    leaky = split_log("all", log, ProtocolSettings(leaky=True)).facts
+    leaky = split_log("all", log, Protocol(leaky=True)).facts
     assert leaky["train_interactions"] == 4 * 5
     assert "searches_that_copy_an_interaction" not in leaky  # nobody looked
 
@@ -313,7 +313,7 @@ def test_what_is_kept_out_of_training_is_not_counted_as_training() -> None:
 def test_too_few_searches_are_called_that() -> None:
     log = joint_log([(u, t, 100 * t) for u in range(4) for t in range(6)], [(u, u, 30 + u, 5) for u in range(4)])
     with pytest.raises(BenchmarkError, match="validation part of search is empty; of a user's searches at least three"):
-        split_log("few", log, ProtocolSettings())
+        split_log("few", log, Protocol())
 
 
 def test_mistakes_are_named() -> None:
@@ -321,16 +321,12 @@ def test_mistakes_are_named() -> None:
     assert log.searches is not None
     wrong = Searches(log.searches.user, log.searches.query, np.full_like(log.searches.item, 99), log.searches.time)
     with pytest.raises(BenchmarkError, match=r"'searches.item' is 99 in row 0; known: -1 to 39"):
-        split_log("wrong", replace(log, searches=wrong), ProtocolSettings())
+        split_log("wrong", replace(log, searches=wrong), Protocol())
     with pytest.raises(BenchmarkError, match="no searches of users"):
-        split_log("none", replace(log, searches=None), ProtocolSettings(leaky=True))
+        split_log("none", replace(log, searches=None), Protocol(leaky=True))
     with pytest.raises(BenchmarkError, match="copies_within"):
-        split_log("none", replace(log, searches=None), ProtocolSettings(copies_within=1))
+        split_log("none", replace(log, searches=None), Protocol(copies_within=1))
     with pytest.raises(BenchmarkError, match="whose histories go by time; `split: random-ratio` does not"):
-        split_log("joint", log, ProtocolSettings(split="random-ratio"))
-    with pytest.raises(BenchmarkError, match="copies_within is -1; give seconds"):
-        split_log("joint", log, ProtocolSettings(copies_within=-1))
-    with pytest.raises(BenchmarkError, match="drop one of the two"):
-        split_log("joint", log, ProtocolSettings(copies_within=1, leaky=True))
+        split_log("joint", log, Protocol(split="random-ratio"))
     with pytest.raises(BenchmarkError, match="unseen_share"):
-        split_log("joint", log, ProtocolSettings(unseen_share=0.1))
+        split_log("joint", log, Protocol(unseen_share=0.1))

@@ -13,6 +13,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from benchmark.contract import Cell, Costs, Scores
+from benchmark.data.protocol import Protocol
 from benchmark.data.types import Task
 from benchmark.errors import BenchmarkError, ContractError
 from benchmark.evaluation.leaderboard import CellCosts, Evaluated, Failure, Leaderboard, build_leaderboard
@@ -191,7 +192,9 @@ def test_what_never_returns_the_history_is_compared_where_nobody_may() -> None:
     assert board.comparisons == ()
     reasons = [u.reason for u in board.untested if u.baseline == "Gen_R"]
     assert reasons == ["recommendation all: Joint never returns the history, Gen_R may"]
-    assert len(build(suite(mask_seen=True), scores).comparisons) == 1
+    assert len(build(suite(protocol=Protocol(mask_seen=True)), scores).comparisons) == 1
+    own = [DataChoice(use="movielens", name="ML", protocol=Protocol(mask_seen=True))]
+    assert len(build(suite(datasets=own), scores).comparisons) == 1
 
 
 def test_a_head_that_a_list_holds_whole_decides_nothing() -> None:

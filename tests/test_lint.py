@@ -23,7 +23,7 @@ from benchmark.data.lint import (
     times_and_ties,
     untrained_items,
 )
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.data.types import Dataset, Log
 from benchmark.testing import checkerboard_log, make_catalog, make_log
@@ -53,7 +53,7 @@ def log_of(
 
 
 def said(check: Check, log: Log, **settings: Any) -> str:
-    return " ".join(check(split_log("planted", log, ProtocolSettings(**settings))))
+    return " ".join(check(split_log("planted", log, Protocol(**settings))))
 
 
 def visits(times: Sequence[int], users: int = 6, step: int = 1) -> list[tuple[int, int, int]]:
@@ -128,7 +128,7 @@ def test_data_without_times_is_not_given_a_leak_score_nor_advice_about_it() -> N
     assert "global-time" in timed
     positions = [(u, u + t, t) for u in range(6) for t in range(5)]
     assert said(times_and_ties, log_of(positions)).startswith("order, no times")
-    dataset = split_log("planted", log_of(visits([1, 5, 6, 9])), ProtocolSettings())
+    dataset = split_log("planted", log_of(visits([1, 5, 6, 9])), Protocol())
     declared = " ".join(times_and_ties(replace(dataset, facts={**dataset.facts, "has_times": False})))
     assert declared.startswith("order, no times")
     own_clock = [(u, u + t, 50 * t * t) for u in range(6) for t in range(5)]
@@ -193,7 +193,7 @@ def test_users_whom_no_request_asks_about_are_counted() -> None:
 
 
 def test_good_data_is_blamed_for_nothing() -> None:
-    dataset = split_log("board", checkerboard_log(tasks=["recommendation"]), ProtocolSettings())
+    dataset = split_log("board", checkerboard_log(tasks=["recommendation"]), Protocol())
     assert list(faults(dataset)) == []
 
 
@@ -208,7 +208,7 @@ models:
 metrics: [R@1, R@30]
 slices: [all, head, torso]
 depth: 30
-mask_seen: false
+protocol: {mask_seen: false}
 """
 
 
@@ -227,7 +227,8 @@ def test_check_names_what_no_model_can_reach_or_miss_and_who_reads_less(command:
     assert "never returns items of the history: DiffRec; others may" in notes
     assert "R@1 of recommendation is" not in notes  # one relevant item each: 1 can be reached
     assert "note: GRU4Rec, SASRec, DiffRec: 1 seed." in notes
-    quiet = command("check", "s.yaml", "--results", "out", "--set", "slices=[all]", "--set", "mask_seen=true", "--set",
-                    "models.GRU4Rec.params.max_history=50", "--seeds", "3").stdout  # fmt: skip
+    quiet = command("check", "s.yaml", "--results", "out", "--set", "slices=[all]", "--set",
+                    "protocol.mask_seen=true", "--set", "models.GRU4Rec.params.max_history=50", "--seeds",
+                    "3").stdout  # fmt: skip
     for text in ("on head look", "slice head", "read fewer", "never returned", ": 1 seed"):
         assert text not in quiet

@@ -11,7 +11,7 @@ import pytest
 from conftest import Command
 
 from benchmark import plugins
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import Ragged
 from benchmark.data.split import split_log
 from benchmark.errors import BenchmarkError
@@ -88,10 +88,30 @@ def test_the_column_is_what_masking_seen_items_gives(command: Command, tmp_path:
     assert r"R@2\|new all (n=3)" in report
     assert r"\|new: ranked once more with all items of the user's own history left out" in report
     # The same models, told by the protocol to leave seen items out of the one ranking.
-    assert command(*words, "--set", "metrics=[R@2]", "--set", "mask_seen=true").returncode == 0
+    assert command(*words, "--set", "metrics=[R@2]", "--set", "protocol.mask_seen=true").returncode == 0
     masked = {(r["slice"], r["model"]): (r["n"], r["mean"]) for r in board(tmp_path)["rows"]}
     assert masked["all", "Pop"][1] not in (0, both["all", "Pop", "R@2"][1])
     assert masked == {(s, m): value for (s, m, metric), value in both.items() if metric == "R@2|new"}
+
+
+def test_a_data_set_may_mask_seen_items_where_others_do_not(command: Command, tmp_path: Path) -> None:
+    log = "{use: files, name: Log, params: {path: data}}"
+    own = "{use: files, name: Masked, params: {path: data}, protocol: {mask_seen: true}}"
+    words = write(tmp_path, only_recommendation(SUITE).replace(log, f"{log}, {own}"))
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    values = {(r["dataset"], r["slice"], r["model"], r["metric"]): (r["n"], r["mean"]) for r in board(tmp_path)["rows"]}
+    for place in ("all", "head"):
+        for model in ("Pop", "Chance"):
+            assert values["Masked", place, model, "R@2"] == values["Log", place, model, "R@2|new"]
+    assert values["Log", "all", "Pop", "R@2"] != values["Masked", "all", "Pop", "R@2"]
+    # Its one ranking leaves seen items out already.
+    assert {metric for dataset, *_, metric in values if dataset == "Masked"} == {"R@2", "HR"}
+    report = (tmp_path / "out" / "news" / "leaderboard.md").read_text()
+    assert "Seen items masked on Masked, not masked on Log; head" in report
+    assert "Masked: mask_seen" not in report  # which the sentence has said
+    checked = command("check", "s.yaml", "--results", "out").stdout
+    assert "seen items stay in the rankings of Log (mask_seen: false)" in checked
 
 
 def test_search_has_no_such_row_and_who_does_not_ask_pays_nothing(command: Command, tmp_path: Path) -> None:
@@ -143,7 +163,7 @@ def test_scores_are_about_the_requests_that_are_left(
 
 
 def test_what_was_seen_is_the_whole_history_in_a_joint_log_too() -> None:
-    data = split_log("Joint", checkerboard_log(joint=True), ProtocolSettings(max_history=2))
+    data = split_log("Joint", checkerboard_log(joint=True), Protocol(max_history=2))
     split = data.test["recommendation"]
     assert split.seen is not None
     assert split.requests.histories.lengths.tolist() == [2] * 120
@@ -152,7 +172,7 @@ def test_what_was_seen_is_the_whole_history_in_a_joint_log_too() -> None:
 
 
 def test_answers_in_the_history_are_none_among_new_items() -> None:
-    split = split_log("Board", checkerboard_log(n_items=20), ProtocolSettings()).test["recommendation"].take([0, 1])
+    split = split_log("Board", checkerboard_log(n_items=20), Protocol()).test["recommendation"].take([0, 1])
     answers = split.relevant.values
     changed = replace(split, seen=Ragged.from_rows([[answers[0], 19], [18]])).new(21)
     assert changed.relevant.lengths.tolist() == [0, 1]
@@ -162,7 +182,7 @@ def test_answers_in_the_history_are_none_among_new_items() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("depth: 5", "depth: 5\nmask_seen: true"), r"R@2\|new: with `mask_seen: true` every ranking leaves out"),
+        (("history: 1", "history: 1, mask_seen: true"), r"R@2\|new: with `mask_seen: true` every ranking leaves out"),
         (
             ("compare:", "claims: [{where: {dataset: Log, task: search, metric: R@2|new},"
              " expect: {Pop > Chance: t}}]\ncompare:"),

@@ -8,9 +8,10 @@ import pytest
 from conftest import shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from benchmark import BenchmarkError, Dataset, Log, Ragged, Split, Task
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol, Sampler
 from benchmark.data.split import split_log
 from benchmark.testing import make_catalog, make_log
 
@@ -35,7 +36,7 @@ LOG = make_log([(0, 3, 40), (0, 0, 10), (0, 1, 20), (0, 2, 30), (0, 4, 50), (1, 
 
 
 def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
-    data = split_log("d", LOG, ProtocolSettings())
+    data = split_log("d", LOG, Protocol())
     assert histories(data) == {"u0": ["i0", "i1", "i2"], "u1": ["i1"], "u2": ["i0", "i1"]}
     assert asked(data, data.valid["recommendation"]) == {
         "u:u0": (["i0", "i1", "i2"], ["i3"]),
@@ -56,7 +57,7 @@ def test_leave_one_out_tests_the_last_and_validates_the_one_before() -> None:
 
 def test_ratio_takes_shares_of_each_user_and_one_at_least() -> None:
     log = make_log([(0, i, i) for i in range(10)] + [(1, i, i) for i in range(3)])
-    data = split_log("d", log, ProtocolSettings(split="ratio", valid_share=0.2, test_share=0.3))
+    data = split_log("d", log, Protocol(split="ratio", valid_share=0.2, test_share=0.3))
     assert asked(data, data.test["recommendation"])["u:u0"] == ([f"i{i}" for i in range(7)], ["i7", "i8", "i9"])
     assert asked(data, data.valid["recommendation"])["u:u0"] == ([f"i{i}" for i in range(5)], ["i5", "i6"])
     assert asked(data, data.test["recommendation"])["u:u1"] == (["i0", "i1"], ["i2"])
@@ -66,7 +67,7 @@ def test_ratio_takes_shares_of_each_user_and_one_at_least() -> None:
 def test_global_time_cuts_everybody_at_the_same_moments() -> None:
     # ten interactions at times 0-9: validation from time 6, test from time 8; u1 appears at 8 and has no history
     log = make_log([(0, t, t) for t in range(8)] + [(0, 8, 9), (1, 1, 8)])
-    data = split_log("d", log, ProtocolSettings(split="global-time", valid_share=0.2, test_share=0.2))
+    data = split_log("d", log, Protocol(split="global-time", valid_share=0.2, test_share=0.2))
     assert histories(data) == {"u0": [f"i{i}" for i in range(6)], "u1": []}
     assert asked(data, data.valid["recommendation"]) == {"u:u0": ([f"i{i}" for i in range(6)], ["i6", "i7"])}
     assert asked(data, data.test["recommendation"]) == {"u:u0": ([f"i{i}" for i in range(8)], ["i8"])}
@@ -77,12 +78,12 @@ def test_global_time_cuts_everybody_at_the_same_moments() -> None:
 def test_a_given_split_wins() -> None:
     part = np.array([0, 2, 0, 1], dtype=np.int8)
     log = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3), (0, 3, 4)], interaction_part=part)
-    data = split_log("d", log, ProtocolSettings())
+    data = split_log("d", log, Protocol())
     assert asked(data, data.valid["recommendation"]) == {"u:u0": (["i0", "i2"], ["i3"])}
     assert asked(data, data.test["recommendation"]) == {"u:u0": (["i0", "i2", "i3"], ["i1"])}
     judged = [(q, q % 3, 1.0) for q in range(4)]
     log = make_log([], judged, query_part=np.array([2, 0, 1, 0], dtype=np.int8))
-    data = split_log("d", log, ProtocolSettings())
+    data = split_log("d", log, Protocol())
     assert data.test["search"].requests.ids.tolist() == ["q:q0"]
     assert data.valid["search"].requests.ids.tolist() == ["q:q2"]
     assert sorted(data.train.queries) == ["query 1", "query 3"]
@@ -90,7 +91,7 @@ def test_a_given_split_wins() -> None:
 
 def test_queries_are_disjoint_and_keep_their_grades() -> None:
     judged = [(q, i, 1.0 + i) for q in range(20) for i in range(3)] + [(20, 0, 0.0), (3, 1, 1.0)]
-    data = split_log("d", make_log([], judged), ProtocolSettings(valid_share=0.1, test_share=0.2))
+    data = split_log("d", make_log([], judged), Protocol(valid_share=0.1, test_share=0.2))
     test, valid = data.test["search"], data.valid["search"]
     assert (len(data.train.queries), len(valid.requests), len(test.requests)) == (14, 2, 4)
     texts = [*data.train.queries, *valid.requests.queries, *test.requests.queries]
@@ -107,7 +108,7 @@ def test_queries_are_disjoint_and_keep_their_grades() -> None:
 
 def test_a_random_ratio_takes_any_of_a_users_items_and_each_once() -> None:
     rows = [(u, (u + i) % 30, i) for u in range(40) for i in (*range(10), 0)]  # everybody has the first item twice
-    options = ProtocolSettings(split="random-ratio", valid_share=0.2, test_share=0.3)
+    options = Protocol(split="random-ratio", valid_share=0.2, test_share=0.3)
     data = split_log("d", make_log(rows), options)
     assert data.facts["repeated_rows_dropped"] == 40
     places = np.zeros(10)
@@ -122,17 +123,17 @@ def test_a_random_ratio_takes_any_of_a_users_items_and_each_once() -> None:
     assert not {"leak_share", "tied_target_share"} & data.facts.keys()  # no moment, no leak of the future
     back = make_log(rows[::-1])
     assert split_log("d", back, options).digest == data.digest
-    other = split_log("d", back, replace(options, seed=1))
+    other = split_log("d", back, options.model_copy(update={"seed": 1}))
     assert asked(other, other.test["recommendation"]) != asked(data, data.test["recommendation"])
 
 
 def test_without_times_none_is_invented() -> None:
-    facts = split_log("d", replace(LOG, has_times=False, ties="file"), ProtocolSettings()).facts
+    facts = split_log("d", replace(LOG, has_times=False, ties="file"), Protocol()).facts
     assert facts["has_times"] is False
     assert not {"leak_share", "tied_time_share", "tied_target_share"} & facts.keys()
-    assert split_log("d", LOG, ProtocolSettings()).facts["has_times"] is True
+    assert split_log("d", LOG, Protocol()).facts["has_times"] is True
     with pytest.raises(BenchmarkError, match="in which order things happened, not when"):
-        split_log("d", replace(LOG, has_times=False), ProtocolSettings(split="global-time"))
+        split_log("d", replace(LOG, has_times=False), Protocol(split="global-time"))
 
 
 def test_targets_that_never_train_can_be_dropped() -> None:
@@ -142,8 +143,8 @@ def test_targets_that_never_train_can_be_dropped() -> None:
     log = make_log([*early, *late], [(q, q % 2 if q != 3 else 13, 1.0) for q in range(20)])
     parts = np.array([2 if q in (3, 4) else 1 if q == 5 else 0 for q in range(20)], dtype=np.int8)
     log = replace(log, query_part=parts)
-    whole = split_log("d", log, ProtocolSettings())
-    data = split_log("d", log, ProtocolSettings(drop_untrained_targets=True))
+    whole = split_log("d", log, Protocol())
+    data = split_log("d", log, Protocol(drop_untrained_targets=True))
     assert len(whole.test["recommendation"].requests) == 4
     assert asked(data, data.test["recommendation"]) == {"u:u3": (["i3", "i0", "i1", "i2"], ["i0"])}
     assert data.test["search"].requests.ids.tolist() == ["q:q4"]
@@ -151,40 +152,37 @@ def test_targets_that_never_train_can_be_dropped() -> None:
     assert data.facts["untrained_targets_dropped_search"] == 1
     assert data.facts["test_items_not_in_training_recommendation"] == 0
     assert data.facts["queries"] == 20
-    for other in ({"unseen_share": 0.1}, {"split": "all-test"}):
-        with pytest.raises(BenchmarkError, match="take out one"):
-            split_log("d", log, ProtocolSettings(drop_untrained_targets=True, **other))  # type: ignore[arg-type]
 
 
 def test_all_topics_can_be_tested() -> None:
-    data = split_log("d", make_log([], [(q, q, 1.0) for q in range(2)]), ProtocolSettings(split="all-test"))
+    data = split_log("d", make_log([], [(q, q, 1.0) for q in range(2)]), Protocol(split="all-test"))
     assert sorted(data.test["search"].requests.ids) == ["q:q0", "q:q1"]
     assert (len(data.train.queries), len(data.valid["search"].requests)) == (0, 0)
     assert data.facts["split_search"] == "all-test"
     assert (data.facts["queries"], data.facts["test_requests_search"]) == (2, 2)
     with pytest.raises(BenchmarkError, match="has interactions, and `split: all-test` would leave none"):
-        split_log("d", LOG, ProtocolSettings(split="all-test"))
+        split_log("d", LOG, Protocol(split="all-test"))
 
 
 def test_seen_items_are_excluded_beyond_the_cap_and_are_no_answers() -> None:
     # User 1 gets i1 again at the end: with seen items masked nobody can answer that, so it is not asked.
     log = make_log([(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 4, 4), (1, 1, 0), (1, 0, 1), (1, 2, 2), (1, 1, 3)])
-    capped = ProtocolSettings(max_history=2, mask_seen=True)
+    capped = Protocol(max_history=2, mask_seen=True)
     requests = split_log("d", log, capped).test["recommendation"].requests
     data = split_log("d", log, capped)
     assert named(data, requests.histories, 0) == ["i2", "i3"]
     assert sorted(named(data, requests.exclude, 0)) == ["i0", "i1", "i2", "i3"]
     assert len(requests) == 1
-    open_ = split_log("d", log, ProtocolSettings(max_history=None))
+    open_ = split_log("d", log, Protocol(max_history=None))
     asked_open = asked(open_, open_.test["recommendation"])
     assert asked_open == {"u:u0": (["i0", "i1", "i2", "i3"], ["i4"]), "u:u1": (["i1", "i0", "i2"], ["i1"])}
     assert open_.test["recommendation"].requests.exclude.lengths.tolist() == [0, 0]
-    assert len({data.digest, open_.digest, split_log("d", log, ProtocolSettings()).digest}) == 3
+    assert len({data.digest, open_.digest, split_log("d", log, Protocol()).digest}) == 3
 
 
 def test_unseen_items_occur_only_as_test_targets() -> None:
     log = make_log([(u, (u + step) % 10, step) for u in range(10) for step in range(5)])
-    data = split_log("d", log, ProtocolSettings(unseen_share=0.2))
+    data = split_log("d", log, Protocol(unseen_share=0.2))
     n = len(data.train.catalog)
     unseen = np.flatnonzero(data.train.popularity("recommendation") == 0)
     assert len(unseen) == 2
@@ -194,20 +192,18 @@ def test_unseen_items_occur_only_as_test_targets() -> None:
     assert sorted(test.relevant.values.tolist()) == list(range(n))  # each item is the target of one user, as before
     assert data.facts["test_items_not_in_training_recommendation"] == 2
     assert (data.facts["repeated_rows_dropped"], data.facts["rows_hidden"]) == (0, 8)  # of 5 per item, 4 are no target
-    same = split_log("d", log, ProtocolSettings(unseen_share=0.2))
-    assert same.digest == data.digest != split_log("d", log, ProtocolSettings()).digest
-    assert len(split_log("d", log, ProtocolSettings()).train.histories.values) == 30
-    with pytest.raises(BenchmarkError, match="unseen_share"):
-        split_log("d", log, ProtocolSettings(unseen_share=1.0))
+    same = split_log("d", log, Protocol(unseen_share=0.2))
+    assert same.digest == data.digest != split_log("d", log, Protocol()).digest
+    assert len(split_log("d", log, Protocol()).train.histories.values) == 30
     asked = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3)], [(0, 1, 1), (1, 2, 1), (2, 0, 1)])
     with pytest.raises(BenchmarkError, match="has queries"):
-        split_log("d", asked, ProtocolSettings(unseen_share=0.5))
+        split_log("d", asked, Protocol(unseen_share=0.5))
 
 
 def test_rows_are_dropped_only_where_user_item_and_time_are_equal() -> None:
     log = make_log([(0, 0, 1), (0, 1, 1), (0, 0, 1), (0, 0, 2), (0, 2, 3), (0, 3, 4)])
     for ties in ("hash", "file"):
-        data = split_log("d", replace(log, ties=ties), ProtocolSettings())
+        data = split_log("d", replace(log, ties=ties), Protocol())
         assert sorted(histories(data)["u0"]) == ["i0", "i0", "i1"]
         assert data.facts["repeated_rows_dropped"] == 1
         assert data.facts["tied_time_share"] == pytest.approx(2 / 5)
@@ -215,11 +211,11 @@ def test_rows_are_dropped_only_where_user_item_and_time_are_equal() -> None:
 
 def test_ties_follow_the_file_only_where_asked() -> None:
     log = make_log([(u, i, 7) for u in range(50) for i in (3, 0, 4, 1, 2)])
-    data = split_log("d", replace(log, ties="file"), ProtocolSettings())
+    data = split_log("d", replace(log, ties="file"), Protocol())
     assert set(map(tuple, histories(data).values())) == {("i3", "i0", "i4")}
     lasts = [answer[1][0] for answer in asked(data, data.test["recommendation"]).values()]
     assert set(lasts) == {"i2"}
-    data = split_log("d", log, ProtocolSettings())
+    data = split_log("d", log, Protocol())
     lasts = [answer[1][0] for answer in asked(data, data.test["recommendation"]).values()]
     assert set(lasts) == {"i0", "i1", "i2", "i3", "i4"}  # an order by id would leave one
     assert data.facts["tied_target_share"] == 1
@@ -228,13 +224,13 @@ def test_ties_follow_the_file_only_where_asked() -> None:
 def test_times_may_be_any_number() -> None:
     late = 2**62  # user and time no longer fit into one number
     log = make_log([(u, i, t) for u in range(3) for i, t in enumerate((late + 3, 0, late + 1, late + 2))])
-    assert histories(split_log("d", log, ProtocolSettings()))["u2"] == ["i1", "i2"]
+    assert histories(split_log("d", log, Protocol()))["u2"] == ["i1", "i2"]
 
 
 def test_leak_share_is_the_training_that_is_later_than_the_request() -> None:
     # u0 is asked at time 3; of the two training rows the other user's, at time 10, is later. u1 is asked at 12.
     log = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 0, 10), (1, 1, 11), (1, 2, 12)])
-    assert split_log("d", log, ProtocolSettings()).facts["leak_share"] == pytest.approx((1 / 2 + 0) / 2)
+    assert split_log("d", log, Protocol()).facts["leak_share"] == pytest.approx((1 / 2 + 0) / 2)
 
 
 @pytest.mark.parametrize(
@@ -259,18 +255,39 @@ def test_leak_share_is_the_training_that_is_later_than_the_request() -> None:
 def test_a_bad_log_is_refused_with_its_first_bad_row(changes: dict[str, Any], message: str) -> None:
     log = make_log([(0, 0, 1), (0, 1, 2), (0, 2, 3)])
     with pytest.raises(BenchmarkError, match=message):
-        split_log("d", replace(log, **changes), ProtocolSettings())
+        split_log("d", replace(log, **changes), Protocol())
 
 
 def test_too_little_is_refused() -> None:
     with pytest.raises(BenchmarkError, match="neither interactions nor a query"):
-        split_log("d", make_log([], [(0, 0, 0.0)]), ProtocolSettings())
+        split_log("d", make_log([], [(0, 0, 0.0)]), Protocol())
     with pytest.raises(BenchmarkError, match="2 queries with a relevant item"):
-        split_log("d", make_log([], [(0, 0, 1.0), (1, 0, 1.0)]), ProtocolSettings())
-    with pytest.raises(BenchmarkError, match="leave nothing to train on"):
-        split_log("d", LOG, ProtocolSettings(valid_share=0.5, test_share=0.5))
-    with pytest.raises(BenchmarkError, match="max_history is 0"):
-        split_log("d", LOG, ProtocolSettings(max_history=0))
+        split_log("d", make_log([], [(0, 0, 1.0), (1, 0, 1.0)]), Protocol())
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"max_history": 0}, r"max_history\n.*greater than or equal to 1"),
+        ({"unseen_share": 1.0}, r"unseen_share\n.*less than 1"),
+        ({"copies_within": -1}, r"copies_within\n.*greater than or equal to 0"),
+        ({"max_histroy": 5}, r"max_histroy\n.*not permitted"),
+        ({"valid_share": 0.5, "test_share": 0.5}, "leave nothing to train on"),
+        ({"drop_untrained_targets": True, "unseen_share": 0.1}, "unseen_share asks for .* take out one of the two"),
+        ({"drop_untrained_targets": True, "split": "all-test"}, "all-test asks for .* take out one of the two"),
+        ({"copies_within": 1, "leaky": True}, "drop one of the two"),
+    ],
+)
+def test_an_impossible_protocol_is_refused_before_there_is_data(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Protocol(**keys)
+
+
+def test_candidate_lists_are_not_part_of_the_split() -> None:
+    listed = Protocol(candidates={"recommendation": [Sampler(kind="uniform", n=2)]})
+    plain, data = (split_log("d", LOG, protocol) for protocol in (Protocol(), listed))
+    assert (data.digest, data.facts) == (plain.digest, plain.facts)
+    assert {"mask_seen", "seed"} <= plain.facts.keys()
 
 
 @st.composite
@@ -288,7 +305,7 @@ def logs(draw: st.DrawFn) -> Log:
 @settings(max_examples=40, deadline=None)
 @given(logs(), st.sampled_from(["leave-one-out", "ratio"]), st.integers(1, 4), st.booleans())
 def test_whatever_the_log(log: Log, split: Any, cap: int, mask_seen: bool) -> None:
-    options = ProtocolSettings(split=split, max_history=cap, mask_seen=mask_seen, valid_share=0.2, test_share=0.2)
+    options = Protocol(split=split, max_history=cap, mask_seen=mask_seen, valid_share=0.2, test_share=0.2)
     data = split_log("d", log, options)
     given_pairs = set(zip(log.users[log.user], log.catalog.ids[log.item], strict=True))
     train = {(u, i) for u, items in histories(data).items() for i in items}
@@ -316,14 +333,14 @@ def test_whatever_the_log(log: Log, split: Any, cap: int, mask_seen: bool) -> No
 @given(logs(), st.integers(0, 99))
 def test_the_order_of_the_file_does_not_matter_and_the_seed_does(log: Log, order: int) -> None:
     other = shuffled(log, order)
-    digest = split_log("d", log, ProtocolSettings()).digest
-    assert split_log("another name", other, ProtocolSettings()).digest == digest
-    assert split_log("d", log, ProtocolSettings(seed=1)).digest != digest
+    digest = split_log("d", log, Protocol()).digest
+    assert split_log("another name", other, Protocol()).digest == digest
+    assert split_log("d", log, Protocol(seed=1)).digest != digest
 
 
 def test_the_row_numbers_say_nothing_about_the_order_of_the_items() -> None:
     log = make_log([(u, i, i) for u in range(3) for i in range(200)])
-    rows = [int(str(i)[1:]) for i in split_log("d", log, ProtocolSettings()).train.catalog.ids]
+    rows = [int(str(i)[1:]) for i in split_log("d", log, Protocol()).train.catalog.ids]
     assert abs(np.corrcoef(rows, np.arange(200))[0, 1]) < 0.2
 
 
@@ -334,6 +351,6 @@ def test_one_half_is_enough(task: Task) -> None:
         if task == "recommendation"
         else make_log([], [(q, q, 1.0) for q in range(3)])
     )
-    data = split_log("d", log, ProtocolSettings())
+    data = split_log("d", log, Protocol())
     assert data.tasks == (task,)
     assert data.train.popularity("search").sum() == (1 if task == "search" else 0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import Command
 
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import Ragged
 from benchmark.data.split import split_log
 from benchmark.data.types import Log
@@ -80,7 +80,7 @@ def days(*, joint: bool = False) -> Log:
 
 @pytest.mark.parametrize("joint", [False, True])
 def test_requests_at_the_time_of_their_history_are_told_from_later_ones_and_stored(tmp_path: Path, joint: bool) -> None:
-    data = split_log("days", days(joint=joint), ProtocolSettings())
+    data = split_log("days", days(joint=joint), Protocol())
     for task, split in data.test.items():
         if task == "search" and not joint:
             assert split.later is None  # nobody asks these queries
@@ -95,12 +95,10 @@ def test_requests_at_the_time_of_their_history_are_told_from_later_ones_and_stor
         assert (None if split.later is None else split.later.tolist()) == (
             None if written is None else written.tolist()
         )
-    untimed = split_log(
-        "days", replace(checkerboard_log(tasks=["recommendation"]), has_times=False), ProtocolSettings()
-    )
+    untimed = split_log("days", replace(checkerboard_log(tasks=["recommendation"]), has_times=False), Protocol())
     assert untimed.test["recommendation"].later is None
-    assert split_log("days", days(), ProtocolSettings(split="random-ratio")).test["recommendation"].later is None
-    assert data.digest != split_log("days", checkerboard_log(joint=joint), ProtocolSettings()).digest
+    assert split_log("days", days(), Protocol(split="random-ratio")).test["recommendation"].later is None
+    assert data.digest != split_log("days", checkerboard_log(joint=joint), Protocol()).digest
 
 
 SUITE = """

@@ -142,9 +142,9 @@ def test_the_source_of_a_claim_has_the_numbers_that_are_published(
 
 
 def test_set_and_seeds_change_single_values(tmp_path: Path) -> None:
-    suite = load(tmp_path, settings=["models.SASRec.params.epochs=3", "mask_seen=true"], seeds=2)
+    suite = load(tmp_path, settings=["models.SASRec.params.epochs=3", "protocol.mask_seen=true"], seeds=2)
     assert suite.models[1].params["epochs"] == 3
-    assert suite.mask_seen
+    assert suite.protocol.mask_seen
     assert suite.seeds == [0, 1]
 
 
@@ -236,6 +236,34 @@ def test_a_mistake_in_like_is_named_with_its_remedy(tmp_path: Path, old: str, ne
         ("name: small", "name: small\nclaims: [{where: {}}]", "suite.yaml:2: 'claims.0.where.dataset' is missing"),
         ("name: small", "name: small\nclaims: [{id: a}]", "unknown key 'claims.0.id'. Known: expect, real_searches"),
         ("params: {epochs: 1, loss: CE}", "params: 3", "'models.1.params'"),
+        (
+            "name: small",
+            "name: small\nmask_seen: true",
+            "suite.yaml:2: unknown key 'mask_seen'. 'mask_seen' belongs in `protocol:`.",
+        ),
+        ("name: ML}", "name: ML, mask_seen: true}", "'datasets.0.mask_seen'. 'mask_seen' belongs in its `protocol:`."),
+        ("name: small", "name: small\nspare: user", "'spare' belongs in `protocol: candidates:`."),
+        ("name: small", "name: small\ntask: search", "'task' belongs in `compare:` or `claims: where:`."),
+        (
+            "name: small",
+            "name: small\nprotocol: {profile: x}",
+            "'profile' belongs in the suite itself.",
+        ),
+        (
+            "name: small",
+            "name: small\nprotocol:\n  seed: 1\n  max_history: 0",
+            "suite.yaml:4: 'protocol.max_history': input should be greater than or equal to 1 (given: 0).",
+        ),
+        (
+            "name: small",
+            "name: small\nprotocol: {test_share: 0.9}",
+            "suite.yaml:2: 'protocol': valid_share 0.1 and test_share 0.9 leave nothing to train on; their sum",
+        ),
+        (
+            "name: ML}",
+            "name: ML, protocol: {copies_within: 1, leaky: true}}",
+            "suite.yaml:4: 'datasets.0.protocol': leaky leaves copies in",
+        ),
         ("  - {use: movielens, name: ML}", "  3", "'datasets'"),
         ("    reduced: true", "    [reduced]", "profile 'laptop' must be a mapping"),
         ("name: small", "name: ../up", "'name'"),

@@ -14,7 +14,7 @@ from benchmark_popular import Popular
 from conftest import ROOT, Command
 
 from benchmark import Context, Dataset
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.plugins import load
 from benchmark.suite.load import load_suite
@@ -118,7 +118,7 @@ def beauty() -> Dataset:
     path = DATA / "amazon14" / "Beauty"
     if not path.is_dir():
         pytest.skip("amazon14/Beauty is not in BENCHMARK_DATA")
-    return split_log("Beauty", amazon("Beauty", str(path), ids="number"), ProtocolSettings(mask_seen=True))
+    return split_log("Beauty", amazon("Beauty", str(path), ids="number"), Protocol(mask_seen=True))
 
 
 def test_beauty_has_the_statistics_of_table_2(beauty: Dataset) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -12,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.events import Events
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import Ragged
 from benchmark.data.types import Split, Task, Train
 
 
-def digest(train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split], settings: ProtocolSettings) -> str:
+def digest(train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split], protocol: Protocol) -> str:
     """The sha256 of everything that models and metrics see: ids, texts, attributes, every array, and the protocol."""
-    sha = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps(protocol.split_settings(), sort_keys=True).encode())
 
     def add(label: str, values: NDArray[Any] | None) -> None:
         if values is None:

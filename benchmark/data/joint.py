@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,7 +22,7 @@ from benchmark.data.parts import (
     stated_splits,
     trained_only,
 )
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import Longs, Ragged
 from benchmark.data.timeline import SearchRows, Timeline, compact, near_copies, timeline
 from benchmark.data.types import TASKS, Dataset, Log, Requests, Split, Task, Train
@@ -33,20 +32,20 @@ NEAR = 3600
 """Seconds: a user's search click and other interaction with one item within an hour may be one event logged twice."""
 
 
-def split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) -> Dataset:
+def split_joint(name: str, log: Log, repeated: int, protocol: Protocol) -> Dataset:
     """The data set of a joint log in normal order: as `split_log`, with the searches of users as search requests."""
-    if settings.split in ("all-test", "random-ratio"):
+    if protocol.split in ("all-test", "random-ratio"):
         raise BenchmarkError(
-            f"data set '{name}' has searches of users, whose histories go by time; `split: {settings.split}` does "
+            f"data set '{name}' has searches of users, whose histories go by time; `split: {protocol.split}` does "
             "not. Take leave-one-out, ratio or global-time."
         )
-    if settings.unseen_share:
+    if protocol.unseen_share:
         raise BenchmarkError(
             f"data set '{name}' has searches, which would still tell of items that unseen_share hides. Set it to 0."
         )
     searches = SearchRows.of(log)
-    line = timeline(log, searches, copies_within=settings.copies_within, leaky=settings.leaky)
-    part = _joint_parts(log, searches, line, settings)
+    line = timeline(log, searches, copies_within=protocol.copies_within, leaky=protocol.leaky)
+    part = _joint_parts(log, searches, line, protocol)
     moment = np.zeros(int(line.group.max(initial=-1)) + 1, dtype=np.int8)
     np.maximum.at(moment, line.group, part[line.unit])
     # Drop a target whose copy falls into a later split: training on it would leak that split's answer.
@@ -65,19 +64,19 @@ def split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) 
         times=line.time[whole == TRAIN][clicks],
         queries=log.queries[queries],
         searches=Ragged.from_pairs(row, pairs % len(log.catalog), len(queries)),
-        max_history=settings.max_history,
-        max_prefixes_per_user=settings.max_prefixes_per_user,
+        max_history=protocol.max_history,
+        max_prefixes_per_user=protocol.max_prefixes_per_user,
         events=compact(trains),
     )
     splits: dict[int, dict[Task, Split]] = {
         which: {
-            "recommendation": _joint_recommendation(log, line, own, whole, which, settings),
-            "search": _joint_search(log, searches, line, own, whole, which, settings),
+            "recommendation": _joint_recommendation(log, line, own, whole, which, protocol),
+            "search": _joint_search(log, searches, line, own, whole, which, protocol),
         }
         for which in (VALID, TEST)
     }
     valid, test, untrained = splits[VALID], splits[TEST], dict[str, int]()
-    if settings.drop_untrained_targets:
+    if protocol.drop_untrained_targets:
         valid, test, untrained = trained_only(train, valid, test)
     check_parts(name, train, valid, test)
     copies = np.bincount(line.group[events.kind == RECOMMENDED], minlength=len(moment)) > 0
@@ -87,13 +86,13 @@ def split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) 
     remarks = [log.facts["remark"]] if log.facts.get("remark") else []
     if log.facts.get("smoke_test"):
         remarks.append(f"for {same:.0%} of the users both tests ask for the same item at the same moment")
-    if settings.leaky:
+    if protocol.leaky:
         remarks.append("leaky protocol: the copy of a target may stand in its own history")
     facts = {
         **log.facts,
         **({"remark": "; ".join(remarks)} if remarks else {}),
-        **dataclasses.asdict(settings),
-        **stated_splits(log, settings),
+        **protocol.split_settings(),
+        **stated_splits(log, protocol),
         "items": len(log.catalog),
         "ties": log.ties,
         "has_times": log.has_times,
@@ -112,13 +111,13 @@ def split_joint(name: str, log: Log, repeated: int, settings: ProtocolSettings) 
         ),
         "targets_dropped_as_copies": int(((own > TRAIN) & (whole > own) & (events.kind != QUERY)).sum()),
         "same_item_tested_share": same,
-        "near_copies": near_copies(log, searches, settings.copies_within, NEAR),
+        "near_copies": near_copies(log, searches, protocol.copies_within, NEAR),
         **untrained,
         **leak_facts(train, test),
     }
-    if not settings.leaky:  # which does not look for copies
+    if not protocol.leaky:  # which does not look for copies
         facts["searches_that_copy_an_interaction"] = float(copies[line.group[events.kind == QUERY]].mean())
-    return Dataset(name, train, valid, test, digest(train, valid, test, settings), facts)
+    return Dataset(name, train, valid, test, digest(train, valid, test, protocol), facts)
 
 
 def _same_items(test: Mapping[Task, Split], n_items: int) -> float:
@@ -133,7 +132,7 @@ def _same_items(test: Mapping[Task, Split], n_items: int) -> float:
     return float(np.isin(both, same).mean()) if len(both) else 0.0
 
 
-def _joint_parts(log: Log, searches: SearchRows, line: Timeline, settings: ProtocolSettings) -> Parts:
+def _joint_parts(log: Log, searches: SearchRows, line: Timeline, protocol: Protocol) -> Parts:
     """The split of every interaction, then of every search. A search without a click is not a target: it only trains.
 
     Both follow the order of the timeline, so that ties of time are ordered alike for both tasks.
@@ -153,38 +152,36 @@ def _joint_parts(log: Log, searches: SearchRows, line: Timeline, settings: Proto
             continue
         unit = line.unit[line.events.kind == kind]
         unit = unit[answers[unit]]
-        parts[unit] = parts_of(user[unit], time[unit], ordered, len(log.users), settings)
+        parts[unit] = parts_of(user[unit], time[unit], ordered, len(log.users), protocol)
     return parts
 
 
-def _joint_recommendation(
-    log: Log, line: Timeline, own: Parts, whole: Parts, which: int, settings: ProtocolSettings
-) -> Split:
+def _joint_recommendation(log: Log, line: Timeline, own: Parts, whole: Parts, which: int, protocol: Protocol) -> Split:
     events = line.events
     target = np.flatnonzero((events.kind == RECOMMENDED) & (own == which) & (whole == which))
     user = events.rows[target]
     relevant = distinct(Ragged.from_pairs(user, events.value[target], len(log.users)), len(log.catalog))
     asking, first = np.unique(user, return_index=True)
-    allowed = (whole < which) | (settings.leaky & (events.kind != RECOMMENDED))
+    allowed = (whole < which) | (protocol.leaky & (events.kind != RECOMMENDED))
     history = _before(events, target[first], allowed, None)
     items = _items(history)
     kept = np.flatnonzero(items.lengths)
-    short = compact(history.take(kept).newest(settings.max_history, settings.max_history))
+    short = compact(history.take(kept).newest(protocol.max_history, protocol.max_history))
     later = _later(log, line, target[first], allowed)
     later = None if later is None else later[kept]
-    return recommendation(log, asking[kept], relevant.take(asking[kept]), items.take(kept), short, later, settings)
+    return recommendation(log, asking[kept], relevant.take(asking[kept]), items.take(kept), short, later, protocol)
 
 
 def _joint_search(
-    log: Log, searches: SearchRows, line: Timeline, own: Parts, whole: Parts, which: int, settings: ProtocolSettings
+    log: Log, searches: SearchRows, line: Timeline, own: Parts, whole: Parts, which: int, protocol: Protocol
 ) -> Split:
     events, n = line.events, len(log.user)
     asks = np.flatnonzero((events.kind == QUERY) & (own == which) & (whole == which))
     row = line.unit[asks] - n
     answered = searches.clicks.lengths[row] > 0  # a log's own split may also name searches without clicks
     asks, row = asks[answered], row[answered]
-    allowed = (whole < which) | (settings.leaky & (events.kind == RECOMMENDED))
-    history = _before(events, asks, allowed, settings.max_history)
+    allowed = (whole < which) | (protocol.leaky & (events.kind == RECOMMENDED))
+    history = _before(events, asks, allowed, protocol.max_history)
     user = events.rows[asks]
     number = row - np.searchsorted(searches.user, user)  # the search's number among the user's
     requests = Requests(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.events import Events
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import Ints, Longs, Ragged
 from benchmark.data.types import Log, Requests, Split, Task, Train
 from benchmark.errors import BenchmarkError
@@ -18,41 +18,41 @@ TRAIN, VALID, TEST = 0, 1, 2
 Parts = NDArray[np.int8]
 
 
-def timed(log: Log, settings: ProtocolSettings) -> bool:
+def timed(log: Log, protocol: Protocol) -> bool:
     """Whether times order the events."""
-    return log.has_times and (settings.split != "random-ratio" or log.interaction_part is not None)
+    return log.has_times and (protocol.split != "random-ratio" or log.interaction_part is not None)
 
 
-def stated_splits(log: Log, settings: ProtocolSettings) -> dict[str, str]:
-    """How each task was split: by the settings, queries without users always by ratio, or by the log itself."""
+def stated_splits(log: Log, protocol: Protocol) -> dict[str, str]:
+    """How each task was split: by the protocol, queries without users always by ratio, or by the log itself."""
     out: dict[str, str] = {}
     if len(log.user):
-        out["split_recommendation"] = settings.split if log.interaction_part is None else "given"
+        out["split_recommendation"] = protocol.split if log.interaction_part is None else "given"
     if log.searches is not None:
-        out["split_search"] = settings.split if log.searches.part is None else "given"
+        out["split_search"] = protocol.split if log.searches.part is None else "given"
     elif len(log.query):
-        ratio = "all-test" if settings.split == "all-test" else "ratio"
+        ratio = "all-test" if protocol.split == "all-test" else "ratio"
         out["split_search"] = ratio if log.query_part is None else "given"
     return out
 
 
-def parts_of(user: Ints, time: Longs, ordered: Longs, n_users: int, settings: ProtocolSettings) -> Parts:
+def parts_of(user: Ints, time: Longs, ordered: Longs, n_users: int, protocol: Protocol) -> Parts:
     """The split of every event, sorted by user and time; `ordered` are the times that `global-time` cuts."""
     n = len(user)
     part = np.zeros(n, dtype=np.int8)
-    if settings.split == "global-time":
+    if protocol.split == "global-time":
         total = len(ordered)
-        for value, share in ((VALID, settings.valid_share + settings.test_share), (TEST, settings.test_share)):
+        for value, share in ((VALID, protocol.valid_share + protocol.test_share), (TEST, protocol.test_share)):
             cut = min(max(int(np.ceil(total * (1 - share))), 1), total - 1) if total > 1 else 0
             if total:
                 part[time >= ordered[cut]] = value
         return part
     lengths = np.bincount(user, minlength=n_users)
-    if settings.split == "leave-one-out":
+    if protocol.split == "leave-one-out":
         tests = valids = np.ones_like(lengths)
     else:
-        tests = np.maximum(np.minimum((lengths * settings.test_share).astype(np.int64), lengths - 2), 1)
-        valids = np.maximum(np.minimum((lengths * settings.valid_share).astype(np.int64), lengths - 1 - tests), 1)
+        tests = np.maximum(np.minimum((lengths * protocol.test_share).astype(np.int64), lengths - 2), 1)
+        valids = np.maximum(np.minimum((lengths * protocol.valid_share).astype(np.int64), lengths - 1 - tests), 1)
     from_end = np.cumsum(lengths)[user] - np.arange(n)  # 1 for a user's last
     enough = lengths >= 3
     part[(from_end <= (tests + valids)[user]) & enough[user]] = VALID
@@ -67,21 +67,21 @@ def recommendation(
     history: Ragged,
     events: Events | None,
     later: NDArray[np.bool_] | None,
-    settings: ProtocolSettings,
+    protocol: Protocol,
 ) -> Split:
-    """The requests of the users `asking`, with their histories by the settings."""
+    """The requests of the users `asking`, with their histories by the protocol."""
     n = len(log.catalog)
     requests = Requests(
         task="recommendation",
         ids=np.array([f"u:{user}" for user in log.users[asking]], dtype=object),
         users=asking.astype(np.int32),
-        histories=history if settings.max_history is None else history.last(settings.max_history),
+        histories=history if protocol.max_history is None else history.last(protocol.max_history),
         queries=np.full(len(asking), "", dtype=object),
         exclude=Ragged.empty(len(asking)),
         events=events,
     )
     split = Split(requests, relevant, seen=distinct(history, n), later=later)
-    if not settings.mask_seen:
+    if not protocol.mask_seen:
         return split
     # A seen item is not an answer: leaving it out of `exclude` would reveal the answer to a model.
     masked = split.new(n)

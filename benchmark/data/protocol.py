@@ -1,74 +1,142 @@
-"""The settings of the protocol, the same for every model."""
+"""The evaluation protocol: how a log is split, and which candidates are ranked; the same for every model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from benchmark.errors import BenchmarkError
+from pydantic import BeforeValidator, Field, model_validator
+
+from benchmark.data.types import Task
+from benchmark.strict import AtMost, ListLength, Seed, Strict
+
+DRAWN = ("uniform", "popularity")
+"""The kinds of candidate lists that chance alone samples."""
+Spare = Literal["target", "history", "user", "query"]
+Fill = Literal["popular", "random"]
 
 
-@dataclass(frozen=True)
-class ProtocolSettings:
-    """The settings under `protocol:` in a suite.
+class Sampler(Strict):
+    """Where the negatives of a candidate list come from, what is none, and how many there are.
 
-    `split` divides the interactions: leave-one-out by time (Penha 2024, section 5: test = a user's last, validation =
-    the one before), `ratio` of each user's interactions, the newest to test, `random-ratio` of them in random order
-    (for logs without times: repeated items of a user count once, and histories have no order), or `global-time` (events
-    before one point in time train, for all users). `all-test` is for logs of queries and judgements alone: every query
-    is tested, by models without training.
+    A list of the best items of a model is by default as Shi 2025 makes it (`data/process_raw.ipynb` of the authors):
+    `{kind: bm25, n: 99}` spares the request's own answers alone, and takes what BM25 leaves open in proportion to
+    popularity. Their list for recommendation is `{kind: popularity, n: 99, spare: history}`.
+    """
 
-    `unseen_share` of the test items are hidden everywhere else, as if they were new (Rajput 2023, section 4.4.1: 0.05):
-    from training, validation, and the histories of test requests. `drop_untrained_targets` removes items that never
-    occur in a task's training from its validation and test answers, and requests without any other answer (Penha 2024,
-    section 5). `valid_share` and `test_share` are shares
-    of interactions (ratio, random-ratio, global-time) and, for search, of the queries, whose training, validation and
-    test sets are disjoint. `seed` orders items and partitions queries.
+    kind: str = Field(min_length=1)
+    """uniform, popularity (in proportion to training interactions), or a model whose best items become negatives."""
+    n: Annotated[int, ListLength] = Field(99, ge=1)
+    """How many negatives there are."""
+    seed: Seed = 0
+    """Of what chance draws."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Of the model."""
+    spare: Spare = "target"
+    """What is never a negative besides the request's own answers: nothing (`target`), what the user had clicked before
+    the request or in training (`history`), what the user clicked at any time (`user`), or what anybody clicked for the
+    query or was judged relevant to it (`query`, for search alone: whoever knows the clicks of a query then knows the
+    answer). `target` by default for a model's list, `user` for one that is drawn."""
+    fill: Fill | None = "popular"
+    """Where a model finds fewer than `n`, the rest is drawn in proportion to popularity in training (`popular`, the
+    default) or uniformly (`random`), of what may be a negative and the user did not click before. A list that is drawn
+    has none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        """What a list that is drawn has by default; a resolved suite says it all."""
+        if not isinstance(values, dict):
+            return values
+        if "personal" in values:
+            raise ValueError(
+                "`personal` is now `spare`: write `spare: user` for `personal: true`, and `spare: query` for "
+                "`personal: false`"
+            )
+        return {"spare": "user", "fill": None} | values if values.get("kind") in DRAWN else values
+
+    @property
+    def model(self) -> str:
+        """The model's name in the registry; empty where chance alone samples."""
+        return "" if self.kind in DRAWN else self.kind
+
+    @property
+    def list_name(self) -> str:
+        """What stands after the | of a metric: uni99, pop99-history, bm25-99, bm25-99-query. What is as by default is
+        not in the name."""
+        name = f"{self.model}-{self.n}" if self.model else f"{self.kind[:3]}{self.n}"
+        usual = "target" if self.model else "user"
+        return name + f"-{self.spare}" * (self.spare != usual) + "-random" * (self.fill == "random")
+
+
+def _samplers(value: Any) -> Any:
+    """One sampler, or none, for a task as a list of them."""
+    if not isinstance(value, dict):
+        return {} if value is None else value
+    return {task: one if isinstance(one, list) else [] if one is None else [one] for task, one in value.items()}
+
+
+class Protocol(Strict):
+    """How a log becomes training, validation and test, and which candidates are ranked. Invalid values raise pydantic's
+    ValidationError.
+
+    Leave-one-out follows Penha 2024, section 5, as does `drop_untrained_targets`; `unseen_share` is that of Rajput
+    2023, section 4.4.1 (0.05). Queries without users are always split by shares, into disjoint sets of queries.
 
     In a joint log, searches and interactions are split in the same way, separately: a user's last search is a test
     request. No history contains events of its own or a later split; training data contains no copy of a validation or
     test target. An interaction and a click of a search are copies if they have the same user and item and are at most
-    `copies_within` seconds apart (0: simultaneous); see `joint_log`. `leaky` ignores copies between the tasks, as the
-    public pipeline of Shi 2025 does, to measure their effect.
+    `copies_within` seconds apart; see `benchmark.data.joint`. `leaky` ignores copies between the tasks, as the public
+    pipeline of Shi 2025 does, to measure their effect.
     """
 
     split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
-    max_history: int | None = 50
-    max_prefixes_per_user: int | None = None
-    valid_share: float = 0.1
-    test_share: float = 0.1
-    unseen_share: float = 0.0
+    """leave-one-out by time (test: a user's last interaction, validation: the one before), ratio of each user's
+    interactions (the newest to test), random-ratio (in random order, for logs without times: repeated items of a user
+    count once, and histories have no order), global-time (what happened before one moment trains, for everybody), or
+    all-test (logs of queries and judgements, nothing to train on)."""
+    max_history: Annotated[int | None, ListLength] = Field(50, ge=1)
+    """Items of a history that models are given, the newest; null: all."""
+    max_prefixes_per_user: Annotated[int | None, ListLength] = Field(None, ge=1)
+    """Prefixes of a user's history that models train on, the newest; null: all."""
+    valid_share: float = Field(0.1, gt=0, lt=1)
+    """Share of the interactions (ratio, random-ratio, global-time) and of the queries that is for validation."""
+    test_share: float = Field(0.1, gt=0, lt=1)
+    """The share for the test, likewise."""
+    unseen_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the test items that occur nowhere else, as if they were new: neither in training and validation nor in
+    the histories of test requests."""
     drop_untrained_targets: bool = False
+    """True: items that never occur in a task's training are no answers of its validation and test, and requests without
+    any other answer are left out."""
     mask_seen: bool = False
-    copies_within: int = 0
+    """True: items of a request's history are no answers, and no model may return them."""
+    copies_within: Annotated[int, AtMost(2**31, "these are seconds, and that is 68 years")] = Field(0, ge=0)
+    """Of a joint log: an interaction and a searched click of the same user and item, at most so many seconds apart, are
+    one event that is logged twice."""
     leaky: bool = False
-    seed: int = 0
+    """True: each task of a joint log is split without a look at the other, to measure what that is worth."""
+    seed: Seed = 0
+    """Of what chance decides in the split."""
+    candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = Field({})
+    """For each task the lists that every model ranks beside the whole catalogue."""
 
-
-def check_settings(settings: ProtocolSettings) -> None:
-    for key in ("valid_share", "test_share"):
-        if not 0 < getattr(settings, key) < 1:
-            raise BenchmarkError(
-                f"protocol {key} is {getattr(settings, key)}; give a share between 0 and 1, such as 0.1."
+    @model_validator(mode="after")
+    def _consistent(self) -> Protocol:
+        if self.valid_share + self.test_share >= 1:
+            raise ValueError(
+                f"valid_share {self.valid_share} and test_share {self.test_share} leave nothing to train on; their sum "
+                "must be below 1"
             )
-    if settings.valid_share + settings.test_share >= 1:
-        raise BenchmarkError(
-            f"protocol valid_share {settings.valid_share} and test_share {settings.test_share} leave nothing to train "
-            "on; their sum must be below 1."
-        )
-    if settings.drop_untrained_targets and (settings.unseen_share or settings.split == "all-test"):
-        other = "unseen_share" if settings.unseen_share else "split: all-test"
-        raise BenchmarkError(
-            f"protocol {other} asks for items that nothing trains, and drop_untrained_targets drops them; take out one "
-            "of the two."
-        )
-    if not 0 <= settings.unseen_share < 1:
-        raise BenchmarkError(f"protocol unseen_share is {settings.unseen_share}; give a share from 0 to below 1.")
-    if settings.copies_within < 0:
-        raise BenchmarkError(f"protocol copies_within is {settings.copies_within}; give seconds, 0 or more.")
-    if settings.copies_within and settings.leaky:
-        raise BenchmarkError("protocol leaky leaves copies in, copies_within says what is one; drop one of the two.")
-    for key in ("max_history", "max_prefixes_per_user"):
-        value = getattr(settings, key)
-        if value is not None and value < 1:
-            raise BenchmarkError(f"protocol {key} is {value}; give a number of at least 1, or null for no cap.")
+        if self.drop_untrained_targets and (self.unseen_share or self.split == "all-test"):
+            other = "unseen_share" if self.unseen_share else "split: all-test"
+            raise ValueError(
+                f"{other} asks for items that nothing trains, and drop_untrained_targets drops them; take out one of "
+                "the two"
+            )
+        if self.copies_within and self.leaky:
+            raise ValueError("leaky leaves copies in, copies_within says what is one; drop one of the two")
+        return self
+
+    def split_settings(self) -> dict[str, Any]:
+        """All but the candidate lists, as JSON: what the split hangs on, hashed into the data set's digest."""
+        return self.model_dump(exclude={"candidates"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -24,47 +23,46 @@ from benchmark.data.parts import (
     timed,
     trained_only,
 )
-from benchmark.data.protocol import ProtocolSettings, check_settings
+from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import Ragged
 from benchmark.data.types import Dataset, Log, Requests, Split, Task, Train
 from benchmark.errors import BenchmarkError
 
 
-def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
+def split_log(name: str, log: Log, protocol: Protocol) -> Dataset:
     """The data set that every model sees; it does not depend on the order of the log's items, users and queries.
 
     Users with fewer than three interactions only train (leave-one-out, ratio). A request is one user in one split: its
     relevant items are all of the user's in that split, its history all earlier ones; users without a history have no
     request. With `all-test`, training has only the catalogue, and validation no requests. A split that comes with the
-    log overrides the settings. Raises BenchmarkError if a log cannot be split.
+    log overrides the protocol. Raises BenchmarkError if a log cannot be split.
     """
-    check_settings(settings)
     check_log(name, log)
     counts = len(log.user), len(log.queries)
-    _check_times(name, log, settings)
-    log = in_normal_order(log, settings.seed, random=settings.split == "random-ratio" and log.interaction_part is None)
+    _check_times(name, log, protocol)
+    log = in_normal_order(log, protocol.seed, random=protocol.split == "random-ratio" and log.interaction_part is None)
     repeated = counts[0] - len(log.user)
     if log.searches is not None:
-        return split_joint(name, log, repeated, settings)
-    if settings.split == "all-test" and len(log.user):
+        return split_joint(name, log, repeated, protocol)
+    if protocol.split == "all-test" and len(log.user):
         raise BenchmarkError(
             f"data set '{name}' has interactions, and `split: all-test` would leave none for a history or to train on. "
             "It is for topics and judgements alone: take another split, or leave the interactions out."
         )
     for key in ("leaky", "copies_within"):
-        if getattr(settings, key):
+        if getattr(protocol, key):
             raise BenchmarkError(
                 f"data set '{name}' has no searches of users, so no interaction has a copy that `{key}` could speak "
                 "of; drop it from this data set's protocol."
             )
-    part, query_part = _interaction_parts(log, settings), _query_parts(name, log, settings)
-    if settings.unseen_share:
+    part, query_part = _interaction_parts(log, protocol), _query_parts(name, log, protocol)
+    if protocol.unseen_share:
         if len(log.queries):
             raise BenchmarkError(
                 f"data set '{name}' has queries, whose relevant items would still tell of items that unseen_share "
                 "hides. Leave the queries out (movielens: `queries: []`), or set unseen_share to 0."
             )
-        log, part = _hide_items(log, part, settings)
+        log, part = _hide_items(log, part, protocol)
 
     trains = part == TRAIN
     lengths = np.bincount(log.user[trains], minlength=len(log.users))
@@ -78,59 +76,59 @@ def split_log(name: str, log: Log, settings: ProtocolSettings) -> Dataset:
         times=log.time[trains],
         queries=log.queries[query_part == TRAIN],
         searches=judged.take(np.flatnonzero(query_part == TRAIN)),
-        max_history=settings.max_history,
-        max_prefixes_per_user=settings.max_prefixes_per_user,
+        max_history=protocol.max_history,
+        max_prefixes_per_user=protocol.max_prefixes_per_user,
     )
     valid: dict[Task, Split] = {}
     test: dict[Task, Split] = {}
     if len(log.user):
-        valid["recommendation"] = _recommendation_split(log, part, VALID, settings)
-        test["recommendation"] = _recommendation_split(log, part, TEST, settings)
+        valid["recommendation"] = _recommendation_split(log, part, VALID, protocol)
+        test["recommendation"] = _recommendation_split(log, part, TEST, protocol)
     if len(log.query):
         valid["search"] = _search_split(log, judged, query_part, VALID)
         test["search"] = _search_split(log, judged, query_part, TEST)
     untrained = dict[str, int]()
-    if settings.drop_untrained_targets:
+    if protocol.drop_untrained_targets:
         valid, test, untrained = trained_only(train, valid, test)
-    if settings.split != "all-test" or log.query_part is not None:
+    if protocol.split != "all-test" or log.query_part is not None:
         check_parts(name, train, valid, test)
     facts = {
         **log.facts,
-        **dataclasses.asdict(settings),
-        **stated_splits(log, settings),
+        **protocol.split_settings(),
+        **stated_splits(log, protocol),
         "items": len(log.catalog),
         "ties": log.ties,
         "has_times": log.has_times,
         **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
-        **({"rows_hidden": counts[0] - repeated - len(log.user)} if settings.unseen_share else {}),
-        **(interaction_facts(log, part, trains, test["recommendation"], timed(log, settings)) if len(log.user) else {}),
+        **({"rows_hidden": counts[0] - repeated - len(log.user)} if protocol.unseen_share else {}),
+        **(interaction_facts(log, part, trains, test["recommendation"], timed(log, protocol)) if len(log.user) else {}),
         **(query_facts(log, train, valid["search"], test["search"], counts[1]) if len(log.query) else {}),
         **untrained,
         **leak_facts(train, test),
     }
-    return Dataset(name, train, valid, test, digest(train, valid, test, settings), facts)
+    return Dataset(name, train, valid, test, digest(train, valid, test, protocol), facts)
 
 
-def _check_times(name: str, log: Log, settings: ProtocolSettings) -> None:
-    if not log.has_times and settings.split == "global-time" and log.interaction_part is None:
+def _check_times(name: str, log: Log, protocol: Protocol) -> None:
+    if not log.has_times and protocol.split == "global-time" and log.interaction_part is None:
         raise BenchmarkError(
             f"data set '{name}' says in which order things happened, not when, so that `split: global-time` has no "
             "moment to cut at. Take leave-one-out, ratio or random-ratio."
         )
 
 
-def _interaction_parts(log: Log, settings: ProtocolSettings) -> Parts:
+def _interaction_parts(log: Log, protocol: Protocol) -> Parts:
     """0 train, 1 validation, 2 test for every interaction of a log in normal order."""
     if log.interaction_part is not None:
         return log.interaction_part
-    return parts_of(log.user, log.time, np.sort(log.time), len(log.users), settings)
+    return parts_of(log.user, log.time, np.sort(log.time), len(log.users), protocol)
 
 
-def _hide_items(log: Log, part: Parts, settings: ProtocolSettings) -> tuple[Log, Parts]:
+def _hide_items(log: Log, part: Parts, protocol: Protocol) -> tuple[Log, Parts]:
     """The log without the interactions with hidden test items, except the test targets themselves."""
     tested = np.unique(log.item[part == TEST])
-    rng = np.random.default_rng(settings.seed)
-    hidden = rng.choice(tested, size=round(settings.unseen_share * len(tested)), replace=False)
+    rng = np.random.default_rng(protocol.seed)
+    hidden = rng.choice(tested, size=round(protocol.unseen_share * len(tested)), replace=False)
     keep = (part == TEST) | ~np.isin(log.item, hidden)
     own_part = log.interaction_part
     log = replace(
@@ -143,27 +141,27 @@ def _hide_items(log: Log, part: Parts, settings: ProtocolSettings) -> tuple[Log,
     return log, part[keep]
 
 
-def _query_parts(name: str, log: Log, settings: ProtocolSettings) -> Parts:
+def _query_parts(name: str, log: Log, protocol: Protocol) -> Parts:
     """0 train, 1 validation, 2 test for every query; queries are in random order, so the first ones are the test."""
     if log.query_part is not None:
         return log.query_part
     n = len(log.queries)
-    if settings.split == "all-test":
+    if protocol.split == "all-test":
         return np.full(n, TEST, dtype=np.int8)
     if 0 < n < 3:
         raise BenchmarkError(
             f"data set '{name}' has {n} queries with a relevant item; "
             "training, validation and test need one each at least."
         )
-    tests = max(1, min(round(n * settings.test_share), n - 2))
-    valids = max(1, min(round(n * settings.valid_share), n - 1 - tests))
+    tests = max(1, min(round(n * protocol.test_share), n - 2))
+    valids = max(1, min(round(n * protocol.valid_share), n - 1 - tests))
     part = np.zeros(n, dtype=np.int8)
     part[: tests + valids] = VALID
     part[:tests] = TEST
     return part
 
 
-def _recommendation_split(log: Log, part: Parts, which: int, settings: ProtocolSettings) -> Split:
+def _recommendation_split(log: Log, part: Parts, which: int, protocol: Protocol) -> Split:
     target, before = part == which, part < which
     targets = np.bincount(log.user[target], minlength=len(log.users))
     befores = np.bincount(log.user[before], minlength=len(log.users))
@@ -172,12 +170,12 @@ def _recommendation_split(log: Log, part: Parts, which: int, settings: ProtocolS
     relevant = distinct(Ragged.from_lengths(targets, log.item[target]).take(asking), n)
     history = Ragged.from_lengths(befores, log.item[before]).take(asking)
     later = None
-    if timed(log, settings):
+    if timed(log, protocol):
         moment, newest = (np.full(len(log.users), end, dtype=np.int64) for end in (np.iinfo(np.int64).max, -1))
         np.minimum.at(moment, log.user[target], log.time[target])
         np.maximum.at(newest, log.user[before], log.time[before])
         later = (moment > newest)[asking]
-    return recommendation(log, asking, relevant, history, None, later, settings)
+    return recommendation(log, asking, relevant, history, None, later, protocol)
 
 
 def _search_split(log: Log, judged: Ragged, part: Parts, which: int) -> Split:

@@ -362,7 +362,8 @@ def _obstacle(
     if n < suite.significance.min_requests:
         return f"n = {n} < {suite.significance.min_requests}"
     sparing = [model for model, pool in zip(models, scored, strict=True) if pool.cell.excludes_history]
-    if sparing and where.task == "recommendation" and not suite.mask_seen and not parse_metric(where.metric).candidates:
+    masked = any(suite.protocol_of(data).mask_seen for data in suite.datasets if data.name == where.dataset)
+    if sparing and where.task == "recommendation" and not masked and not parse_metric(where.metric).candidates:
         others = [model for model in models if model not in sparing]
         if others:
             return f"{' and '.join(sparing)} never returns the history, {' and '.join(others)} may"

@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark.contract import Analysis
+from benchmark.data.protocol import Protocol
 from benchmark.evaluation.claims import Verdict
 from benchmark.evaluation.leaderboard import Leaderboard, PairedTest
 from benchmark.report.layout import Column, Entry, Figure, Section, Table, interval, number, probability
 from benchmark.report.published import published
 from benchmark.report.scoreboard import ONE_FIT, mark, results
-from benchmark.suite.schema import ProtocolModel, Suite
+from benchmark.suite.schema import Suite
 
 
 def title(leaderboard: Leaderboard) -> str:
@@ -36,23 +37,35 @@ def settings(leaderboard: Leaderboard) -> str:
         else ""
     )
     return (
-        f"Seen items {'masked' if suite.mask_seen else 'not masked'}; "
+        f"Seen items {_masking(suite, leaderboard.data)}; "
         f"head = the {100 * suite.head_share:g} % of the items that are most popular in training of the task, "
         f"torso = the rest; {apart}seed{'s' if len(suite.seeds) > 1 else ''} {seeds}{others}.{own}"
     )
 
 
-def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What differs from the suite's protocol, by data set."""
+def _masking(suite: Suite, ran: Collection[str]) -> str:
+    """Whether seen items are masked, by data set where they differ."""
+    names: dict[bool, list[str]] = {}
+    for data in suite.datasets:
+        if data.name in ran:
+            names.setdefault(suite.protocol_of(data).mask_seen, []).append(data.name)
+    words = {True: "masked", False: "not masked"}
+    if len(names) > 1:
+        return ", ".join(f"{words[masked]} on {' and '.join(names[masked])}" for masked in (True, False))
+    return words[next(iter(names), suite.protocol.mask_seen)]
 
-    def plain(protocol: ProtocolModel) -> dict[str, Any]:
-        lists = [f"{task} {s.list_name}" for task, of in protocol.candidates.items() for s in of]
-        return protocol.model_dump() | {"candidates": " and ".join(lists) or "none"}
+
+def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What else differs from the suite's protocol, by data set."""
+
+    def plain(protocol: Protocol) -> dict[str, Any]:
+        lists = [f"{task} {s.list_name}" for task, samplers in protocol.candidates.items() for s in samplers]
+        return protocol.model_dump(exclude={"mask_seen"}) | {"candidates": " and ".join(lists) or "none"}
 
     common = plain(suite.protocol)
     own = {data.name: plain(data.protocol) for data in suite.datasets if data.protocol and data.name in ran}
-    found = {name: {k: v for k, v in values.items() if v != common[k]} for name, values in own.items()}
-    return {name: values for name, values in found.items() if values}
+    different = {name: {k: v for k, v in values.items() if v != common[k]} for name, values in own.items()}
+    return {name: values for name, values in different.items() if values}
 
 
 def sections(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> list[Section]:

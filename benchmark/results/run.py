@@ -74,8 +74,8 @@ def _about_the_run(path: Path) -> Iterator[str]:
         else:
             reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
         raise BenchmarkError(
-            f"{path} is missing or damaged ({reason}). `benchmark run` with the same suite writes it anew; what is "
-            "finished is kept."
+            f"{path} is missing, damaged or of another version ({reason}). `benchmark run` with the same suite "
+            "writes it anew; what is finished is kept."
         ) from error
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import BenchmarkError, unknown
 
@@ -21,12 +20,6 @@ MAX_VALUES = 50_000
 deep, in 45 kB."""
 MAX_DIGITS = 100
 """Of a number or a date: reading a number takes time with the square of its length."""
-
-
-class Part(BaseModel):
-    """A part of a suite: keys that are not known, and values of another type, are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from benchmark.errors import BenchmarkError, unknown
+from benchmark.strict import part_in
 from benchmark.suite.expectation import EXPECT_WORDS, parse_expectation
 from benchmark.suite.file import SuiteFile, read_suite
 from benchmark.suite.profiles import merge, name_entries, set_value, take_likes
@@ -168,10 +168,7 @@ def _explain(file: SuiteFile, error: Any) -> str:
     place = f"{file.path}:{at}" if at else str(file.path)
     key = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
-        known = sorted(_fields_at(loc[:-1]))
-        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(known)}."
-        return f"{place}: unknown key '{key}'.{hint}"
+        return f"{place}: unknown key '{key}'.{_hint(loc)}"
     if error["type"] == "missing":
         return f"{place}: '{key}' is missing; add it."
     message = error["msg"].removeprefix("Value error, ")
@@ -179,19 +176,39 @@ def _explain(file: SuiteFile, error: Any) -> str:
     return f"{place}: '{key}': {message[0].lower()}{message[1:]}{given}."
 
 
-def _fields_at(loc: tuple[Any, ...]) -> Iterable[str]:
-    """The keys that are known at this place of a suite."""
-    model: type[BaseModel] = WrittenSuite
-    for part in loc:
-        if isinstance(part, str) and part in model.model_fields:
-            kinds = [model.model_fields[part].annotation]
-            while kinds:
-                kind = kinds.pop()
-                if isinstance(kind, type) and issubclass(kind, BaseModel):
-                    model = kind
-                    break
-                kinds.extend(typing.get_args(kind))
-    return model.model_fields
+def _hint(loc: tuple[Any, ...]) -> str:
+    """What an unknown key may have been meant for: a key with a similar name, or the same key in another place."""
+    name, part = str(loc[-1]), _part_at(loc[:-1])
+    close = difflib.get_close_matches(name, sorted(part.model_fields), n=1)
+    places = _places(part, name, "its " if len(loc) > 1 else "") or _places(WrittenSuite, name)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    hint += f" '{name}' belongs in {' or '.join(places)}." if places else ""
+    return hint or f" Known: {', '.join(sorted(part.model_fields))}."
+
+
+def _part_at(loc: tuple[Any, ...]) -> type[BaseModel]:
+    """The class with the keys of this place of a suite."""
+    part: type[BaseModel] = WrittenSuite
+    for key in loc:
+        if isinstance(key, str) and key in part.model_fields:
+            part = part_in(part.model_fields[key].annotation) or part
+    return part
+
+
+def _places(part: type[BaseModel], name: str, owner: str = "") -> list[str]:
+    """Where this part of a suite, or one in it, has a key of this name. A part that occurs twice counts once, where it
+    is nearest."""
+    places, seen = [], {part}
+    waiting: list[tuple[type[BaseModel], list[str]]] = [(part, [])]
+    for here, path in waiting:
+        if name in here.model_fields:
+            places.append(f"{owner}`{' '.join(path)}`" if path else "the suite itself")
+        for key, field in here.model_fields.items():
+            inner = part_in(field.annotation)
+            if inner and inner not in seen:
+                seen.add(inner)
+                waiting.append((inner, [*path, f"{key}:"]))
+    return places
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from benchmark.data.types import Task
 from benchmark.errors import BenchmarkError
-from benchmark.suite.file import Part, SliceName, read_yaml
+from benchmark.strict import Strict
+from benchmark.suite.file import SliceName, read_yaml
 
 SIZE_TOLERANCE = 0.05
 """The share by which a count may differ from the paper's, which are printed with two digits."""
@@ -25,7 +26,7 @@ class PublishedValue:
     source: str
 
 
-class PublishedTable(Part):
+class PublishedTable(Strict):
     """One column of a printed table: `values` maps a row's name to its number.
 
     `source` says who measured it where that is not the paper itself: a reproduction, shown apart, whose `table` says
@@ -59,7 +60,7 @@ class PublishedTable(Part):
         return f"{text} vs {printed[others[0]]}" if others else text
 
 
-class PublishedSize(Part):
+class PublishedSize(Strict):
     """How large a paper's data set was: `table` says where that stands; a count is 0 where it is not printed."""
 
     table: str
@@ -68,7 +69,7 @@ class PublishedSize(Part):
     queries: int = 0
 
 
-class Published(Part):
+class Published(Strict):
     """The file under `published/`: a paper, its tables, and the sizes of its data sets by name."""
 
     paper: str

@@ -4,55 +4,22 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ByteSize,
-    Field,
-    GetCoreSchemaHandler,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
+from benchmark.data.protocol import Protocol
 from benchmark.data.types import Task
 from benchmark.metric import parse_metric
-from benchmark.suite.file import Part, SliceName
+from benchmark.strict import AtMost, ListLength, Seed, Strict
+from benchmark.suite.file import SliceName
 from benchmark.text import visible
-
-DRAWN = ("uniform", "popularity")
-"""The kinds of candidate lists that chance alone samples."""
-
-
-@dataclass(frozen=True)
-class AtMost:
-    """An upper bound that says why there is one. None is within it."""
-
-    le: int
-    why: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
-
-    def _checked(self, value: Any) -> Any:
-        if value is not None and value > self.le:
-            raise ValueError(f"must be at most {self.le:,}: {self.why}")
-        return value
-
 
 MAX_ENTRIES = 1_000
 """Of each list of a suite: everything is combined with everything."""
 MAX_CELLS = 100_000
-MAX_DEPTH = 1_000_000
 Entries = Field(min_length=1, max_length=MAX_ENTRIES)
-Seed = Annotated[int, Field(ge=0), AtMost(2**32 - 1, "random generators take seeds of 32 bits")]
 Seeds = Annotated[list[Seed], Entries]
-ListLength = AtMost(MAX_DEPTH, "longer lists fit into no memory, one for each request")
 
 
 def _plain_name(name: str) -> str:
@@ -77,7 +44,7 @@ Timeout = Annotated[float | None, Field(gt=0), AtMost(10**8, "that is three year
 Memory = Annotated[Annotated[ByteSize, Field(ge=10**6, le=10**18)] | None, WrapValidator(_size)]
 
 
-class Named(Part):
+class Named(Strict):
     """A data set or a model: the plugin's name (`use`), its name in the tables, and its parameters."""
 
     use: Annotated[str, Name] = Field(min_length=1)
@@ -111,103 +78,8 @@ class Choice(Named):
     """The seeds that it is trained with, where they are not the suite's. A deterministic model runs with one anyway."""
 
 
-Spare = Literal["target", "history", "user", "query"]
-Fill = Literal["popular", "random"]
-
-
-class Sampler(Part):
-    """Where the negatives of a candidate list come from, what is none, and how many there are.
-
-    A list of the best items of a model is by default as Shi 2025 makes it (`data/process_raw.ipynb` of the authors):
-    `{kind: bm25, n: 99}` spares the request's own answers alone, and takes what BM25 leaves open in proportion to
-    popularity. Their list for recommendation is `{kind: popularity, n: 99, spare: history}`.
-    """
-
-    kind: str = Field(min_length=1)
-    """uniform, popularity (in proportion to training interactions), or a model whose best items become negatives."""
-    n: Annotated[int, ListLength] = Field(99, ge=1)
-    """How many negatives there are."""
-    seed: Seed = 0
-    """Of what chance draws."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """Of the model."""
-    spare: Spare = "target"
-    """What is never a negative besides the request's own answers: nothing (`target`), what the user had clicked before
-    the request or in training (`history`), what the user clicked at any time (`user`), or what anybody clicked for the
-    query or was judged relevant to it (`query`, for search alone: whoever knows the clicks of a query then knows the
-    answer). `target` by default for a model's list, `user` for one that is drawn."""
-    fill: Fill | None = "popular"
-    """Where a model finds fewer than `n`, the rest is drawn in proportion to popularity in training (`popular`, the
-    default) or uniformly (`random`), of what may be a negative and the user did not click before. A list that is drawn
-    has none."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, values: Any) -> Any:
-        """What a list that is drawn has by default; a resolved suite says it all."""
-        if not isinstance(values, dict):
-            return values
-        if "personal" in values:
-            raise ValueError(
-                "`personal` is now `spare`: write `spare: user` for `personal: true`, and `spare: query` for "
-                "`personal: false`"
-            )
-        return {"spare": "user", "fill": None} | values if values.get("kind") in DRAWN else values
-
-    @property
-    def model(self) -> str:
-        """The model's name in the registry; empty where chance alone samples."""
-        return "" if self.kind in DRAWN else self.kind
-
-    @property
-    def list_name(self) -> str:
-        """What stands after the | of a metric: uni99, pop99-history, bm25-99, bm25-99-query. What is as by default is
-        not in the name."""
-        name = f"{self.model}-{self.n}" if self.model else f"{self.kind[:3]}{self.n}"
-        usual = "target" if self.model else "user"
-        return name + f"-{self.spare}" * (self.spare != usual) + "-random" * (self.fill == "random")
-
-
-def _samplers(value: Any) -> Any:
-    """One sampler, or none, for a task as a list of them."""
-    if not isinstance(value, dict):
-        return {} if value is None else value
-    return {task: of if isinstance(of, list) else [] if of is None else [of] for task, of in value.items()}
-
-
 NEW = "new"
 """The list name (R@30|new) for recommendation with the items of the request's own history left out."""
-
-
-class ProtocolModel(Part):
-    """`benchmark.data.protocol.ProtocolSettings`, as it is written in a suite, and the candidate lists."""
-
-    split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
-    """leave-one-out by time (test: a user's last interaction, validation: the one before), ratio of each user's
-    interactions (the newest to test), random-ratio (in random order, for logs without times), global-time (what
-    happened before one moment trains, for everybody), or all-test (logs of queries and judgements, nothing to train
-    on)."""
-    max_history: Annotated[int | None, ListLength] = Field(50, ge=1)
-    """Items of a history that models are given, the newest; null: all."""
-    max_prefixes_per_user: Annotated[int | None, ListLength] = Field(None, ge=1)
-    """Prefixes of a user's history that models train on, the newest; null: all."""
-    valid_share: float = Field(0.1, gt=0, lt=1)
-    """Share of the interactions (ratio, random-ratio, global-time) and of the queries that is for validation."""
-    test_share: float = Field(0.1, gt=0, lt=1)
-    """The share for the test, likewise."""
-    unseen_share: float = Field(0.0, ge=0, lt=1)
-    """Share of the test items that occur nowhere else, as if they were new."""
-    drop_untrained_targets: bool = False
-    """True: items that never occur in a task's training are no answers of its validation and test."""
-    copies_within: Annotated[int, AtMost(2**31, "these are seconds, and that is 68 years")] = Field(0, ge=0)
-    """Of a joint log: an interaction and a searched click of the same user and item, at most so many seconds apart, are
-    one event that is logged twice."""
-    leaky: bool = False
-    """True: each task of a joint log is split without a look at the other, to measure what that is worth."""
-    seed: Seed = 0
-    """Of what chance decides in the split."""
-    candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = Field({})
-    """For each task the lists that every model ranks beside the whole catalogue."""
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -221,7 +93,7 @@ class DataChoice(Named):
     models: list[str] = Field([])
     """Names or patterns (`TIGER*`) of the models that run on it, or with `!` before it of those that do not; empty:
     all."""
-    protocol: ProtocolModel | None = None
+    protocol: Protocol | None = None
     """As written, what differs from the suite's protocol; as resolved, all of it. None: the suite's."""
     optional: bool = False
     """True: where its files are not here, the suite runs without it, and the report says so."""
@@ -233,7 +105,7 @@ class DataChoice(Named):
         return (not only or matches(model, only)) and not matches(model, without)
 
 
-class Comparison(Part):
+class Comparison(Strict):
     """One model tested against each of several baselines: everywhere, or where `task`, `slice` and `metric` say."""
 
     model: str
@@ -256,7 +128,7 @@ class Comparison(Part):
         return all(not wanted or wanted == place for wanted, place in zip(own, (task, slice_name, metric), strict=True))
 
 
-class Significance(Part):
+class Significance(Strict):
     test: Literal["paired-t"] = "paired-t"
     """The test of two models' values on the same requests."""
     alpha: float = Field(0.05, gt=0, lt=1)
@@ -269,7 +141,7 @@ class Significance(Part):
     """Slices with fewer requests are shown and not tested."""
 
 
-class Where(Part):
+class Where(Strict):
     dataset: str
     """A name; in the file also a pattern (`*`), which states the claim for every data set that it fits."""
     task: Task
@@ -280,7 +152,7 @@ class Where(Part):
     """One of the suite's metrics."""
 
 
-class Claim(Part):
+class Claim(Strict):
     """What a paper says, as a check with a verdict: see `Expectation` for what `expect` may say.
 
     `id` is the place and the expectation, as in `ML/recommendation/head/R@30/Gen_R+S > Gen_R`. `source` has the numbers
@@ -299,7 +171,7 @@ class Claim(Part):
     real_searches: bool = False
 
 
-class ClaimBlock(Part):
+class ClaimBlock(Strict):
     """What a paper says about one place, as a suite's file has it."""
 
     where: Where
@@ -313,7 +185,7 @@ class ClaimBlock(Part):
     """True for what a paper says of how people search: not testable on a log whose searches are made, not typed."""
 
 
-class Settings(Part):
+class Settings(Strict):
     """All of a suite but its claims, which a file has in blocks."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
@@ -353,9 +225,7 @@ class Settings(Part):
     memory: Memory = None
     """What the processes of a cell may take together, such as 8GB (`benchmark run --memory`); looked at twice a second.
     On a GPU, its own memory does not count."""
-    mask_seen: bool = False
-    """True: items of a request's history are no answers, and no model may return them."""
-    protocol: ProtocolModel = ProtocolModel()
+    protocol: Protocol = Protocol()
     """How logs are split into training, validation and test, and which candidates are ranked."""
     compare: list[Comparison] = Field([], max_length=MAX_ENTRIES)
     """Which models are tested against which."""
@@ -366,7 +236,7 @@ class Settings(Part):
     analyses: list[str] = Field([], max_length=MAX_ENTRIES)
     """Further tables and figures; `benchmark list` has all."""
 
-    def protocol_of(self, dataset: DataChoice) -> ProtocolModel:
+    def protocol_of(self, dataset: DataChoice) -> Protocol:
         """The suite's protocol, or the data set's own."""
         return dataset.protocol or self.protocol
 

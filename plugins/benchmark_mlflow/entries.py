@@ -71,7 +71,7 @@ def suite_params(suite: Suite) -> dict[str, Any]:
         "metrics": list(suite.metrics),
         "slices": list(suite.slices),
         "split": suite.protocol.split,
-        "mask_seen": suite.mask_seen,
+        "mask_seen": suite.protocol.mask_seen,
     }
 
 

@@ -363,7 +363,7 @@ def test_what_a_run_left_of_itself_is_refused_where_it_is_damaged_and_written_an
         (place.home / name).write_bytes(text.encode(errors="surrogatepass"))
         code, printed = place.report()
         assert code == 2
-        assert f"error: out/kept/{name} is missing or damaged (" in printed
+        assert f"error: out/kept/{name} is missing, damaged or of another version (" in printed
         assert "`benchmark run` with the same suite writes it anew" in printed
     (place.home / name).unlink()
     code, printed = place.report()

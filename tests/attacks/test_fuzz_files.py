@@ -19,7 +19,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from benchmark import BenchmarkError
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.plugins import Offer, build, check_params, load
 from benchmark.results.datasets import load_dataset, save_dataset
@@ -265,7 +265,7 @@ def reads(home: Path, offer: Offer, contents: Contents, params: Mapping[str, Any
     try:
         log = build(offer, check_params(offer, {"path": str(folder), **params}))
         event("read")
-        data = split_log("Shop", log, ProtocolSettings(split="ratio", test_share=0.3, valid_share=0.3))
+        data = split_log("Shop", log, Protocol(split="ratio", test_share=0.3, valid_share=0.3))
         event("split")
     except BenchmarkError as error:
         message = str(error)

@@ -54,7 +54,7 @@ SUITES: list[dict[str, Any]] = [
         "reduced": True,
         "depth": 20,
         "threads": 2,
-        "mask_seen": True,
+        "protocol": {"mask_seen": True},
         "primary_metric": "AP(rel=1)@10",
         "datasets": [
             {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import BenchmarkError
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.data.types import Dataset
 from benchmark.plan import _check_depth
@@ -114,7 +114,7 @@ def test_aliases_and_merge_keys_of_ordinary_use_work(tmp_path: Path) -> None:
 
 def of_items(count: int) -> Dataset:
     log = make_log([(0, i, i) for i in range(4)], catalog=make_catalog([""] * count))
-    return split_log("D", log, ProtocolSettings())
+    return split_log("D", log, Protocol())
 
 
 def test_rankings_are_no_deeper_than_the_largest_data_set(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from benchmark import Context, Dataset, Split
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 
 GOAL = 15.0
@@ -140,7 +140,7 @@ def main() -> int:
     chosen = parser.parse_args()
     threadpool_limits(1)
     torch.set_num_threads(1)
-    data = split_log("ml-100k", movielens(variant="ml-100k"), ProtocolSettings())
+    data = split_log("ml-100k", movielens(variant="ml-100k"), Protocol())
     sample, repeats = (2, 1) if chosen.quick else (0, 1) if chosen.full else (3, 3)
     ratio = speed(data, sample, repeats)
     good = quality(data, chosen.quality) if chosen.quality else True

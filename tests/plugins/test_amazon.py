@@ -12,7 +12,7 @@ import pytest
 from benchmark_amazon import amazon, benchmark_datasets
 
 from benchmark import BenchmarkError, Log, MissingDataError
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.testing import check_dataset
 
@@ -336,7 +336,7 @@ def test_the_numbers_of_real_items_say_nothing_about_their_rows(tmp_path: Path) 
     for name in ("Beauty.txt.gz", "Beauty_item2attributes.json.gz"):
         (tmp_path / name).symlink_to(path / name)
     logs["s3-rec"] = amazon("Beauty", str(tmp_path))
-    splits = {name: split_log(name, log, ProtocolSettings()) for name, log in logs.items()}
+    splits = {name: split_log(name, log, Protocol()) for name, log in logs.items()}
     numbers = splits["tables"].train.catalog.ids.astype(int)
     assert abs(np.corrcoef(numbers, np.arange(len(numbers)))[0, 1]) < 0.03
     assert numbers.tolist() == splits["s3-rec"].train.catalog.ids.astype(int).tolist()

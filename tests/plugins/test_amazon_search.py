@@ -11,7 +11,7 @@ import pytest
 from benchmark_amazon.search import amazon_search, query_of
 
 from benchmark import BenchmarkError, Log, MissingDataError
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.testing import check_dataset
 
@@ -304,7 +304,7 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_last_purchase_tests_both_tasks_and_is_no_history_of_itself(tmp_path: Path) -> None:
-    data = split_log("Tiny", amazon_search("Tiny", write(tmp_path, ORIGINAL)), ProtocolSettings())
+    data = split_log("Tiny", amazon_search("Tiny", write(tmp_path, ORIGINAL)), Protocol())
     ids = data.train.catalog.ids
     recommendation, search = data.test["recommendation"], data.test["search"]
     targets = [{str(name): ids[row].tolist() for name, row in zip(split.requests.ids, split.relevant, strict=True)}

@@ -24,7 +24,7 @@ from benchmark_generative.tokens import Sequences, concat  # noqa: E402
 from benchmark_generative.training import Settings, _schedule, batches  # noqa: E402
 from benchmark_generative.unseen import UnseenItems  # noqa: E402
 
-from benchmark.data.protocol import ProtocolSettings  # noqa: E402
+from benchmark.data.protocol import Protocol  # noqa: E402
 from benchmark.data.split import split_log  # noqa: E402
 
 TINY: dict[str, Any] = {
@@ -108,7 +108,7 @@ def test_leading_tokens_stay_with_their_sequences() -> None:
 def test_a_collision_is_no_hit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Items 0 and 1 share all published codes; neither is credited for the other."""
     log = checkerboard_log(n_items=6, n_users=40)
-    data = split_log("collisions", log, ProtocolSettings())
+    data = split_log("collisions", log, Protocol())
     table = tmp_path / "codes.tsv"
     codes = {item: (row, row) for row, item in enumerate(data.train.catalog.ids)}
     first, second = data.train.catalog.ids[:2]
@@ -173,7 +173,7 @@ def test_at_most_the_stated_share_of_any_top_k_is_unseen() -> None:
 
 
 def test_an_unseen_item_is_found_by_the_codes_it_shares(tmp_path: Path) -> None:
-    data = split_log("cold", checkerboard_log(12, 60, tasks=["recommendation"]), ProtocolSettings(unseen_share=0.2))
+    data = split_log("cold", checkerboard_log(12, 60, tasks=["recommendation"]), Protocol(unseen_share=0.2))
     seen = data.train.popularity("recommendation") > 0
     table = tmp_path / "codes.tsv"  # pairs of neighbours share their codes
     table.write_text(
@@ -205,7 +205,7 @@ def test_candidates_are_all_scored_and_excluded_ones_are_left_out(tmp_path: Path
 
 
 def test_candidates_may_be_none_few_repeated_or_unseen(tmp_path: Path) -> None:
-    data = split_log("cold", checkerboard_log(12, 60, tasks=["recommendation"]), ProtocolSettings(unseen_share=0.2))
+    data = split_log("cold", checkerboard_log(12, 60, tasks=["recommendation"]), Protocol(unseen_share=0.2))
     unseen = int(np.flatnonzero(data.train.popularity("recommendation") == 0)[0])
     model = Tiger(**{**TINY, "unseen_share": 0.0, "unseen_shares": [1.0]})
     model.fit(data.train, data.valid, Context(0, "cpu", tmp_path))

@@ -12,7 +12,7 @@ import pytest
 from benchmark_movielens import benchmark_datasets, movielens
 
 from benchmark import BenchmarkError, Log, MissingDataError
-from benchmark.data.protocol import ProtocolSettings
+from benchmark.data.protocol import Protocol
 from benchmark.data.split import split_log
 from benchmark.testing import check_dataset
 
@@ -224,9 +224,9 @@ def test_searches_a_second_later_leak_until_copies_within_says_so() -> None:
     log = movielens(searches=True)
     assert log.searches is not None
     late = replace(log, searches=replace(log.searches, time=log.searches.time + 1))
-    apart = split_log("ml", late, ProtocolSettings()).facts
-    joined = split_log("ml", late, ProtocolSettings(copies_within=1)).facts
-    together = split_log("ml", log, ProtocolSettings()).facts
+    apart = split_log("ml", late, Protocol()).facts
+    joined = split_log("ml", late, Protocol(copies_within=1)).facts
+    together = split_log("ml", log, Protocol()).facts
     shares = [f"target_in_history_share_{task}" for task in ("recommendation", "search")]
     assert sum(apart[share] for share in shares) > 0.1
     assert apart["near_copies"] == apart["search_clicks"]
@@ -280,7 +280,7 @@ def test_ml_latest_small() -> None:
 @pytest.mark.skipif(not (DATA / "ml-latest-small").is_dir(), reason="ml-latest-small is not in BENCHMARK_DATA")
 def test_tags_of_ml_latest_small_are_typed_seconds_after_each_other() -> None:
     log = movielens("ml-latest-small", path=str(DATA / "ml-latest-small"), searches="tags")
-    facts = [split_log("ml", log, ProtocolSettings(copies_within=seconds)).facts for seconds in (0, 60)]
+    facts = [split_log("ml", log, Protocol(copies_within=seconds)).facts for seconds in (0, 60)]
     assert facts[0]["search_clicks"] + log.facts["tags_left_out"] == 3683  # the rows of tags.csv
     apart, joined = (f["target_in_history_share_search"] for f in facts)
     assert joined < apart / 2
