@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmark_amazon import amazon
-from benchmark_generative.identifiers import Settings
+from benchmark_generative.identifiers import IdSettings
 from benchmark_popular import Popular
 from conftest import ROOT, Command
 
@@ -77,7 +77,7 @@ def test_a_page_that_is_not_known_is_not_printed(published: Published) -> None:
 def test_the_paper_profile_makes_the_identifiers_of_all_variants_alike() -> None:
     suite, _ = load_suite(str(ROOT / "suites" / "tiger2023.yaml"), "paper")
     params = {model.name: model.params for model in suite.models}
-    assert Settings(**params["TIGER[cold]"]["identifiers"]) == Settings(**params["TIGER"]["identifiers"])
+    assert IdSettings(**params["TIGER[cold]"]["identifiers"]) == IdSettings(**params["TIGER"]["identifiers"])
 
 
 @pytest.mark.parametrize("profile", ["laptop", "gpu", "paper"])
@@ -86,7 +86,7 @@ def test_identifiers_have_four_tokens_and_semantic_knn_runs_beside_them(profile:
     suite, _ = load_suite(str(ROOT / "suites" / "tiger2023.yaml"), profile)
     models = {model.name: model for model in suite.models}
     for name in ("TIGER", "TIGER[rkmeans]", "TIGER[LSH]", "TIGER[random]"):
-        made = Settings(**models[name].params.get("identifiers", {}))
+        made = IdSettings(**models[name].params.get("identifiers", {}))
         assert made.levels + (made.collisions == "extra" and made.method != "random") == 4
     warm = [data for data in suite.datasets if data.wants("TIGER")]
     assert warm

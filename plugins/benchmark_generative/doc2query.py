@@ -91,7 +91,7 @@ def _written(
                 config.pad_token_id,
                 config.eos_token_id,
                 dict,
-                training.Settings(
+                training.TrainSettings(
                     epochs=EPOCHS,
                     batch_size=BATCH,
                     learning_rate=LEARNING_RATE,

@@ -127,7 +127,7 @@ class Gen:
                 self._pairs(train),
                 *self._ends(),
                 lambda: self._validate(splits),
-                training.Settings(
+                training.TrainSettings(
                     epochs=self.epochs,
                     batch_size=self.batch_size,
                     learning_rate=self.learning_rate,

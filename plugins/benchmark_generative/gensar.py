@@ -220,7 +220,7 @@ class GenSar:
                 list(pairs.values()),
                 *self._ends,
                 lambda: self._validate(splits),
-                training.Settings(
+                training.TrainSettings(
                     epochs=epochs,
                     batch_size=self.batch_size,
                     learning_rate=self.learning_rate,

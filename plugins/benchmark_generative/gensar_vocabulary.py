@@ -128,8 +128,8 @@ class Vocabulary:
 
         common = [level("M", i + 1, size) for i, size in enumerate(both[0].sizes[:shared])]
         for letter, ids in zip("SR", both, strict=True):
-            own = [level(letter, i + 1, size) for i, size in enumerate(ids.sizes[shared:])]
-            tables.append(ids.codes.astype(np.int64) + np.array([*common, *own]))
+            specific = [level(letter, i + 1, size) for i, size in enumerate(ids.sizes[shared:])]
+            tables.append(ids.codes.astype(np.int64) + np.array([*common, *specific]))
         return cls(words, *ends, first, tuple(names), tables[0], tables[1], behaviours, tuple(phrases))
 
     @property

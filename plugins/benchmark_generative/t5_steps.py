@@ -80,12 +80,14 @@ class T5Steps:
         hidden = F.embedding(tokens.reshape(-1)[place], self.embed).float()  # (T, d)
         none = torch.zeros_like(real, dtype=self.dtype).masked_fill_(~real, torch.finfo(self.dtype).min)[:, None, None]
         bias = self.encoder_bias.compute_bias(columns, columns, device=tokens.device).to(self.dtype) + none
-        own = hidden.new_zeros(real.numel(), 3 * self.heads * self.width, dtype=self.dtype)  # the padding stays zero
+        projected = hidden.new_zeros(
+            real.numel(), 3 * self.heads * self.width, dtype=self.dtype
+        )  # the padding stays zero
         for block in self.encoder:
-            own[place] = F.linear(block.norm(hidden, 0), block.own)
-            query, key, value = own.view(*real.shape, 3, self.heads, self.width).unbind(2)
+            projected[place] = F.linear(block.norm(hidden, 0), block.attention)
+            query, key, value = projected.view(*real.shape, 3, self.heads, self.width).unbind(2)
             mixed = _attention(query, key.transpose(1, 2), value.transpose(1, 2), bias)  # (B*S, H*D)
-            hidden += F.linear(mixed[place], block.own_out)
+            hidden += F.linear(mixed[place], block.attention_out)
             hidden += block.feed_forward(hidden)
         hidden = _norm(hidden, self.encoder_norm).to(self.dtype)
         keys, values = [], []
@@ -114,11 +116,11 @@ class T5Steps:
         place = slice(used, used + beams)
         hidden = F.embedding(tokens.reshape(-1), self.embed).float()  # (B*M, d)
         for i, block in enumerate(self.decoder):
-            own = F.linear(block.norm(hidden, 0), block.own).view(n, beams, 3, self.heads, self.width)
-            cache.keys[i][:, place], cache.values[i][:, place] = own[:, :, 1], own[:, :, 2]
+            projected = F.linear(block.norm(hidden, 0), block.attention).view(n, beams, 3, self.heads, self.width)
+            cache.keys[i][:, place], cache.values[i][:, place] = projected[:, :, 1], projected[:, :, 2]
             key, value = cache.keys[i][:, : place.stop], cache.values[i][:, : place.stop]
             hidden += F.linear(
-                _attention(own[:, :, 0], key.transpose(1, 2), value.transpose(1, 2), bias), block.own_out
+                _attention(projected[:, :, 0], key.transpose(1, 2), value.transpose(1, 2), bias), block.attention_out
             )
             query = F.linear(block.norm(hidden, 1), block.query).view(n, beams, self.heads, self.width)
             hidden += F.linear(_attention(query, memory.keys[i], memory.values[i], memory.mask), block.cross_out)
@@ -145,11 +147,11 @@ class _Block:
     """The weights of one layer, in the precision of the linear maps; matrices with the same input are concatenated."""
 
     def __init__(self, block: Any, dtype: torch.dtype) -> None:
-        own, self.last = block.layer[0].SelfAttention, block.layer[-1].DenseReluDense
+        attention, self.last = block.layer[0].SelfAttention, block.layer[-1].DenseReluDense
         self.norms = [layer.layer_norm for layer in block.layer]
         self.dtype = dtype
-        self.own = torch.cat([own.q.weight, own.k.weight, own.v.weight]).to(dtype)
-        self.own_out = own.o.weight.to(dtype)
+        self.attention = torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]).to(dtype)
+        self.attention_out = attention.o.weight.to(dtype)
         if len(block.layer) == 3:
             cross = block.layer[1].EncDecAttention
             self.query, self.cross_out = cross.q.weight.to(dtype), cross.o.weight.to(dtype)

@@ -36,7 +36,7 @@ from benchmark import (
     Train,
 )
 from benchmark_generative import retrieval
-from benchmark_generative.identifiers.settings import Settings
+from benchmark_generative.identifiers.settings import IdSettings
 from benchmark_torch.randomness import seeded
 from benchmark_torch.validation import validate
 
@@ -57,7 +57,7 @@ VALIDATION = "nDCG@10"
 class Tiger:
     """T5 over semantic IDs (Rajput 2023). Defaults are the paper's, except as the module's docstring says."""
 
-    identifiers: Settings = Settings()
+    identifiers: IdSettings = IdSettings()
     """How IDs are made: by default the paper's RQ-VAE of 3 levels of 256 codes, trained shorter."""
     codes: str = ""
     """A published index instead: a table with item ids and their codes."""
@@ -118,8 +118,8 @@ class Tiger:
     identifiers_: Identifiers = field(init=False, repr=False, compare=False)
     vocabulary_: SemanticVocabulary = field(init=False, repr=False, compare=False)
     trie_: Trie = field(init=False, repr=False, compare=False)
-    """Over the items that have IDs of their own, in the order of `own_`."""
-    own_: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    """Over the items that have IDs of their own, in the order of `retrievable_`."""
+    retrievable_: NDArray[np.int64] = field(init=False, repr=False, compare=False)
     unseen_: UnseenItems | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class Tiger:
             raise BenchmarkError("`unseen_shares` needs `unseen_share`, which separates unseen items from seen ones.")
         if self.codes_learned is not None and not self.codes:
             raise BenchmarkError(f"`codes_learned` is {self.codes_learned}, but there is no `codes` file; give both.")
-        if self.codes and self.identifiers != Settings():
+        if self.codes and self.identifiers != IdSettings():
             raise BenchmarkError("`codes` are ready, and `identifiers` says how to make some; give one of the two.")
 
     @property
@@ -170,7 +170,7 @@ class Tiger:
                 PADDING,
                 END,
                 lambda: {} if split is None else validate(self.rank, {"recommendation": split}, VALIDATION),
-                training.Settings(
+                training.TrainSettings(
                     epochs=epochs,
                     batch_size=self.batch_size,
                     learning_rate=self.learning_rate,
@@ -199,8 +199,8 @@ class Tiger:
         if kind == "unseen":
             return self._likeliest(requests, k, float(value))
         if kind == "temperature":
-            found = self._retrieved(requests, k, partial(self._sample, float(value)))
-            return self._with_unseen(found, requests, k, self.unseen_share)
+            ranking = self._retrieved(requests, k, partial(self._sample, float(value)))
+            return self._with_unseen(ranking, requests, k, self.unseen_share)
         return self._retrieved(requests, k, partial(self._unconstrained, int(value)))
 
     def _index(self, train: Train, context: Context) -> None:
@@ -218,13 +218,13 @@ class Tiger:
             context.record("codes", self.identifiers_.semantic.tolist())
         self.vocabulary_ = SemanticVocabulary.of(self.identifiers_, train.users, self.user_tokens)
         self.unseen_ = None
-        self.own_ = np.arange(len(seen))
+        self.retrievable_ = np.arange(len(seen))
         if self.unseen_share is not None:
             self.unseen_ = UnseenItems.of(self.identifiers_.semantic, seen)
-            self.own_ = np.flatnonzero(seen)
+            self.retrievable_ = np.flatnonzero(seen)
             context.record("unseen_items", int((~seen).sum()))
             context.record("unseen_items_beside_a_seen_one", len(np.unique(self.unseen_.beside.values)))
-        self.trie_ = Trie.build(self.vocabulary_.items[self.own_]).to(context.device)
+        self.trie_ = Trie.build(self.vocabulary_.items[self.retrievable_]).to(context.device)
 
     def _identify(self, train: Train, seen: NDArray[np.bool_], context: Context) -> Identifiers:
         from benchmark_generative import identifiers
@@ -272,8 +272,8 @@ class Tiger:
         )  # fmt: skip
 
     def _likeliest(self, requests: Requests, k: int, share: float | None) -> Ranking:
-        found = self._retrieved(requests, k, self._candidates if requests.candidates is not None else self._search)
-        return self._with_unseen(found, requests, k, share)
+        ranking = self._retrieved(requests, k, self._search if requests.candidates is None else self._candidates)
+        return self._with_unseen(ranking, requests, k, share)
 
     def _retrieved(self, requests: Requests, k: int, decode: Decoder) -> Ranking:
         """Rank the requests with `decode`, in batches of similar length; short rows end in PAD."""
@@ -289,27 +289,27 @@ class Tiger:
     def _search(self, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import beam_search
 
-        found, scores = beam_search(
-            self.network_, tokens, mask, self.trie_, beams=self.beams, exclude=self._own(requests.exclude),
+        numbers, scores = beam_search(
+            self.network_, tokens, mask, self.trie_, beams=self.beams, exclude=self._in_trie(requests.exclude),
             keys=requests.keys,
         )  # fmt: skip
-        return self._rows(found), scores.cpu().numpy()
+        return self._rows(numbers), scores.cpu().numpy()
 
     def _sample(self, temperature: float, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import sample
 
-        found, scores = sample(
+        numbers, scores = sample(
             self.network_, tokens, mask, self.trie_, k=k, temperature=temperature, seed=self.seed_, keys=requests.keys,
-            exclude=self._own(requests.exclude),
-            candidates=None if requests.candidates is None else self._own(requests.candidates),
+            exclude=self._in_trie(requests.exclude),
+            candidates=None if requests.candidates is None else self._in_trie(requests.candidates),
         )  # fmt: skip
-        return self._rows(found), scores.cpu().numpy()
+        return self._rows(numbers), scores.cpu().numpy()
 
     def _unconstrained(self, beams: int, requests: Requests, k: int, tokens: torch.Tensor, mask: torch.Tensor) -> Hits:
         from benchmark_generative.beam_search import unconstrained
 
-        found, scores = unconstrained(self.network_, tokens, mask, self.trie_, beams=beams)
-        items = self._rows(found)
+        numbers, scores = unconstrained(self.network_, tokens, mask, self.trie_, beams=beams)
+        items = self._rows(numbers)
         order = np.argsort(items == PAD, axis=1, kind="stable")  # IDs of no item go last
         items, values = (np.take_along_axis(a, order, 1) for a in (items, scores.cpu().numpy()))
         return items, np.where(items == PAD, -np.inf, values).astype(np.float32)
@@ -318,21 +318,21 @@ class Tiger:
         """All candidates by their exact likelihood, unseen ones included, by the ID made for them."""
         return retrieval.best_candidates(self.network_, tokens, mask, self.vocabulary_.items, requests, k)
 
-    def _own(self, rows: Ragged) -> Ragged:
+    def _in_trie(self, rows: Ragged) -> Ragged:
         """The same rows in the trie's numbers, without items that it lacks."""
         if self.unseen_ is None or not len(rows.values):
             return rows
         number = np.full(len(self.identifiers_), -1, dtype=np.int32)
-        number[self.own_] = np.arange(len(self.own_))
+        number[self.retrievable_] = np.arange(len(self.retrievable_))
         kept = rows.keep(number[rows.values] >= 0)
         return Ragged(kept.offsets, number[kept.values])
 
-    def _rows(self, found: torch.Tensor) -> NDArray[np.int32]:
+    def _rows(self, numbers: torch.Tensor) -> NDArray[np.int32]:
         """From the trie's numbers to the catalogue's rows."""
-        numbers = found.cpu().numpy()
-        return np.where(numbers >= 0, self.own_[numbers], PAD).astype(np.int32)
+        places = numbers.cpu().numpy()
+        return np.where(places >= 0, self.retrievable_[places], PAD).astype(np.int32)
 
-    def _with_unseen(self, found: Ranking, requests: Requests, k: int, share: float | None) -> Ranking:
+    def _with_unseen(self, ranking: Ranking, requests: Requests, k: int, share: float | None) -> Ranking:
         if self.unseen_ is None or share is None or requests.candidates is not None:
-            return found
-        return self.unseen_.merged(found, requests, k, share)
+            return ranking
+        return self.unseen_.merged(ranking, requests, k, share)

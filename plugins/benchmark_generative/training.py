@@ -49,7 +49,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """How long, how fast and in which precision; the optimiser is AdamW."""
 
     epochs: int
@@ -101,7 +101,7 @@ def train(
     pad: int,
     eos: int,
     validate: Callable[[], Mapping[str, float]],
-    settings: Settings,
+    settings: TrainSettings,
     context: Context,
 ) -> Progress:
     """Train `model` in place; it ends with the weights of the epoch that validated best.
@@ -171,7 +171,7 @@ def train(
     return progress
 
 
-def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int, epoch: int) -> list[Tensor]:
+def batches(length: Tensor, sizes: Sequence[int], settings: TrainSettings, seed: int, epoch: int) -> list[Tensor]:
     """Row numbers of one epoch's batches, in the order they are trained: the same for the same seed and epoch.
 
     `length` (P,) are the input lengths; the rows of the first source come first, then those of the next, `sizes` of
@@ -197,7 +197,7 @@ def batches(length: Tensor, sizes: Sequence[int], settings: Settings, seed: int,
     return [torch.as_tensor(parts[i], device=length.device) for i in rng.permutation(len(parts))]
 
 
-def _take(sizes: Sequence[int], settings: Settings) -> Sequence[int]:
+def _take(sizes: Sequence[int], settings: TrainSettings) -> Sequence[int]:
     """The number of pairs of each source in a pass."""
     if settings.shares is not None:
         return [max(1, round(size * share)) for size, share in zip(sizes, settings.shares, strict=True)]
@@ -229,7 +229,7 @@ def _epoch(
     pad: int,
     eos: int,
     epoch: int,
-    settings: Settings,
+    settings: TrainSettings,
     context: Context,
 ) -> float:
     """Train one epoch and return its mean loss."""
@@ -260,7 +260,7 @@ def _epoch(
     return mean
 
 
-def _diverged(what: str, steps: int, epoch: int, settings: Settings) -> BenchmarkError:
+def _diverged(what: str, steps: int, epoch: int, settings: TrainSettings) -> BenchmarkError:
     return BenchmarkError(
         f"{what} is not a number after {steps} steps of epoch {epoch}. Lower `learning_rate` "
         f"(now {settings.learning_rate}), or set `precision: fp32` (now {settings.precision})."

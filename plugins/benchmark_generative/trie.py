@@ -57,9 +57,9 @@ class Level:
             return self.table[state], None
         first, end = self.start[state].unsqueeze(-1), self.start[state + 1].unsqueeze(-1)
         place = first + torch.arange(self.width, device=state.device)
-        found = place < end
+        present = place < end
         child = self.table[place.clamp_(max=len(self.table) - 1)]
-        return child.masked_fill_(~found, -1), self.token[child.clamp(min=0).long()]
+        return child.masked_fill_(~present, -1), self.token[child.clamp(min=0).long()]
 
     def to(self, device: torch.device | str) -> Level:
         return replace(

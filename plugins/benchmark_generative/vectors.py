@@ -139,7 +139,7 @@ def read_vectors(path: str | Path, ids: Sequence[str] | NDArray[Any]) -> Vectors
     """
     path = Path(path)
     try:
-        known, vectors = _read(path)
+        listed, vectors = _read(path)
     except FileNotFoundError as error:
         raise BenchmarkError(f"there are no item vectors at {error.filename or path}.") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -147,13 +147,13 @@ def read_vectors(path: str | Path, ids: Sequence[str] | NDArray[Any]) -> Vectors
             f"the item vectors {path} cannot be read: {error}. They come in an .npz with the arrays ids and vectors, "
             "a .parquet with the columns id and vector, or an .npy with the ids in a .txt next to it."
         ) from error
-    if vectors.ndim != 2 or len(vectors) != len(known) or not vectors.size:
+    if vectors.ndim != 2 or len(vectors) != len(listed) or not vectors.size:
         raise BenchmarkError(
-            f"{path} has {len(known)} ids and vectors of shape {vectors.shape}; it needs one row per id."
+            f"{path} has {len(listed)} ids and vectors of shape {vectors.shape}; it needs one row per id."
         )
-    row = {item: i for i, item in enumerate(known)}
-    if len(row) < len(known):
-        twice = next(item for i, item in enumerate(known) if row[item] != i)
+    row = {item: i for i, item in enumerate(listed)}
+    if len(row) < len(listed):
+        twice = next(item for i, item in enumerate(listed) if row[item] != i)
         raise BenchmarkError(f"{path} has more than one vector for the item {twice!r}.")
     missing = [str(i) for i in ids if str(i) not in row]
     if missing:

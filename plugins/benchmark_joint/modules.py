@@ -51,9 +51,9 @@ class Network(nn.Module):
         return mean(self.word(words), words > UNKNOWN)
 
 
-def mean(vectors: Tensor, known: Tensor) -> Tensor:
-    """The mean over the last axis but one of the vectors that are known, zeros where there are none."""
-    weight = known.to(vectors.dtype)[..., None]
+def mean(vectors: Tensor, present: Tensor) -> Tensor:
+    """The mean over the last axis but one of the vectors that are present, zeros where there are none."""
+    weight = present.to(vectors.dtype)[..., None]
     return (vectors * weight).sum(-2) / weight.sum(-2).clamp(min=1)
 
 
@@ -125,7 +125,7 @@ class QueryItemsNetwork(QueryNetwork):
         self.drop = nn.Dropout(dropout)
 
     def state(self, batch: Batch) -> Tensor:
-        known = F.pad(batch.items_visible, (1, 0), value=True)
+        visible = F.pad(batch.items_visible, (1, 0), value=True)
         # Positions count back from the newest item, whose position thus does not depend on the history's length.
         age = batch.items_visible.sum(1, keepdim=True) - batch.items_visible.cumsum(1)
         items = self.item(batch.items[batch.group]) + self.age(age.clamp(max=self.age.num_embeddings - 1))
@@ -133,7 +133,7 @@ class QueryItemsNetwork(QueryNetwork):
         for number, layer in enumerate(self.layers, start=1):
             # The last layer computes only the output at the query.
             asking = hidden[:, :1] if number == len(self.layers) else hidden
-            hidden = layer(asking, hidden, known[:, None].expand(-1, asking.shape[1], -1))
+            hidden = layer(asking, hidden, visible[:, None].expand(-1, asking.shape[1], -1))
         state: Tensor = hidden[:, 0]
         return state
 
@@ -161,9 +161,9 @@ class TwoTowers(Network):
     def state(self, batch: Batch) -> Tensor:
         number = TASKS.index(batch.task)
         if batch.task == "search":
-            known = batch.words > UNKNOWN
-            weight = self.importance(batch.words).squeeze(2).masked_fill(~known, -1e9).softmax(1)
-            vector = (self.word(batch.words) * (weight * known)[:, :, None]).sum(1)
+            present = batch.words > UNKNOWN
+            weight = self.importance(batch.words).squeeze(2).masked_fill(~present, -1e9).softmax(1)
+            vector = (self.word(batch.words) * (weight * present)[:, :, None]).sum(1)
         elif self.by_history:
             vector = mean(self.item(batch.items[batch.group]), batch.items_visible)
         else:

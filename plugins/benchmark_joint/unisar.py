@@ -59,12 +59,12 @@ class Experts(nn.Module):
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
         self.shared = nn.Linear(width, EXPERTS * dim)
-        self.own = nn.ModuleList(nn.Linear(width, EXPERTS * dim) for _ in TASKS)
+        self.specific = nn.ModuleList(nn.Linear(width, EXPERTS * dim) for _ in TASKS)
         self.gate = nn.ModuleList(nn.Linear(width, 2 * EXPERTS) for _ in TASKS)
         self.tower = nn.ModuleList(nn.Linear(dim, dim) for _ in TASKS)
 
     def forward(self, features: Tensor, task: int) -> Tensor:
-        outputs = F.relu(torch.cat([self.shared(features), self.own[task](features)], 1))
+        outputs = F.relu(torch.cat([self.shared(features), self.specific[task](features)], 1))
         gate = self.gate[task](features).softmax(1)
         mixed = (outputs.view(*gate.shape, -1) * gate[:, :, None]).sum(1)
         output: Tensor = self.tower[task](mixed)
@@ -153,11 +153,11 @@ class UniSarNetwork(Network):
         """Contrastive losses: both transitions that lead to one kind, and the history's queries with their clicks."""
         loss = transitions.r2r.new_zeros(())
         both = batch.items_present.any(1) & batch.searches_present.any(1)
-        for own, other, present in (
+        for within, across, present in (
             (transitions.r2r, transitions.s2r, batch.items_present),
             (transitions.s2s, transitions.r2s, batch.searches_present),
         ):
-            a, b = mean(own[both], present[both]), mean(other[both], present[both])
+            a, b = mean(within[both], present[both]), mean(across[both], present[both])
             loss = loss + HISTORY_WEIGHT * contrast(a, b, HISTORY_TEMPERATURE)
         query, item = clicked_pairs(batch)
         words = batch.query_words[query]
@@ -166,16 +166,16 @@ class UniSarNetwork(Network):
         same = (distinct_query[:, None] == distinct_query) | (item[:, None] == item)
         return loss + QUERY_WEIGHT * contrast(self.mean_word(words), self.item(item), QUERY_TEMPERATURE, same)
 
-    def pooled(self, kind: int, asking: Tensor, events: Tensor, known: Tensor, batch: Batch) -> Tensor:
+    def pooled(self, kind: int, asking: Tensor, events: Tensor, visible: Tensor, batch: Batch) -> Tensor:
         """(B, D) the mean of the events (G, L, D) that each row sees, weighted by their match with `asking` (B, D) and
         their age; zeros without any."""
-        if not known.shape[1]:
+        if not visible.shape[1]:
             return torch.zeros_like(asking)
         groups, slots = len(events), int(batch.slot.max()) + 1
         placed = asking.new_zeros(groups, slots, asking.shape[1]).index_put((batch.group, batch.slot), asking)
         met = (placed @ self.pool[kind](events).transpose(1, 2))[batch.group, batch.slot] * asking.shape[1] ** -0.5
-        age = (known.sum(1, keepdim=True) - known.cumsum(1)).clamp(max=self.age.shape[1] - 1)
-        weight = (met + self.age[kind][age]).masked_fill(~known, -1e9).softmax(1) * known  # (B, L)
+        age = (visible.sum(1, keepdim=True) - visible.cumsum(1)).clamp(max=self.age.shape[1] - 1)
+        weight = (met + self.age[kind][age]).masked_fill(~visible, -1e9).softmax(1) * visible  # (B, L)
         spread = weight.new_zeros(groups, slots, weight.shape[1]).index_put((batch.group, batch.slot), weight)
         mixed: Tensor = (spread @ events)[batch.group, batch.slot]
         return mixed
@@ -201,8 +201,8 @@ def contrast(a: Tensor, b: Tensor, temperature: float, same: Tensor | None = Non
     if len(a) < 2:
         return a.new_zeros(())
     scores = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
-    own = torch.eye(len(a), dtype=torch.bool, device=a.device)
+    itself = torch.eye(len(a), dtype=torch.bool, device=a.device)
     if same is not None:
-        scores = scores.masked_fill(same & ~own, -1e9)
+        scores = scores.masked_fill(same & ~itself, -1e9)
     rows = torch.arange(len(a), device=a.device)
     return (F.cross_entropy(scores, rows) + F.cross_entropy(scores.T, rows)) / 2

@@ -114,8 +114,8 @@ def newest_batches(
     for begin in range(0, len(order), size):
         rows = order[begin : begin + size]
         position = prefixes.end[rows, None] - length + np.arange(length)
-        known = position >= prefixes.start[rows, None]
-        inputs = np.where(known, prefixes.values[np.maximum(position, 0)].astype(np.int64) + 1, 0)
+        inside = position >= prefixes.start[rows, None]
+        inputs = np.where(inside, prefixes.values[np.maximum(position, 0)].astype(np.int64) + 1, 0)
         users = prefix_users(prefixes, rows, train.histories)
         ahead = prefixes.end[rows, None] + np.arange(targets)
         present = ahead < train.histories.offsets[users + 1, None]
@@ -153,10 +153,10 @@ def cloze_batches(
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
         place = end[chosen, None] - width + np.arange(width)
-        known = place >= begin[chosen, None]
-        items = train.histories.values[np.where(known, first[user[chosen], None] + place, 0)].astype(np.int64) + 1
+        inside = place >= begin[chosen, None]
+        items = train.histories.values[np.where(inside, first[user[chosen], None] + place, 0)].astype(np.int64) + 1
         from_column = (target - end)[chosen] + width
-        yield mask_items(np.where(known, items, 0), from_column, mask_ratio, last_ratio, mask, rng)
+        yield mask_items(np.where(inside, items, 0), from_column, mask_ratio, last_ratio, mask, rng)
 
 
 def shifted_rows(n: Longs, width: int, stride: int, rng: np.random.Generator) -> tuple[Longs, Longs, Longs]:

@@ -256,10 +256,10 @@ def feed_rows(module: Any) -> None:
     def update(steps: Tensor, losses: Tensor) -> None:
         for step in range(module.steps):
             count = int(module.Lt_count[step])
-            known = torch.cat([module.Lt_history[step, :count], losses.detach()[steps == step].double()])
-            known = known[-module.history_num_per_term :]
-            module.Lt_history[step, : len(known)] = known
-            module.Lt_count[step] = len(known)
+            newest = torch.cat([module.Lt_history[step, :count], losses.detach()[steps == step].double()])
+            newest = newest[-module.history_num_per_term :]
+            module.Lt_history[step, : len(newest)] = newest
+            module.Lt_count[step] = len(newest)
 
     module.update_Lt_history = update
 
@@ -303,12 +303,12 @@ def _softmax_loss_function() -> Any:
                 h, t = hidden[begin : begin + rows], targets[begin : begin + rows]
                 scores = h @ weight.T  # (rows, N)
                 column = t[:, None]
-                own = scores.gather(1, column)
+                target = scores.gather(1, column)
                 highest = scores.amax(1, keepdim=True)
                 scores.sub_(highest).exp_()
                 mass = scores.sum(1, keepdim=True)
-                total += (mass.log() + highest - own).double().sum()
-                scores.div_(mass).scatter_add_(1, column, torch.full_like(own, -1.0))
+                total += (mass.log() + highest - target).double().sum()
+                scores.div_(mass).scatter_add_(1, column, torch.full_like(target, -1.0))
                 torch.mm(scores, weight, out=to_hidden[begin : begin + rows])
                 to_weight.addmm_(scores.T, h)
             ctx.save_for_backward(to_hidden.div_(len(hidden)), to_weight.div_(len(hidden)))

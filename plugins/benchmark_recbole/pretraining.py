@@ -61,8 +61,8 @@ def masked_batches(
         rows = order[start : start + size]
         lengths = end[rows] - begin[rows]
         place = histories.offsets[user[rows], None] + begin[rows, None] + np.arange(int(lengths.max()))
-        known = np.arange(int(lengths.max())) < lengths[:, None]
-        items = np.where(known, histories.values[np.where(known, place, 0)].astype(np.int64) + 1, 0)
+        present = np.arange(int(lengths.max())) < lengths[:, None]
+        items = np.where(present, histories.values[np.where(present, place, 0)].astype(np.int64) + 1, 0)
         yield mask_rows(items, lengths, user[rows], histories.values, ratio, mask, seen, rng)
 
 
@@ -118,9 +118,9 @@ def loss(module: Any, batch: MaskedBatch, table: Tensor) -> Tensor:
         return binary_cross_entropy_with_logits(scores, held, reduction="sum")
 
     context = module.mip_norm(hidden[guessed])  # (M, H)
-    own = (context * module.item_embedding(items[guessed])).sum(-1).sigmoid()
-    other = (context * module.item_embedding(tensor(batch.negatives))).sum(-1).sigmoid()
-    item_loss = -logsigmoid(own - other).sum()
+    right = (context * module.item_embedding(items[guessed])).sum(-1).sigmoid()
+    wrong = (context * module.item_embedding(tensor(batch.negatives))).sum(-1).sigmoid()
+    item_loss = -logsigmoid(right - wrong).sum()
 
     row = torch.arange(len(items), device=table.device)
     around, segment, elsewhere = (module(tensor(x))[row, last] for x in (batch.around, batch.segment, batch.other))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmark_generative.identifiers import Identifiers, Settings, make
+from benchmark_generative.identifiers import Identifiers, IdSettings, make
 from sklearn.cluster import KMeans
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
@@ -54,15 +54,15 @@ def main() -> int:
     torch.set_num_threads(1)
     vectors = clusters()
     # The first products of a process pay for what later ones reuse.
-    make(vectors[:2000], Settings(method="rkmeans", size=16), seed=0)
+    make(vectors[:2000], IdSettings(method="rkmeans", size=16), seed=0)
     calls: dict[str, Any] = {
-        "rqvae": lambda: make(vectors, Settings(), seed=0),
-        "rkmeans": lambda: make(vectors, Settings(method="rkmeans"), seed=0),
+        "rqvae": lambda: make(vectors, IdSettings(), seed=0),
+        "rkmeans": lambda: make(vectors, IdSettings(method="rkmeans"), seed=0),
         "scikit-learn, residual": lambda: peer(vectors),
     }
     if torch.cuda.is_available():
-        calls["rqvae, CUDA"] = lambda: make(vectors, Settings(), seed=0, device="cuda")
-        calls["rkmeans, CUDA"] = lambda: make(vectors, Settings(method="rkmeans"), seed=0, device="cuda")
+        calls["rqvae, CUDA"] = lambda: make(vectors, IdSettings(), seed=0, device="cuda")
+        calls["rkmeans, CUDA"] = lambda: make(vectors, IdSettings(method="rkmeans"), seed=0, device="cuda")
     if quick:
         del calls["rqvae"]
     rows, reached = [], True

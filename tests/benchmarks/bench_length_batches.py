@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from benchmark_generative import t5
 from benchmark_generative.tokens import Sequences
-from benchmark_generative.training import Pairs, Settings, batches
+from benchmark_generative.training import Pairs, TrainSettings, batches
 from repeats import spread
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
@@ -54,7 +54,7 @@ def compare(device: str) -> bool:
     pairs = log(rng)
     pairs = Pairs(pairs.inputs.to(device), pairs.targets.to(device))
     model = t5.from_scratch(2 + CODES * LEVELS, 128, 1024, 6, 4, 4, 0.0, d_kv=64).to(device).eval()
-    settings = Settings(1, SIZE, 1e-3, 0.0, 1, 0.0, "fp32")
+    settings = TrainSettings(1, SIZE, 1e-3, 0.0, 1, 0.0, "fp32")
     shuffled = torch.from_numpy(rng.permutation(STEPS * SIZE)).to(device)
     orders = {
         "padded at random": list(shuffled.split(SIZE)),

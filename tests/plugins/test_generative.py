@@ -30,7 +30,7 @@ transformers = pytest.importorskip("transformers")
 from benchmark_generative import decoding, t5, training  # noqa: E402
 from benchmark_generative.gen import Gen  # noqa: E402
 from benchmark_generative.tokens import Sequences, Vocabulary, concat, encode, train_words  # noqa: E402
-from benchmark_generative.training import Settings, batches  # noqa: E402
+from benchmark_generative.training import TrainSettings, batches  # noqa: E402
 
 TINY: dict[str, Any] = {
     "d_model": 32, "d_ff": 64, "heads": 2, "layers": 1, "decoder_layers": 1, "batch_size": 32, "dropout": 0.0
@@ -273,7 +273,7 @@ def test_sequences_are_cut_and_padded() -> None:
 
 
 def test_batches_hold_every_pair_once_or_balanced() -> None:
-    settings = Settings(1, 4, 1e-3, 0.0, 1, 0.0, "fp32", "concat")
+    settings = TrainSettings(1, 4, 1e-3, 0.0, 1, 0.0, "fp32", "concat")
     length = torch.tensor([3, 1, 2, 3, 1, 2, 3, 1, 9, 9])
     rows = batches(length, [8, 2], settings, seed=0, epoch=0)
     assert sorted(torch.cat(rows).tolist()) == list(range(10))
@@ -293,7 +293,7 @@ def test_batches_hold_every_pair_once_or_balanced() -> None:
 )
 def test_batches_mix_tasks_of_different_lengths_and_still_group_by_length(sizes: list[int], given: Any) -> None:
     """Where short inputs are one task, sorting all together would make batches of a single task."""
-    settings = dataclasses.replace(Settings(1, 64, 1e-3, 0.0, 1, 0.0, "fp32"), **given)
+    settings = dataclasses.replace(TrainSettings(1, 64, 1e-3, 0.0, 1, 0.0, "fp32"), **given)
     rng = np.random.default_rng(0)
     mean = [40, 4, 12]  # 10:1, and one between
     length = torch.from_numpy(

@@ -384,7 +384,7 @@ def test_an_item_is_learned_for_a_query_as_often_as_it_was_clicked() -> None:
 
 
 def test_a_pass_trains_the_share_of_every_source() -> None:
-    settings = training.Settings(
+    settings = training.TrainSettings(
         epochs=4, batch_size=5, learning_rate=1e-3, weight_decay=0, patience=1, warmup=0, precision="fp32",
         shares=(1.0, 0.5, 2.0),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from benchmark_generative.identifiers import Identifiers, Method, Settings, make  # noqa: E402
+from benchmark_generative.identifiers import Identifiers, IdSettings, Method, make  # noqa: E402
 from benchmark_generative.identifiers.autoencoder import restart, scale, start_codebooks  # noqa: E402
 from benchmark_generative.identifiers.collisions import number_extra, sinkhorn  # noqa: E402
 from benchmark_generative.identifiers.kmeans import kmeans, nearest, principal  # noqa: E402
@@ -47,7 +47,7 @@ def seeded(seed: int = 0) -> Any:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_unique_codes_and_its_facts_again_for_the_same_seed(method: Method) -> None:
     x = clusters()
-    ids = make(x, Settings(method=method, **SMALL), seed=1)
+    ids = make(x, IdSettings(method=method, **SMALL), seed=1)
     learned = (16, 16, 16)
     assert ids.codes.dtype == np.int32
     assert ids.learned == 3
@@ -65,9 +65,9 @@ def test_every_method_gives_unique_codes_and_its_facts_again_for_the_same_seed(m
         assert len(facts[name]) == 3
     assert facts["collision_rate"] == facts["in_collision"] == 0
     assert (facts["reconstruction_error"] is None) == (method in ("lsh", "random"))
-    assert make(x, Settings(method=method, **SMALL), seed=1).digest == ids.digest
+    assert make(x, IdSettings(method=method, **SMALL), seed=1).digest == ids.digest
     if method != "hkmeans":
-        assert make(x, Settings(method=method, **SMALL), seed=2).digest != ids.digest
+        assert make(x, IdSettings(method=method, **SMALL), seed=2).digest != ids.digest
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -75,7 +75,7 @@ def test_items_not_trained_on_change_nothing_for_the_others(method: Method) -> N
     x, seen = clusters(), np.arange(240) % 5 != 0
     other = np.where(seen[:, None], x, clusters(seed=3))
     other[5] = x[1]  # an unseen item that is like a seen one comes after it
-    settings = Settings(method=method, **SMALL)
+    settings = IdSettings(method=method, **SMALL)
     ids, changed = (make(v, settings, seed=0, trained_on=seen) for v in (x, other))
     np.testing.assert_array_equal(ids.codes[seen], changed.codes[seen])
     assert ids.facts["items_trained_on"] == 192
@@ -91,7 +91,7 @@ def test_semantic_methods_keep_clusters_together_and_random_does_not() -> None:
 
     def error(method: Method) -> float:
         settings = {**SMALL, "steps": 300}
-        return float(make(x, Settings(method=method, **settings), seed=0).facts["prefix_error"][0])
+        return float(make(x, IdSettings(method=method, **settings), seed=0).facts["prefix_error"][0])
 
     assert error("random") > 0.85
     for method in ("vqvae", "lsh"):
@@ -208,7 +208,7 @@ def test_vqvae_splits_the_latent_also_where_it_does_not_divide() -> None:
 
 def test_training_reports_and_stops() -> None:
     seen: list[tuple[int, int, dict[str, float]]] = []
-    settings = Settings(**{**SMALL, "steps": 1600, "enough": 0.5})
+    settings = IdSettings(**{**SMALL, "steps": 1600, "enough": 0.5})
     ids = make(clusters(), settings, seed=0, progress=lambda step, total, **said: seen.append((step, total, said)))
     assert ids.facts["steps"] == seen[-1][0] < 1600
     assert {total for _, total, _ in seen} == {1600}
@@ -219,15 +219,15 @@ def test_training_reports_and_stops() -> None:
 
 def test_training_takes_the_steps_that_are_asked_for_also_where_they_end_within_a_pass() -> None:
     for steps in (1, 7, 62):  # a pass over 240 items is four batches of 60
-        facts = make(clusters(), Settings(**{**SMALL, "steps": steps, "enough": None}), seed=0).facts
+        facts = make(clusters(), IdSettings(**{**SMALL, "steps": steps, "enough": None}), seed=0).facts
         assert facts["steps"] == steps
 
 
-def paper() -> Settings:
+def paper() -> IdSettings:
     """How the profile `paper` of tiger2023 makes identifiers."""
     suite, _ = load_suite(str(Path(__file__).parents[2] / "suites" / "tiger2023.yaml"), "paper")
     (given,) = (model.params["identifiers"] for model in suite.models if model.name == "TIGER")
-    return Settings(**given)
+    return IdSettings(**given)
 
 
 def twice_clustered(n: int, width: int, seed: int) -> np.ndarray:
@@ -261,19 +261,19 @@ def test_adagrad_starts_as_in_tensorflow(monkeypatch: pytest.MonkeyPatch) -> Non
     given: dict[str, Any] = {}
     adagrad = torch.optim.Adagrad
     monkeypatch.setattr(torch.optim, "Adagrad", lambda *args, **kw: given.update(kw) or adagrad(*args, **kw))
-    make(clusters(), Settings(**SMALL, optimizer="adagrad"), seed=0)
+    make(clusters(), IdSettings(**SMALL, optimizer="adagrad"), seed=0)
     assert given["initial_accumulator_value"] == 0.1
 
 
 @pytest.mark.parametrize("method", ["rqvae", "vqvae"])
 def test_an_auto_encoder_that_has_not_learned_says_so(method: Method) -> None:
-    learned = make(clusters(), Settings(method=method, **SMALL), seed=0)
+    learned = make(clusters(), IdSettings(method=method, **SMALL), seed=0)
     assert "remarks" not in learned.facts
     wild = {**SMALL, "learning_rate": 10.0, "codebook_rate": 10.0, "enough": None}
-    lost = make(clusters(), Settings(method=method, **wild), seed=0)
+    lost = make(clusters(), IdSettings(method=method, **wild), seed=0)
     assert lost.facts["reconstruction_error"] >= 1
     assert "has not learned: its reconstruction error is" in lost.facts["remarks"][0]
-    again = make(np.repeat(clusters()[:12], 20, axis=0), Settings(method=method, **SMALL), seed=0)
+    again = make(np.repeat(clusters()[:12], 20, axis=0), IdSettings(method=method, **SMALL), seed=0)
     assert any("leaves codes unused" in remark for remark in again.facts["remarks"])  # 12 different items, 16 codes
 
 
@@ -299,11 +299,15 @@ def test_vectors_are_scaled_by_number_or_by_length() -> None:
 
 
 def test_auto_is_fp32_on_every_cpu_and_bf16_on_a_gpu() -> None:
-    assert [Settings().on(device).precision for device in ("cpu", "cuda", "cuda:1")] == ["fp32", "bf16", "bf16"]
-    assert Settings(precision="bf16").on("cpu").precision == "bf16"
-    assert make(clusters(), Settings(**SMALL), seed=0).facts["precision"] == "fp32"
-    same = make(clusters(), Settings(**SMALL, precision="fp32"), seed=0)
-    assert make(clusters(), Settings(**SMALL), seed=0).digest == same.digest
+    assert [IdSettings().on(device).precision for device in ("cpu", "cuda", "cuda:1")] == [
+        "fp32",
+        "bf16",
+        "bf16",
+    ]
+    assert IdSettings(precision="bf16").on("cpu").precision == "bf16"
+    assert make(clusters(), IdSettings(**SMALL), seed=0).facts["precision"] == "fp32"
+    same = make(clusters(), IdSettings(**SMALL, precision="fp32"), seed=0)
+    assert make(clusters(), IdSettings(**SMALL), seed=0).digest == same.digest
 
 
 # k-means
@@ -332,7 +336,7 @@ def test_principal_components_keep_all_that_varies() -> None:
 
 def test_residual_kmeans_reconstructs_better_with_every_level() -> None:
     errors = [
-        make(clusters(), Settings(method="rkmeans", levels=n, size=16), seed=0).facts["reconstruction_error"]
+        make(clusters(), IdSettings(method="rkmeans", levels=n, size=16), seed=0).facts["reconstruction_error"]
         for n in (1, 2, 3)
     ]
     assert errors[0] > 1.3 * errors[1] > 1.3**2 * errors[2]
@@ -340,7 +344,7 @@ def test_residual_kmeans_reconstructs_better_with_every_level() -> None:
 
 def test_small_clusters_get_a_code_per_item_and_zeros_below() -> None:
     x = np.array([[0.0], [0.1], [0.2], [100.0], [100.1]], dtype=np.float32)
-    ids = make(x, Settings(method="hkmeans", levels=3, size=2), seed=0)
+    ids = make(x, IdSettings(method="hkmeans", levels=3, size=2), seed=0)
     first = ids.codes[:, 0]
     assert first[0] == first[1] == first[2] != first[3] == first[4]
     assert sorted(ids.codes[3:, 1].tolist()) == [0, 1]
@@ -354,7 +358,7 @@ def test_small_clusters_get_a_code_per_item_and_zeros_below() -> None:
 
 def test_lsh_says_on_which_side_of_the_planes_an_item_lies() -> None:
     x = clusters()[:50]
-    codes = make(np.concatenate([x, 3 * x, -x]), Settings(method="lsh", levels=4), seed=0).semantic
+    codes = make(np.concatenate([x, 3 * x, -x]), IdSettings(method="lsh", levels=4), seed=0).semantic
     np.testing.assert_array_equal(codes[:50], codes[50:100])
     np.testing.assert_array_equal(codes[:50] + codes[100:], np.full((50, 4), 255))  # eight bits a level
 
@@ -364,7 +368,7 @@ def test_lsh_tells_colliding_items_apart_by_the_planes_that_are_nearest() -> Non
     codes, sides, corners = lsh_codes(points, (4, 4), seeded())
     bits = (sides > 0).long()
     assert (corners[torch.from_numpy(codes[:, 1]).long()] > 0).long().tolist() == bits.tolist()
-    ids = make(points.numpy(), Settings(method="lsh", levels=2, size=4, collisions="nearest"), seed=0)
+    ids = make(points.numpy(), IdSettings(method="lsh", levels=2, size=4, collisions="nearest"), seed=0)
     assert ids.codes.shape == (4, 2)  # no token more
     np.testing.assert_array_equal(ids.codes[0], codes[0])
     nearest_plane = int(sides[0].abs().argmin())
@@ -393,9 +397,9 @@ def test_colliding_items_move_to_codes_that_suit_them() -> None:
 
 def test_what_cannot_be_moved_gets_the_extra_token() -> None:
     """Over eight seeds .133 of the items collide (sd .035), and moving leaves .147 of these (sd .083)."""
-    settings = Settings(method="rkmeans", size=12, collisions="sinkhorn")
+    settings = IdSettings(method="rkmeans", size=12, collisions="sinkhorn")
     x = clusters(seed=1)
-    ids, before = make(x, settings, seed=0), make(x, Settings(method="rkmeans", size=12), seed=0)
+    ids, before = make(x, settings, seed=0), make(x, IdSettings(method="rkmeans", size=12), seed=0)
     assert before.facts["in_collision_before"] > 3 / 240  # more than the three equal vectors
     assert ids.facts["in_collision_before"] == before.facts["in_collision_before"]
     assert ids.facts["in_collision_after_moving"] < before.facts["in_collision_before"] / 2
@@ -404,10 +408,10 @@ def test_what_cannot_be_moved_gets_the_extra_token() -> None:
     assert (ids.codes[:, 3] > 0).sum() == 240 - len(np.unique(ids.codes[:, :3], axis=0))
     # Twelve equal vectors have the same first two codes, and there are three for the last.
     equal = np.concatenate([np.ones((12, 4)), np.eye(4)]).astype(np.float32)
-    full = make(equal, Settings(method="rkmeans", size=3, collisions="sinkhorn"), seed=0)
+    full = make(equal, IdSettings(method="rkmeans", size=3, collisions="sinkhorn"), seed=0)
     assert len(np.unique(full.codes[:12, :2], axis=0)) == 1
     assert (full.codes[:12, 3] > 0).sum() >= 9
-    alone = make(np.eye(6, dtype=np.float32), Settings(method="rkmeans", size=8, collisions="sinkhorn"), seed=0)
+    alone = make(np.eye(6, dtype=np.float32), IdSettings(method="rkmeans", size=8, collisions="sinkhorn"), seed=0)
     assert alone.codes.shape == (6, 3)
 
 
@@ -416,7 +420,7 @@ def test_what_cannot_be_moved_gets_the_extra_token() -> None:
 
 def test_saved_identifiers_come_back_and_changed_ones_do_not(tmp_path: Path) -> None:
     path = tmp_path / "new" / "ids.npz"
-    ids = make(clusters(), Settings(method="lsh", **SMALL), seed=0)
+    ids = make(clusters(), IdSettings(method="lsh", **SMALL), seed=0)
     ids.save(path)
     again = Identifiers.load(path)
     np.testing.assert_array_equal(again.codes, ids.codes)
@@ -563,7 +567,7 @@ def test_impossible_settings_are_named(params: dict[str, Any], message: str) -> 
 
 
 def test_sizes_may_differ_between_levels() -> None:
-    ids = make(clusters(), Settings(method="rkmeans", size=(4, 16, 8)), seed=0)
+    ids = make(clusters(), IdSettings(method="rkmeans", size=(4, 16, 8)), seed=0)
     assert ids.sizes[:3] == (4, 16, 8)
     assert ids.facts["codes_used"][0] == 4
 
@@ -572,8 +576,8 @@ def test_vectors_must_be_numbers() -> None:
     x = clusters()
     x[3, 2] = np.nan
     with pytest.raises(BenchmarkError, match="first in row 3"):
-        make(x, Settings(), seed=0)
+        make(x, IdSettings(), seed=0)
     with pytest.raises(BenchmarkError, match=r"shape \(0, 4\)"):
-        make(np.zeros((0, 4)), Settings(), seed=0)
+        make(np.zeros((0, 4)), IdSettings(), seed=0)
     with pytest.raises(BenchmarkError, match="trained_on must be a boolean per item"):
-        make(clusters(), Settings(), seed=0, trained_on=np.zeros(240, dtype=bool))
+        make(clusters(), IdSettings(), seed=0, trained_on=np.zeros(240, dtype=bool))

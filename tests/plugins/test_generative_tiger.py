@@ -21,14 +21,14 @@ from benchmark_generative.identifiers import Identifiers  # noqa: E402
 from benchmark_generative.semantic_tokens import SemanticVocabulary  # noqa: E402
 from benchmark_generative.tiger import Tiger  # noqa: E402
 from benchmark_generative.tokens import Sequences, concat  # noqa: E402
-from benchmark_generative.training import Settings, _schedule, batches  # noqa: E402
+from benchmark_generative.training import TrainSettings, _schedule, batches  # noqa: E402
 from benchmark_generative.unseen import UnseenItems  # noqa: E402
 
 from benchmark.data.protocol import Protocol  # noqa: E402
 from benchmark.data.split import split_log  # noqa: E402
 
 TINY: dict[str, Any] = {
-    "identifiers": identifiers.Settings(method="random", levels=2, size=8),
+    "identifiers": identifiers.IdSettings(method="random", levels=2, size=8),
     "d_model": 32, "d_ff": 64, "heads": 2, "d_kv": 16,
     "layers": 1, "decoder_layers": 1, "dropout": 0.0, "batch_size": 32, "steps": 60, "evaluate_every": 30,
     "warmup_steps": 6, "learning_rate": 0.005, "schedule": "linear", "user_tokens": 0, "beams": 12,
@@ -116,7 +116,13 @@ def test_a_collision_is_no_hit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     table.write_text("item\tcodes\n" + "".join(f"{item}\t{a} {b}\n" for item, (a, b) in codes.items()))
     monkeypatch.setenv("HOME", str(tmp_path))
     model = Tiger(
-        **{**TINY, "identifiers": identifiers.Settings(), "codes": "~/codes.tsv", "steps": 240, "evaluate_every": 80}
+        **{
+            **TINY,
+            "identifiers": identifiers.IdSettings(),
+            "codes": "~/codes.tsv",
+            "steps": 240,
+            "evaluate_every": 80,
+        }
     )
     context = Context(0, "cpu", tmp_path)
     model.fit(data.train, data.valid, context)
@@ -182,7 +188,7 @@ def test_an_unseen_item_is_found_by_the_codes_it_shares(tmp_path: Path) -> None:
     model = Tiger(
         **{
             **TINY,
-            "identifiers": identifiers.Settings(),
+            "identifiers": identifiers.IdSettings(),
             "codes": str(table),
             "unseen_share": 1.0,
             "unseen_shares": [0.0],
@@ -269,7 +275,7 @@ def vectors_file(folder: Path) -> str:
 
 def test_variants_of_a_data_set_share_their_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = checkerboard(n_items=6, n_users=12)
-    given: dict[str, Any] = {"identifiers": identifiers.Settings(method="rkmeans", levels=2, size=4)}
+    given: dict[str, Any] = {"identifiers": identifiers.IdSettings(method="rkmeans", levels=2, size=4)}
     given["encoder"] = vectors_file(tmp_path)
 
     def fit(name: str, **params: Any) -> Tiger:
@@ -282,11 +288,11 @@ def test_variants_of_a_data_set_share_their_identifiers(tmp_path: Path, monkeypa
     monkeypatch.setattr("benchmark_generative.identifiers.make", None)
     assert fit("two", user_tokens=4, d_model=16).identifiers_.digest == first.identifiers_.digest
     with pytest.raises(TypeError):
-        fit("three", identifiers=identifiers.Settings(method="rkmeans", levels=2, size=3))
+        fit("three", identifiers=identifiers.IdSettings(method="rkmeans", levels=2, size=3))
 
 
 def test_identifiers_that_were_not_learned_are_remarked(tmp_path: Path) -> None:
-    wild = identifiers.Settings(hidden=(8,), latent=4, size=4, steps=40, learning_rate=10.0, enough=None)
+    wild = identifiers.IdSettings(hidden=(8,), latent=4, size=4, steps=40, learning_rate=10.0, enough=None)
     _, context = fitted(tmp_path, identifiers=wild, encoder=vectors_file(tmp_path), steps=2, evaluate_every=1)
     assert context.facts["remarks"] == context.facts["identifiers"]["remarks"]
     assert "the auto-encoder of the identifiers has not learned" in context.facts["remarks"][0]
@@ -294,7 +300,7 @@ def test_identifiers_that_were_not_learned_are_remarked(tmp_path: Path) -> None:
 
 def test_an_interrupted_fit_goes_on_with_its_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where making them again would give others, as another machine may."""
-    params: dict[str, Any] = {"identifiers": identifiers.Settings(method="rkmeans", levels=2, size=4)}
+    params: dict[str, Any] = {"identifiers": identifiers.IdSettings(method="rkmeans", levels=2, size=4)}
     params["encoder"] = vectors_file(tmp_path)
     first, context = fitted(tmp_path, **params)
     monkeypatch.setattr("benchmark_generative.identifiers.make", None)
@@ -302,14 +308,18 @@ def test_an_interrupted_fit_goes_on_with_its_identifiers(tmp_path: Path, monkeyp
     assert again.identifiers_.codes.tolist() == first.identifiers_.codes.tolist()
     assert later.facts["identifiers"] == context.facts["identifiers"]
     with pytest.raises(TypeError):
-        fitted(tmp_path, **{**params, "identifiers": identifiers.Settings(method="rkmeans", levels=2, size=3)})
+        fitted(tmp_path, **{**params, "identifiers": identifiers.IdSettings(method="rkmeans", levels=2, size=3)})
 
 
 def test_items_that_nothing_is_known_of_have_no_semantic_ids(tmp_path: Path) -> None:
     ids = checkerboard(n_items=6, n_users=12).train.catalog.ids
     np.savez(tmp_path / "vectors.npz", ids=ids.astype(str), vectors=np.ones((len(ids), 4), dtype=np.float32))
     with pytest.raises(BenchmarkError, match="same vector"):
-        fitted(tmp_path, identifiers=identifiers.Settings(method="rkmeans"), encoder=str(tmp_path / "vectors.npz"))
+        fitted(
+            tmp_path,
+            identifiers=identifiers.IdSettings(method="rkmeans"),
+            encoder=str(tmp_path / "vectors.npz"),
+        )
 
 
 def test_random_identifiers_claim_nothing_about_vectors(tmp_path: Path) -> None:
@@ -323,7 +333,7 @@ def test_as_many_steps_as_asked_for(steps: int, done: int, evaluations: int, tmp
 
 
 def test_epochs_of_a_stated_size_take_every_pair_in_turn() -> None:
-    settings = Settings(1, 4, 1e-3, 0.0, 1, 0.0, "fp32", pairs_per_epoch=6)
+    settings = TrainSettings(1, 4, 1e-3, 0.0, 1, 0.0, "fp32", pairs_per_epoch=6)
     length = torch.ones(10, dtype=torch.int64)
     seen = np.concatenate([np.concatenate(batches(length, [10], settings, 0, epoch)) for epoch in range(5)])
     assert np.bincount(seen).tolist() == [3] * 10  # 5 epochs of 6 are three passes over 10

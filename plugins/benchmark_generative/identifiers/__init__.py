@@ -7,15 +7,15 @@ from benchmark_generative.identifiers.codes import Identifiers
 from benchmark_generative.identifiers.joint import JointIdentifiers, make_joint, make_pair
 from benchmark_generative.identifiers.keeping import cached
 from benchmark_generative.identifiers.making import make
-from benchmark_generative.identifiers.settings import JointSettings, Kind, Method, Settings
+from benchmark_generative.identifiers.settings import IdSettings, JointSettings, Kind, Method
 
 __all__ = [
+    "IdSettings",
     "Identifiers",
     "JointIdentifiers",
     "JointSettings",
     "Kind",
     "Method",
-    "Settings",
     "cached",
     "make",
     "make_joint",

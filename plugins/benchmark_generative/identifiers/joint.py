@@ -22,7 +22,7 @@ from benchmark import BenchmarkError, ContractError
 from benchmark_generative.identifiers.codes import ChangedError, Identifiers, read_arrays, seal, write_arrays
 from benchmark_generative.identifiers.keeping import cached
 from benchmark_generative.identifiers.making import Progress, checked, limited, make, told_apart
-from benchmark_generative.identifiers.settings import JointSettings, Kind, Settings, Training
+from benchmark_generative.identifiers.settings import IdSettings, JointSettings, Kind, Training
 
 Vectors = NDArray[np.float32]
 
@@ -116,16 +116,16 @@ def make_pair(
                 trained_on=trained_on, progress=progress,
             )  # fmt: skip
         vectors = needed[kind]
-        known = np.ones(len(vectors), dtype=bool)
+        finite = np.ones(len(vectors), dtype=bool)
         if kind == "collaborative":
-            vectors, known = _filled(vectors, trained_on)
+            vectors, finite = _filled(vectors, trained_on)
         training = {f.name: getattr(settings, f.name) for f in fields(Training)}
-        single = Settings(**training, levels=settings.levels, size=settings.size, collisions=settings.collisions)
+        single = IdSettings(**training, levels=settings.levels, size=settings.size, collisions=settings.collisions)
         identifiers = make(
             vectors, single, seed=seed, device=device, threads=threads, trained_on=trained_on, progress=progress
         )
         return _paired(
-            kind, identifiers, identifiers, len(identifiers.sizes), _facts(settings, seed, known, trained_on)
+            kind, identifiers, identifiers, len(identifiers.sizes), _facts(settings, seed, finite, trained_on)
         )
 
     if folder is None:
@@ -167,7 +167,7 @@ def make_joint(
             f"{len(collaborative)} collaborative ones."
         )
     semantic, seen = checked(semantic, trained_on)
-    collaborative, known = _filled(collaborative, trained_on)
+    collaborative, finite = _filled(collaborative, trained_on)
     sizes = (settings.size,) * settings.levels
     started = time.perf_counter()
     with limited(threads):
@@ -184,7 +184,7 @@ def make_joint(
             told_apart(codes, vectors, sizes, settings.collisions, took, seen)
             for codes, vectors in zip(codes_of, (semantic, collaborative), strict=True)
         ]
-    return _paired("joint", both[0], both[1], settings.shared, _facts(settings, seed, known, trained_on))
+    return _paired("joint", both[0], both[1], settings.shared, _facts(settings, seed, finite, trained_on))
 
 
 def _vectors(name: str, vectors: Vectors | None) -> Vectors:
@@ -210,21 +210,25 @@ def _filled(vectors: Vectors, trained_on: NDArray[np.bool_] | None) -> tuple[Vec
 
     The mean is over items that are trained on.
     """
-    known = np.asarray(np.isfinite(vectors).all(axis=1))
-    if known.all():
-        return vectors, known
-    usable = known if trained_on is None else known & trained_on
+    finite = np.asarray(np.isfinite(vectors).all(axis=1))
+    if finite.all():
+        return vectors, finite
+    usable = finite if trained_on is None else finite & trained_on
     if not usable.any():
         raise BenchmarkError("no item has a collaborative vector of finite numbers. Ask another model for them.")
-    return np.where(known[:, None], vectors, vectors[usable].mean(axis=0)), known
+    return np.where(finite[:, None], vectors, vectors[usable].mean(axis=0)), finite
 
 
 def _facts(
-    settings: JointSettings, seed: int, known: NDArray[np.bool_], trained_on: NDArray[np.bool_] | None
+    settings: JointSettings, seed: int, finite: NDArray[np.bool_], trained_on: NDArray[np.bool_] | None
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {"levels": settings.levels, "size": settings.size, "collisions": settings.collisions}
     facts |= {"seed": seed}
-    facts |= {"items": len(known), "items_without_collaborative": int((~known).sum()), "precision": settings.precision}
+    facts |= {
+        "items": len(finite),
+        "items_without_collaborative": int((~finite).sum()),
+        "precision": settings.precision,
+    }
     return facts if trained_on is None else {**facts, "items_trained_on": int(trained_on.sum())}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark import BenchmarkError
 from benchmark_generative.identifiers.codes import Identifiers
 from benchmark_generative.identifiers.collisions import group_numbers, nearest_free, sinkhorn
-from benchmark_generative.identifiers.settings import IN_USE, Collisions, Settings, reachable
+from benchmark_generative.identifiers.settings import IN_USE, Collisions, IdSettings, reachable
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ Progress = Callable[..., None]
 
 def make(
     vectors: NDArray[Any],
-    settings: Settings,
+    settings: IdSettings,
     *,
     seed: int,
     device: str = "cpu",
@@ -138,7 +138,7 @@ def checked(
 def _quantise(
     vectors: NDArray[np.float32],
     seen: NDArray[np.bool_],
-    settings: Settings,
+    settings: IdSettings,
     seed: int,
     device: str,
     progress: Progress | None,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark_generative.identifiers import autoencoder
 from benchmark_generative.identifiers.kmeans import Quantised, relative
-from benchmark_generative.identifiers.settings import Settings
+from benchmark_generative.identifiers.settings import IdSettings
 
 
 class AutoEncoder(autoencoder.Quantiser):
@@ -65,7 +65,7 @@ class AutoEncoder(autoencoder.Quantiser):
 def quantise(
     points: Tensor,
     seen: Tensor,
-    settings: Settings,
+    settings: IdSettings,
     generator: torch.Generator,
     progress: Callable[..., None] | None = None,
 ) -> Quantised:

@@ -65,7 +65,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Settings(Training):
+class IdSettings(Training):
     """`levels` codes of `size` values each, or a tuple with one size per level (4, 16, 256 in Figure 4).
 
     The fields of `Training` apply to `rqvae` and `vqvae`. The paper's own values (Rajput 2023, 4.1.3) are in
