@@ -23,8 +23,11 @@ def test_a_model_has_its_docstring_and_its_parameters_with_nested_settings(regis
     assert entries["unseen_share"].type == "float from 0 to 1 or None"
     assert entries["patience"].meaning == "Stop after this many validations without a better nDCG@10."
     assert entries["identifiers"].type == "settings"
-    assert entries["identifiers.beta"] == Entry(
-        "identifiers.beta", "float of at least 0", "0.25", "Weight of the commitment term."
+    assert entries["identifiers.codebook_rate"] == Entry(
+        "identifiers.codebook_rate",
+        "float above 0",
+        "0.03",
+        "Learning rate of the codebooks. At the encoder's rate they lag behind its latents, and items collide.",
     )
     # A subclass of settings has a default of its own, and the meaning that the class above wrote.
     (gensar,) = offers_called("gensar", registry)
