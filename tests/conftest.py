@@ -3,6 +3,7 @@ distributions of plugins."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,19 @@ ROOT = Path(__file__).resolve().parent.parent
 # What a shell starts in the background ignores Ctrl-C, and so would every command that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+FAULTY_SUITE = """
+name: faults
+datasets: [{use: checkerboard, name: Board}]
+models:
+  - {use: popular, name: Pop}
+  - {use: faulty, name: Good}
+  - {use: faulty, name: Bad, params: {fault: %s%s}}
+metrics: [R@5]
+depth: 5
+compare: [{model: Good, against: [Pop, Bad]}]
+"""
+"""Two models without a fault, and one with the parameters that are filled in."""
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Install = Callable[..., None]
@@ -85,6 +99,12 @@ def command(faulty_environment: dict[str, str], tmp_path: Path) -> Command:
         )
 
     return run
+
+
+def leaderboard(folder: Path) -> dict[str, list[dict[str, object]]]:
+    """What a run has written."""
+    content: dict[str, list[dict[str, object]]] = json.loads((folder / "leaderboard.json").read_text())
+    return content
 
 
 @pytest.fixture

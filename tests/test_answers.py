@@ -1,10 +1,9 @@
-"""The answers of the test are nowhere that a model is led to, and what looks too good says so."""
+"""The answers of the test are nowhere that a model is led to."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,6 @@ import numpy as np
 import pytest
 from conftest import Command
 
-from benchmark import plugins
-from benchmark.data.ragged import Ragged
-from benchmark.evaluation.plausibility import ceiling, implausible
 from benchmark.results.datasets import load_dataset, save_dataset
 from benchmark.results.files import remove_folder
 from benchmark.results.scratch import forget_shared, shared_folder
@@ -127,48 +123,3 @@ def test_what_cells_share_is_kept_beside_the_data_set(tmp_path: Path, monkeypatc
     forget_shared(data)
     with shared_folder(data) as shared:
         assert not list(shared.rglob("[!.]*"))
-
-
-def test_the_ceiling_is_what_perfect_rankings_have() -> None:
-    registry = plugins.load()
-    data = checkerboard()
-    split = data.test["recommendation"]
-    # Two relevant items for the first half of the requests: R@1 finds one of them at best.
-    two = Ragged.from_rows([[i % 20, (i + 1) % 20] if i < 60 else [i % 20] for i in range(120)])
-    changed = replace(data, test={"recommendation": replace(split, relevant=two)})
-    assert ceiling(changed, "recommendation", "R@1", registry.metric("R@1"), 5) == pytest.approx(0.75)
-    assert ceiling(changed, "recommendation", "nDCG@2", registry.metric("nDCG@2"), 5) == pytest.approx(1)
-
-
-def test_what_is_near_the_ceiling_or_far_above_all_others_is_remarked_on() -> None:
-    rows = np.arange(200)
-    low, middle = (rows % 10 == 0).astype(float), (rows % 10 < 2).astype(float)
-
-    def remarked(**others: Any) -> dict[str, str]:
-        models = {"low": low, "middle": middle, **others}
-        return dict(implausible("R@5", "recommendation", models, 1.0, 0.05))
-
-    assert remarked(fair=(rows % 10 < 3).astype(float)) == {}
-    assert remarked(thief=(rows < 192).astype(float)) == {
-        "thief": "check for leakage (R@5 of recommendation: 0.960 of at most 1.000)"
-    }
-    assert remarked(leader=(rows % 10 < 8).astype(float)) == {
-        "leader": "check for leakage (R@5 of recommendation: 0.600 above middle, the best other model)"
-    }
-    assert dict(implausible("R@5", "search", {"few": np.ones(29)}, 1.0, 0.05)) == {}
-
-
-def test_a_thief_is_remarked_on_in_the_report(command: Command, tmp_path: Path) -> None:
-    """The checkerboard's own answers, as a model that reads them from the disk would rank them."""
-    (tmp_path / "s.yaml").write_text(SUITE.replace("use: spy, name: Spy, params: {file: ./given/words.txt}",
-                                                   "use: thief, name: Thief"))  # fmt: skip
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
-    assert done.returncode == 0, done.stderr
-    home = tmp_path / "out" / "spied"
-    rows = json.loads((home / "leaderboard.json").read_text())["rows"]
-    marks = {row["model"]: " ".join(row["marks"]) for row in rows}
-    assert "check for leakage (R@5 of recommendation: 1.000 of at most 1.000)" in marks["Thief"]
-    assert "check for leakage" not in marks["Pop"]
-    for name in ("md", "html", "tex", "csv"):
-        assert "check for leakage" in (home / f"leaderboard.{name}").read_text()
-    assert "check for leakage" in done.stdout
