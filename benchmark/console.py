@@ -71,7 +71,9 @@ class Console:
         if self._cells is not None:
             self._progress.advance(self._cells)
         if result.status == "failed":
-            self._say(f"FAILED   {cell.name}: {result.error}\n         log: {result.directory / 'log.txt'}")
+            from benchmark.results.cells import CellFolder
+
+            self._say(f"FAILED   {cell.name}: {result.error}\n         log: {CellFolder(result.directory).log}")
         else:
             self._say(f"finished {cell.name} in {result.costs.seconds:.1f} s")
 
@@ -91,7 +93,7 @@ def print_cells(plan: Plan, jobs: int) -> None:
     """The cells of a run with what is known about their time, longest first within the total."""
     from tabulate import tabulate
 
-    from benchmark.results.cells import cell_folder, read_cell
+    from benchmark.results.cells import CellFolder
     from benchmark.results.datasets import dataset_damage, dataset_folder
     from benchmark.results.files import DamagedError
     from benchmark.runner import estimates
@@ -103,7 +105,7 @@ def print_cells(plan: Plan, jobs: int) -> None:
             remarks.append(f"data set {name}: {damage}; it will be written anew")
     for cell in plan.selected:
         try:
-            done = read_cell(cell_folder(plan.results, cell), cell, verify=plan.verify) is not None
+            done = CellFolder.of(plan.results, cell).read(cell, verify=plan.verify) is not None
         except DamagedError as error:
             done = False
             remarks.append(f"{cell.name}: {error}; it will be computed again")

@@ -35,26 +35,11 @@ from benchmark.metric import parse_metric
 from benchmark.plan import Plan, check_scoring, list_names, published_values
 from benchmark.plugins import Offer, Registry
 from benchmark.report.files import write_report
-from benchmark.results.cells import (
-    CellRecord,
-    Spec,
-    cell_folder,
-    fail_cell,
-    forget_cell,
-    load_ranking,
-    log_path,
-    read_cell,
-    read_failure,
-    reopen_cell,
-    save_scores,
-    usual_seconds,
-    was_interrupted,
-    write_spec,
-)
+from benchmark.results.cells import CellFolder, CellRecord, Spec, usual_seconds
 from benchmark.results.datasets import dataset_folder, load_dataset, save_dataset, with_frozen_candidates
 from benchmark.results.files import DamagedError, remove_folder
 from benchmark.results.run import RunRecord, read_run, write_run
-from benchmark.results.scratch import forget_shared, leave_shared, scratch_folder
+from benchmark.results.scratch import forget_shared, leave_shared
 from benchmark.suite.load import check_names
 from benchmark.suite.published import Published
 from benchmark.suite.schema import NEW, Suite
@@ -110,7 +95,7 @@ def run_suite(
     seconds = estimates(plan)
     if fresh:
         for cell in plan.selected:
-            forget_cell(cell_folder(plan.results, cell))
+            CellFolder.of(plan.results, cell).forget()
             forget_shared(dataset_folder(plan.results, cell.dataset, cell.digest))
     waiting = [cell for cell in plan.selected if not _finished(plan, cell, watcher)]
     # The longest first: with several jobs no long cell is then left running alone at the end.
@@ -120,13 +105,13 @@ def run_suite(
     failed: list[Cell] = []
 
     def tell(cell: Cell, reused: bool, error: str = "") -> None:
-        folder = cell_folder(plan.results, cell)
+        folder = CellFolder.of(plan.results, cell)
         result = None if error else scored.result(cell, reused)
         if result is None:
-            error = error or read_failure(folder) or "the model ended its process; the cell left no results"
+            error = error or folder.failure() or "the model ended its process; the cell left no results"
             with contextlib.suppress(OSError):
-                fail_cell(folder, error)
-            result = CellResult("failed", folder, error=error, reused=reused)
+                folder.fail(error)
+            result = CellResult("failed", folder.path, error=error, reused=reused)
         if result.status == "failed":
             failed.append(cell)
         watcher.finished(cell, result)
@@ -154,11 +139,11 @@ def report(
     plan = scored.plan
     finished, failures, costs, remarks = [], [], [], {}
     for cell in plan.cells:
-        folder = cell_folder(plan.results, cell)
+        folder = CellFolder.of(plan.results, cell)
         result = scored.result(cell)
         error = _ended(folder) if result is None else result.error
         if error:
-            log = os.path.relpath(log_path(folder), plan.results)
+            log = os.path.relpath(folder.log, plan.results)
             failures.append(Failure(cell.dataset, cell.model, cell.seed, error, log))
         elif result is not None:
             finished.append(cell)
@@ -192,16 +177,16 @@ def report(
     return leaderboard, analyses
 
 
-def _ended(folder: Path) -> str:
+def _ended(folder: CellFolder) -> str:
     """Why a cell that has not finished is one that failed; empty where it was not begun, or is running."""
-    if was_interrupted(folder):
+    if folder.was_interrupted():
         return "unfinished: interrupted, or its cell.json is lost; run again"
-    return read_failure(folder)
+    return folder.failure()
 
 
 def _processors(plan: Plan, cells: Sequence[Cell]) -> Iterator[str]:
     """A remark where cells ran on processors of several kinds: equal seeds need not give equal numbers there."""
-    records = (read_cell(cell_folder(plan.results, cell), cell) for cell in cells)
+    records = (CellFolder.of(plan.results, cell).read(cell) for cell in cells)
     machines = [record.machine for record in records if record is not None and record.machine is not None]
     kinds = sorted({f"{one['processor']} ({', '.join(one['instructions'])})" for one in machines})
     if len(kinds) > 1:
@@ -301,7 +286,7 @@ class Scored:
 
     def _evaluate(self, cell: Cell) -> Iterator[Evaluated]:
         plan, suite = self.plan, self.plan.suite
-        folder = cell_folder(plan.results, cell)
+        folder = CellFolder.of(plan.results, cell)
         dataset = plan.datasets[cell.dataset]
         for task in cell.tasks:
             split, popularity = dataset.test[task], dataset.train.popularity(task)
@@ -309,7 +294,7 @@ class Scored:
             if split.seen is not None:
                 relevant[NEW] = split.new(len(dataset.train.catalog)).relevant
             metrics = {c: {n: m for n, m in plan.metrics.items() if m.candidates == c} for c in relevant}
-            rankings = {c: load_ranking(folder, task, c) for c, some in metrics.items() if some or not c}
+            rankings = {c: folder.load_ranking(task, c) for c, some in metrics.items() if some or not c}
             for name in suite.slices:
                 if name == "other-day" and split.later is None:
                     continue
@@ -320,7 +305,7 @@ class Scored:
                     ]
                 )
                 if name == "all":
-                    save_scores(folder, task, split.requests.ids, scores)
+                    folder.save_scores(task, split.requests.ids, scores)
                 yield Evaluated(cell, task, name, scores)
 
     def remarks(self, cell: Cell, result: CellResult) -> Iterator[str]:
@@ -364,33 +349,33 @@ class Scored:
 
     def result(self, cell: Cell, reused: bool = True) -> CellResult | None:
         """How a finished cell ended, None where it has not. One that cannot be scored has failed, alone."""
-        folder = cell_folder(self.plan.results, cell)
+        folder = CellFolder.of(self.plan.results, cell)
         try:
-            record = read_cell(folder, cell, verify=self.plan.verify)
+            record = folder.read(cell, verify=self.plan.verify)
         except DamagedError as error:
-            return CellResult("failed", folder, error=f"{error}; run again", reused=reused)
+            return CellResult("failed", folder.path, error=f"{error}; run again", reused=reused)
         if record is None:
             return None
         try:
             evaluations = self.of(cell)
         except Exception as error:
-            return CellResult("failed", folder, error=f"not scored: {describe(error)}", reused=reused)
+            return CellResult("failed", folder.path, error=f"not scored: {describe(error)}", reused=reused)
         means: dict[tuple[Task, str, str], float] = {}
         for evaluated in evaluations:
             key = evaluated.task, evaluated.slice
             means |= {(*key, name): float(v.mean()) for name, v in evaluated.scores.values.items() if len(v)}
             means |= {(*key, name): total for name, total in evaluated.scores.totals.items()}
-        return CellResult("finished", folder, record.facts, record.costs, record.curve, means, reused=reused)
+        return CellResult("finished", folder.path, record.facts, record.costs, record.curve, means, reused=reused)
 
 
 def _finished(plan: Plan, cell: Cell, watcher: Watcher) -> bool:
     """Whether there is nothing to compute; a damaged cell is taken for one that has not finished."""
-    folder = cell_folder(plan.results, cell)
+    folder = CellFolder.of(plan.results, cell)
     try:
-        return read_cell(folder, cell, verify=plan.verify) is not None
+        return folder.read(cell, verify=plan.verify) is not None
     except DamagedError as error:
         watcher.warned(f"{cell.name}: {error}; it is computed again")
-        reopen_cell(folder, cell, verify=plan.verify)
+        folder.reopen(cell, verify=plan.verify)
         return False
 
 
@@ -420,7 +405,7 @@ def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
 def _execute(
     plan: Plan, waiting: Sequence[Cell], executor: Offer, jobs: int | None, watcher: Watcher
 ) -> Generator[tuple[Cell, str]]:
-    cells = {cell_folder(plan.results, cell): cell for cell in waiting}
+    cells = {CellFolder.of(plan.results, cell).path: cell for cell in waiting}
 
     def on_progress(folder: Path, phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
         watcher.progressed(cells[folder], phase, step, total, values)
@@ -428,15 +413,14 @@ def _execute(
     if not cells:
         return
     suite, work = plan.suite, list[Job]()
-    for folder, cell in cells.items():
+    for path, cell in cells.items():
+        folder = CellFolder(path)
         data = dataset_folder(plan.results, cell.dataset, cell.digest).resolve()
         timeout, memory = suite.limits_of(cell.model)
-        write_spec(
-            folder,
-            Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible, timeout, memory),
+        folder.write_spec(
+            Spec(cell, data, suite.depth, suite.threads, plan.device, suite.reproducible, timeout, memory)
         )
-        log = log_path(folder)
-        work.append(Job(folder, command(folder), log, suite.threads, plan.device, timeout, memory))
+        work.append(Job(path, command(path), folder.log, suite.threads, plan.device, timeout, memory))
     execution = Execution(
         parallel=jobs or default_jobs(plan),
         environment=worker_environment(suite.threads, suite.reproducible),
@@ -446,10 +430,10 @@ def _execute(
     )
     try:
         with contextlib.closing(_run_jobs(executor, work, execution, on_progress)) as ended:
-            for folder, error in ended:
+            for path, error in ended:
                 if not error:  # what a process of the cell wrote there after its end
-                    remove_folder(scratch_folder(folder))
-                yield cells[folder], error
+                    remove_folder(CellFolder(path).scratch)
+                yield cells[path], error
     finally:
         for cell in waiting:
             leave_shared(dataset_folder(plan.results, cell.dataset, cell.digest))
@@ -490,17 +474,17 @@ def default_jobs(plan: Plan) -> int:
 
 
 def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: Watcher) -> Iterator[Analysis]:
-    def folder(cell: Cell) -> Path:
-        return cell_folder(plan.results, cell)
+    def folder(cell: Cell) -> CellFolder:
+        return CellFolder.of(plan.results, cell)
 
     def record(cell: Cell) -> CellRecord:
-        return read_cell(folder(cell), cell) or CellRecord()
+        return folder(cell).read(cell) or CellRecord()
 
     given = AnalysisInput(
         datasets=tuple(plan.datasets),
         cells=frozen(tuple(finished)),
         dataset=lambda name: frozen(plan.datasets[name]),
-        ranking=lambda cell, task, variant="": load_ranking(folder(cell), task, variant),
+        ranking=lambda cell, task, variant="": folder(cell).load_ranking(task, variant),
         variants=lambda cell: record(cell).variants,
         facts=lambda cell: record(cell).facts,
         published=partial(_published, plan.suite, published_values(plan.suite, plan.source)),

@@ -12,15 +12,7 @@ from benchmark.contract import Cell, Costs
 from benchmark.data.ragged import Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.errors import BenchmarkError
-from benchmark.results.cells import (
-    CellRecord,
-    cell_folder,
-    finish_cell,
-    is_finished,
-    load_ranking,
-    read_cell,
-    save_ranking,
-)
+from benchmark.results.cells import CellFolder, CellRecord
 from benchmark.results.datasets import load_dataset, save_dataset
 from benchmark.results.files import DamagedError, locked, replacing, write_text
 from benchmark.testing import checkerboard
@@ -73,26 +65,26 @@ def test_a_ranking_survives_the_disk(tmp_path: Path) -> None:
         np.array([[3, 1, -1], [2, -1, -1]], dtype=np.int32),
         np.array([[0.5, 0.25, -np.inf], [1, -np.inf, -np.inf]], dtype=np.float32),
     )
-    save_ranking(tmp_path, "recommendation", requests, before)
-    after = load_ranking(tmp_path, "recommendation")
+    CellFolder(tmp_path).save_ranking("recommendation", requests, before)
+    after = CellFolder(tmp_path).load_ranking("recommendation")
     assert np.array_equal(after.items, before.items)
     assert np.array_equal(after.scores, before.scores)
 
 
 def test_a_cell_is_finished_only_when_all_of_it_is_there(tmp_path: Path) -> None:
-    requests = checkerboard().test["recommendation"].requests.take([0])
+    folder, requests = CellFolder(tmp_path), checkerboard().test["recommendation"].requests.take([0])
     with pytest.raises(BenchmarkError, match="cannot be read"):
-        finish_cell(tmp_path, cell(), CellRecord())
+        folder.finish(cell(), CellRecord())
     ranking = Ranking(np.array([[3]], dtype=np.int32), np.array([[0.5]], dtype=np.float32))
-    save_ranking(tmp_path, "recommendation", requests, ranking)
-    assert read_cell(tmp_path, cell()) is None
+    folder.save_ranking("recommendation", requests, ranking)
+    assert folder.read(cell()) is None
     left = CellRecord({"parameters": 7}, ({"step": 1, "loss": 0.5},), costs=Costs(fit_seconds=1.5))
-    finish_cell(tmp_path, cell(), left)
-    assert read_cell(tmp_path, cell()) == left
+    folder.finish(cell(), left)
+    assert folder.read(cell()) == left
     with pytest.raises(DamagedError, match="about another cell"):
-        read_cell(tmp_path, cell(fingerprint="e" * 64))
+        folder.read(cell(fingerprint="e" * 64))
     (tmp_path / "cell.json").write_text('{"finger')
-    assert not is_finished(tmp_path, cell())
+    assert not folder.is_finished(cell())
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -112,7 +104,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["..", "a/b", "SASRec[CE]", "Gen_R+S", "ünïcode"])
 def test_any_name_becomes_one_folder_of_its_own(tmp_path: Path, name: str) -> None:
-    folder = cell_folder(tmp_path, cell(model=name))
+    folder = CellFolder.of(tmp_path, cell(model=name)).path
     folder.mkdir(parents=True)
     assert folder.resolve().parent.parent == (tmp_path / "cells" / "ML").resolve()
 

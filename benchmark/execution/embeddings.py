@@ -19,8 +19,7 @@ from benchmark.data.frozen import frozen
 from benchmark.data.types import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.plugins import Registry
-from benchmark.results.checksums import check_files, checksums
-from benchmark.results.files import locked, remove_folder, replacing, write_json
+from benchmark.results.embeddings import EmbeddingsFolder
 
 
 @dataclass
@@ -70,40 +69,18 @@ def item_embeddings(
         "device": context.device.partition(":")[0],
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    folder = context.shared / f"embeddings-{digest[:16]}"
-    with locked(folder):
-        kept, started = _read(folder), time.perf_counter()
+    folder = EmbeddingsFolder(context.shared, digest)
+    with folder.locked():
+        kept, started = folder.read(), time.perf_counter()
         if reused := kept is not None:
             vectors, seconds = kept
         else:
-            vectors = _train(dataset, plugins.build(offer, params), replace(context, workdir=folder / "work"), model)
+            vectors = _train(dataset, plugins.build(offer, params), replace(context, workdir=folder.workdir), model)
             seconds = time.perf_counter() - started
-            _write(folder, vectors, seconds)
-            remove_folder(folder / "work")
+            folder.write(vectors, seconds)
     fact = {"model": model, "dimension": vectors.shape[1], "reused": reused, "seconds": seconds}
     context.record("item_embeddings", fact)
     return np.asarray(vectors, dtype=np.float32), seconds
-
-
-VECTORS, SECONDS = "vectors.npy", "seconds.json"
-
-
-def _write(folder: Path, vectors: NDArray[np.float32], seconds: float) -> None:
-    with replacing(folder / VECTORS) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors)
-    write_json(folder / SECONDS, {"seconds": seconds, "files": checksums(folder, [VECTORS])})
-
-
-def _read(folder: Path) -> tuple[NDArray[np.float32], float] | None:
-    """The vectors, and the seconds that they took; None where they are not there, or not what was written."""
-    try:
-        noted = json.loads((folder / SECONDS).read_text(encoding="utf-8"))
-        if isinstance(noted, dict):
-            check_files(folder, noted["files"], SECONDS, verify=True)
-            noted = noted["seconds"]  # all that an older version noted
-        return np.load(folder / VECTORS), float(noted)
-    except (OSError, EOFError, LookupError, TypeError, ValueError, BenchmarkError):
-        return None
 
 
 def _train(dataset: Dataset, model: Any, context: Context, name: str) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from benchmark.execution import processes
 from benchmark.execution.progress import receive
 from benchmark.execution.server import signal_name
 from benchmark.jobs import Execution, Job, OnProgress
-from benchmark.results.cells import fail_cell
+from benchmark.results.cells import CellFolder
 
 
 def run(jobs: Sequence[Job], execution: Execution, on_progress: OnProgress) -> Generator[tuple[Path, str]]:
@@ -121,7 +121,7 @@ class _Server:
         )
         for folder in self._held:
             with contextlib.suppress(OSError):
-                fail_cell(folder, error)
+                CellFolder(folder).fail(error)
             yield folder, error
 
     def close(self) -> None:

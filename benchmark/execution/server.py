@@ -30,7 +30,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.execution import processes
 from benchmark.execution.log import CappedLog
 from benchmark.execution.progress import Progress, teller
-from benchmark.results.cells import fail_cell, log_path, read_failure, read_spec
+from benchmark.results.cells import CellFolder
 
 Work = Callable[[Path, Progress | None], str]
 """What a worker does: run the cell in this folder, tell of its progress, and give the error, "" for none."""
@@ -80,11 +80,11 @@ class ForkServer:
         cell = _Cell(folder, 0, time.monotonic(), None, None)
         try:
             with contextlib.suppress(BenchmarkError):  # which the worker reports
-                spec = read_spec(folder)
+                spec = CellFolder(folder).read_spec()
                 cell.timeout, cell.memory = spec.timeout, spec.memory
             target = None
             if log:
-                cell.log = CappedLog(log_path(folder))
+                cell.log = CappedLog(CellFolder(folder).log)
                 cell.output, target = os.pipe()
                 os.set_blocking(cell.output, False)
             cell.pid = os.fork()
@@ -170,7 +170,7 @@ class ForkServer:
                 cell.log.close()
         if error:  # on a full disk it is told, though not kept
             with contextlib.suppress(OSError):
-                fail_cell(cell.folder, error)
+                CellFolder(cell.folder).fail(error)
         self._ended.append((cell.folder, error))
 
     def _read(self, cell: _Cell) -> bool:
@@ -247,7 +247,7 @@ def _excess(cell: _Cell) -> str:
 
 def outcome(folder: Path, exit_code: int, stopped: str = "") -> str:
     """Why a cell failed whose worker has ended, "" where it did not."""
-    failure = read_failure(folder)
+    failure = CellFolder(folder).failure()
     if stopped or exit_code == 0 or (exit_code == 1 and failure):
         return stopped or failure
     if exit_code < 0:

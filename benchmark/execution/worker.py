@@ -7,8 +7,6 @@ The folder holds `spec.json`, so any batch system can run a cell. Nothing is ret
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 import resource
 import sys
@@ -34,21 +32,11 @@ from benchmark.execution.progress import Progress
 from benchmark.execution.server import ForkServer
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
-from benchmark.results.cells import (
-    CellRecord,
-    Spec,
-    begin_cell,
-    fail_cell,
-    finish_cell,
-    is_finished,
-    read_spec,
-    save_ranking,
-)
+from benchmark.results.cells import CellFolder, CellRecord, Spec
 from benchmark.results.datasets import load_dataset
-from benchmark.results.files import json_size, locked, remove_folder, sweep_temporary, write_json, write_text
-from benchmark.results.scratch import scratch_folder, shared_folder
+from benchmark.results.files import json_size, remove_folder
+from benchmark.results.scratch import WORK, shared_folder
 from benchmark.suite.schema import NEW
-from benchmark.text import csv_cell
 
 BATCH = 1024
 """Requests per call of `rank`: bounds the memory of a full-catalogue score matrix and shows progress."""
@@ -79,17 +67,16 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
     """
     import threadpoolctl
 
-    folder = folder.resolve()
-    spec = read_spec(folder)
-    with locked(folder), threadpoolctl.threadpool_limits(spec.threads):
-        if is_finished(folder, spec.cell):
+    files = CellFolder(folder.resolve())
+    spec = files.read_spec()
+    with files.locked(), threadpoolctl.threadpool_limits(spec.threads):
+        if files.is_finished(spec.cell):
             return
-        sweep_temporary(folder)
-        begin_cell(folder)
+        files.begin()
         if spec.reproducible:
             reproducible.hold(os.environ)
-        scratch = scratch_folder(folder)
-        workdir = scratch / "work"
+        scratch = files.scratch
+        workdir = scratch / WORK
         workdir.mkdir(parents=True, exist_ok=True)
         registry = plugins.load()
         params = absolute_paths(spec.cell.model_params)
@@ -97,13 +84,13 @@ def run_cell(folder: Path, progress: Progress | None = None) -> None:
         try:
             with shared_folder(spec.dataset) as shared, contextlib.chdir(workdir):
                 model: Model = plugins.build(registry.offer("model", spec.cell.model_use), params)
-                _compute(folder, spec, model, registry, workdir, shared)
+                _compute(files, spec, model, registry, workdir, shared)
         finally:
             _listeners.pop()
         remove_folder(scratch)
 
 
-def _compute(folder: Path, spec: Spec, model: Model, registry: Registry, workdir: Path, shared: Path) -> None:
+def _compute(files: CellFolder, spec: Spec, model: Model, registry: Registry, workdir: Path, shared: Path) -> None:
     """Fit, rank, write all that the cell leaves."""
     cell, tell = spec.cell, _listeners[-1]
     dataset = load_dataset(spec.dataset, answers=False)
@@ -126,13 +113,13 @@ def _compute(folder: Path, spec: Spec, model: Model, registry: Registry, workdir
         ranking = _rank(model.rank, requests, spec.depth, n_items, tell)
         rank_seconds += time.perf_counter() - started
         answered += len(requests)
-        save_ranking(folder, task, requests, ranking)
+        files.save_ranking(task, requests, ranking)
     lists = {task: dict(_further(dataset.test[task])) for task in cell.tasks}
     for task in cell.tasks:
         for name, requests in lists[task].items():
             few = spec.depth if requests.candidates is None else requests.candidates.lengths.max(initial=1)
             ranking = _rank(model.rank, requests, min(spec.depth, int(few)), n_items, tell)
-            save_ranking(folder, task, requests, _widened(ranking, spec.depth), name)
+            files.save_ranking(task, requests, _widened(ranking, spec.depth), name)
     # Before the variants, which do not count in what a model costs.
     peak_memory, broken = _peak_memory(spec.device), dict[str, str]()
     for task in cell.tasks:
@@ -149,12 +136,10 @@ def _compute(folder: Path, spec: Spec, model: Model, registry: Registry, workdir
                 traceback.print_exc()
                 broken[variant] = describe(error)
                 continue
-            save_ranking(folder, task, requests, ranking, variant)
+            files.save_ranking(task, requests, ranking, variant)
     if broken:
         context.record("variants_failed", broken)
     _check_left(context)
-    write_text(folder / "curve.csv", _curve(context.curve))
-    write_json(folder / "facts.json", context.facts)
     costs = Costs(
         fit_seconds=None if resumed else fit_seconds,
         rank_seconds=rank_seconds,
@@ -165,8 +150,7 @@ def _compute(folder: Path, spec: Spec, model: Model, registry: Registry, workdir
     )
     ranked = {task: list(names) for task, names in lists.items()}
     whole = [variant for variant in variants(model) if variant not in broken]
-    record = CellRecord(context.facts, context.curve, ranked, whole, machine(spec.threads), costs)
-    finish_cell(folder, cell, record)
+    files.finish(cell, CellRecord(context.facts, context.curve, ranked, whole, machine(spec.threads), costs))
 
 
 def _check_left(context: Context) -> None:
@@ -248,15 +232,6 @@ def _widened(ranking: Ranking, depth: int) -> Ranking:
     )
 
 
-def _curve(points: list[dict[str, float]]) -> str:
-    names = ["step", *sorted({name for point in points for name in point} - {"step"})]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(csv_cell, names))
-    writer.writerows([csv_cell(point.get(name, "")) for name in names] for point in points)
-    return out.getvalue()
-
-
 def _peak_memory(device: str) -> int:
     """Bytes: what torch allocated on the GPU where the cell ran on one, else the largest resident set of the
     process."""
@@ -284,7 +259,7 @@ def run_and_record(folder: Path, progress: Progress | None = None) -> str:
         traceback.print_exc()
         text = describe(error)
         try:
-            fail_cell(folder, text)
+            CellFolder(folder).fail(text)
         except OSError as disk:
             text = f"{text} (and the failure could not be written: {disk})"
         return text
@@ -306,7 +281,7 @@ def main() -> int:
         return 2
     folder = Path(sys.argv[1])
     with contextlib.suppress(BenchmarkError):  # of a folder that is not a cell's, which run_and_record reports
-        spec = read_spec(folder)
+        spec = CellFolder(folder).read_spec()
         wanted = worker_environment(spec.threads, spec.reproducible)
         if not wanted.items() <= os.environ.items():  # numpy is loaded already: start over, in the same process
             os.execve(sys.executable, command(folder), {**os.environ, **wanted})

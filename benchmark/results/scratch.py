@@ -14,6 +14,9 @@ from pathlib import Path
 from benchmark.errors import BenchmarkError
 from benchmark.results.files import locked, remove_folder, replacing
 
+WORK = "work"
+"""The folder of what is unfinished, such as checkpoints, in a scratch folder and anywhere in what cells share."""
+
 
 def scratch_folder(folder: Path) -> Path:
     """The working folder of a cell, or of the cells of a data set: always the same one in the temporary directory.
@@ -64,18 +67,18 @@ def leave_shared(dataset: Path) -> None:
     with contextlib.suppress(OSError), (scratch / ".used").open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _copy_missing(scratch / "shared", dataset / "shared", changed=True)  # by a cell that was killed
-        if not any(path.is_dir() for path in scratch.rglob("work")):
+        if not any(path.is_dir() for path in scratch.rglob(WORK)):
             remove_folder(scratch)
 
 
 def _copy_missing(source: Path, target: Path, *, changed: bool = False) -> None:
     """Copy every file that is not there yet, or has `changed` by its size or time, but for what is being written
-    (hidden files, the folders `work`)."""
+    (hidden files, the folders `WORK`)."""
     if not source.is_dir():
         return
     with locked(target):
         for folder, folders, names in os.walk(source):
-            folders[:] = [name for name in folders if name != "work"]
+            folders[:] = [name for name in folders if name != WORK]
             for name in names:
                 file, path = Path(folder, name), target / Path(folder).relative_to(source) / name
                 if name.startswith(".") or (path.exists() and not (changed and _differ(file, path))):

@@ -17,17 +17,7 @@ from benchmark import plugins
 from benchmark.cli import main
 from benchmark.contract import Cell, Context
 from benchmark.execution import embeddings
-from benchmark.results.cells import (
-    CellRecord,
-    Spec,
-    begin_cell,
-    finish_cell,
-    forget_cell,
-    load_ranking,
-    read_cell,
-    reopen_cell,
-    write_spec,
-)
+from benchmark.results.cells import CellFolder, CellRecord, Spec
 from benchmark.results.checksums import _hashed
 from benchmark.results.datasets import load_dataset, save_dataset
 from benchmark.results.files import DamagedError, locked, remove_folder
@@ -181,10 +171,10 @@ def test_any_part_of_cell_json_that_is_changed_is_noticed(place: Place) -> None:
     for part in ("costs", "curve", "candidates", "variants", "machine", "files", "fingerprint"):
         path.write_text(json.dumps({**content, part: 7}))
         with pytest.raises(DamagedError, match="is damaged: its sha256 is not what it says"):
-            read_cell(place.good, cell)
+            CellFolder(place.good).read(cell)
         path.write_text(json.dumps({**unsealed, part: 7}))
         with pytest.raises(DamagedError, match=f"cell.json is damaged: {part}"):
-            read_cell(place.good, cell)
+            CellFolder(place.good).read(cell)
 
 
 def test_a_cell_that_lost_its_cell_json_is_named(place: Place) -> None:
@@ -206,11 +196,11 @@ def test_a_cell_that_was_never_begun_is_silent_and_one_that_was_killed_is_not(pl
     assert place.report()[0] == 0
     place.home.joinpath("cells", "Board", "Good").mkdir()
     assert place.run("--only", "Good")[0] == 0
-    forget_cell(place.good)
+    CellFolder(place.good).forget()
     cell = next(cell for cell in read_run(place.home).cells if cell.model == "Good")
-    write_spec(place.good, Spec(cell, place.data, 5, 1, "cpu"))  # it waits for its turn
+    CellFolder(place.good).write_spec(Spec(cell, place.data, 5, 1, "cpu"))  # it waits for its turn
     assert place.report()[0] == 0
-    begin_cell(place.good)  # it was killed while the model was fitted
+    CellFolder(place.good).begin()  # it was killed while the model was fitted
     assert place.report()[0] == 1
     assert place.failures()["Good"].startswith("unfinished")
 
@@ -329,7 +319,7 @@ def test_a_data_file_replaced_by_another_whole_one_is_noticed(place: Place) -> N
     import pyarrow.parquet as pq
 
     table = pq.read_table(requests)
-    best = load_ranking(place.good, "recommendation").items[:, :1].tolist()
+    best = CellFolder(place.good).load_ranking("recommendation").items[:, :1].tolist()
     changed = table.set_column(
         table.column_names.index("relevant"), "relevant", pa.array(best, pa.large_list(pa.int32()))
     )
@@ -414,13 +404,14 @@ def test_what_is_made_again_takes_the_place_of_what_was_kept(tmp_path: Path, mon
 
 
 def test_a_damaged_cell_that_another_process_computes_is_left_to_it(tmp_path: Path) -> None:
+    folder = CellFolder(tmp_path)
     cell = Cell("Board", "Old", 1, (), "f" * 64, "d", "checkerboard", {}, "old", {}, {})
     (tmp_path / "cell.json").write_text("{")
-    with locked(tmp_path):
-        reopen_cell(tmp_path, cell)
+    with folder.locked():
+        folder.reopen(cell)
     assert (tmp_path / "cell.json").exists()
-    reopen_cell(tmp_path, cell)
+    folder.reopen(cell)
     assert not (tmp_path / "cell.json").exists()
-    finish_cell(tmp_path, cell, CellRecord())
-    reopen_cell(tmp_path, cell)
-    assert read_cell(tmp_path, cell) is not None
+    folder.finish(cell, CellRecord())
+    folder.reopen(cell)
+    assert folder.read(cell) is not None

@@ -16,7 +16,7 @@ from conftest import Command, marked
 
 from benchmark import BenchmarkError
 from benchmark.execution import log, processes
-from benchmark.results.cells import read_failure
+from benchmark.results.cells import CellFolder
 from benchmark.results.scratch import leave_shared, shared_folder
 from benchmark.suite.load import load_suite
 
@@ -86,7 +86,7 @@ def test_a_cell_that_exceeds_a_limit_ends_alone_with_all_that_it_has_started(
     errors = failures(tmp_path)
     assert "its timeout is 1.5 s (suite key `timeout`)" in errors["Slow"]
     assert "when it used" in errors["Slow"]
-    assert read_failure(cell_of(tmp_path, "Slow")) == errors["Slow"]
+    assert CellFolder(cell_of(tmp_path, "Slow")).failure() == errors["Slow"]
     assert "its memory limit is 600.0MB (suite key `memory`)" in errors["Large"]
     assert "killed by SIGSEGV" in errors["Loud"]
     assert len(errors) == 3

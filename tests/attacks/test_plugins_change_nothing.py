@@ -19,7 +19,7 @@ from benchmark.evaluation.scores import score
 from benchmark.execution import embeddings, worker
 from benchmark.plan import make_plan
 from benchmark.plugins import Offer, Plugin
-from benchmark.results.cells import read_cell
+from benchmark.results.cells import CellFolder, curve_csv
 from benchmark.runner import Scored
 from benchmark.suite.load import load_suite
 from benchmark.testing import checkerboard, checkerboard_log
@@ -250,7 +250,7 @@ def test_a_learning_curve_that_no_report_could_show_fails_its_cell() -> None:
 
 def test_a_learning_curve_holds_nothing_that_a_spreadsheet_runs_or_a_terminal_obeys() -> None:
     points: list[dict[str, Any]] = [{"step": 1, "=1+1": -0.5, "a\x1b[2J": 1.0}, {"step": "@SUM(A1)", "=1+1": 2.0}]
-    assert worker._curve(points) == "step,'=1+1,a\\x1b[2J\n1,-0.5,1.0\n'@SUM(A1),2.0,\n"
+    assert curve_csv(points) == "step,'=1+1,a\\x1b[2J\n1,-0.5,1.0\n'@SUM(A1),2.0,\n"
 
 
 def test_numbers_that_older_versions_let_a_model_record_are_not_stated(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_numbers_that_older_versions_let_a_model_record_are_not_stated(tmp_path:
         f'{{"fingerprint": "{cell.fingerprint}", "curve": [{{"step": 1, "loss": NaN}}], "facts": {{"a": [1e999, -2]}},'
         f' "costs": {{"parameters": Infinity, "updates": {10**400}, "examples": 384, "fit_seconds": 1.5}}}}'
     )
-    record = read_cell(tmp_path, cell)
+    record = CellFolder(tmp_path).read(cell)
     assert record is not None
     assert record.costs == Costs(parameters=None, updates=None, examples=384, fit_seconds=1.5)
     assert record.facts == {"a": [None, -2]}
