@@ -11,14 +11,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-
-from benchmark import Catalog, Log, Searches
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,40 +37,6 @@ compare: [{model: Good, against: [Pop, Bad]}]
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Install = Callable[..., None]
-
-
-def shuffled(log: Log, seed: int) -> Log:
-    """The same log with its items, users, queries and rows in another order."""
-    rng = np.random.default_rng(seed)
-    items, users, queries = (rng.permutation(len(ids)) for ids in (log.catalog.ids, log.users, log.query_ids))
-    item, user, query = (np.argsort(order).astype(np.int32) for order in (items, users, queries))  # old -> new number
-    rows, pairs = rng.permutation(len(log.user)), rng.permutation(len(log.query))
-    searches = log.searches
-    if searches is not None:
-        clicks = rng.permutation(len(searches.user))
-        searches = Searches(
-            user[searches.user[clicks]],
-            query[searches.query[clicks]],
-            np.append(item, np.int32(-1))[searches.item[clicks]],  # -1: no click
-            searches.time[clicks],
-            None if searches.part is None else searches.part[clicks],
-        )
-    return replace(
-        log,
-        catalog=Catalog(log.catalog.ids[items], log.catalog.texts[items], log.catalog.attributes.iloc[items]),
-        users=log.users[users],
-        user=user[log.user[rows]],
-        item=item[log.item[rows]],
-        time=log.time[rows],
-        query_ids=log.query_ids[queries],
-        queries=log.queries[queries],
-        query=query[log.query[pairs]],
-        relevant=item[log.relevant[pairs]],
-        grade=log.grade[pairs],
-        interaction_part=None if log.interaction_part is None else log.interaction_part[rows],
-        query_part=None if log.query_part is None else log.query_part[queries],
-        searches=searches,
-    )
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command, shuffled
+from conftest import Command
+from logs import shuffled
 
 from benchmark import candidates, plugins
 from benchmark.candidates import check_sampler, draw, known_items, lookup_hr1, with_candidates

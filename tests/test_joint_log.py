@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import shuffled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logs import shuffled
 
 from benchmark import PAD, QUERY, RECOMMENDED, SEARCHED, BenchmarkError, Dataset, Events, Log, Searches, Split
 from benchmark.data.normal_form import in_normal_order
