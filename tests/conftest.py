@@ -39,6 +39,16 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Install = Callable[..., None]
 
 
+class Silent:
+    """Nobody watches."""
+
+    def planned(self, *_: object) -> None: ...
+    def progressed(self, *_: object) -> None: ...
+    def finished(self, *_: object) -> None: ...
+    def warned(self, message: str) -> None:
+        raise AssertionError(message)
+
+
 @pytest.fixture
 def faulty_environment() -> dict[str, str]:
     """The environment of a process in which the plugin of tests/faulty is installed."""

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
-from conftest import FAULTY_SUITE, Command, leaderboard
+from conftest import FAULTY_SUITE, ROOT, Command, Silent, leaderboard
 
-from benchmark import ContractError, Execution, Executor, Job, OnProgress
+from benchmark import ContractError, Execution, Executor, Job, OnProgress, plugins
+from benchmark.plan import make_plan
 from benchmark.plugins import Offer, Plugin
-from benchmark.runner import _run_jobs
+from benchmark.runner import _run_jobs, default_jobs, environment, run_suite
+from benchmark.suite.load import load_suite
 
 
 def test_a_failed_cell_is_tried_again_and_a_finished_one_is_not(command: Command, tmp_path: Path) -> None:
@@ -198,3 +207,72 @@ def test_an_executor_is_closed_when_the_run_stops() -> None:
     assert next(running) == (Path("a"), "")
     running.close()
     assert closed == [True]
+
+
+TIMED = """
+name: timed
+datasets: [{use: checkerboard, name: Board}]
+models:
+  - {use: popular, name: Unknown}
+  - {use: popular, name: Quick, seconds: 1}
+  - {use: popular, name: Slow, seconds: 90}
+metrics: [R@5]
+depth: 5
+threads: 2
+"""
+
+
+def test_the_longest_cells_start_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "faulty"))
+    monkeypatch.setenv("BENCHMARK_DISABLED_PLUGINS", "mlflow")
+    (tmp_path / "s.yaml").write_text(TIMED)
+    given: list[Job] = []
+
+    def run(jobs: Sequence[Job], execution: Execution, on_progress: OnProgress) -> Iterator[tuple[Path, str]]:
+        """Compute nothing."""
+        given.extend(jobs)
+        yield from ((job.folder, "the queue is closed") for job in jobs)
+
+    registry = plugins.load()
+    queue = Offer("executor", "queue", run, registry.executors["inline"].plugin)
+    registry = replace(registry, executors={"queue": queue})
+    plan = make_plan(*load_suite(str(tmp_path / "s.yaml")), registry, tmp_path / "out", device="cpu")
+    outcome = run_suite(plan, registry, Silent(), executor="queue")
+    assert [job.folder.parent.name for job in given] == ["Slow", "Quick", "Unknown"]
+    assert {(job.threads, job.device, job.timeout) for job in given} == {(2, "cpu", None)}
+    assert given[0].command[-1] == str(given[0].folder)
+    assert (outcome.computed, outcome.reused, len(outcome.failed)) == (0, 0, 3)
+    assert {failure.error for failure in outcome.leaderboard.failures} == {"the queue is closed"}
+
+
+@pytest.mark.parametrize(("device", "cores", "threads", "jobs"), [
+    ("cpu", 8, 2, 4), ("cpu", 8, 3, 2), ("cpu", 1, 2, 1), ("cuda", 8, 2, 1),
+])  # fmt: skip
+def test_as_many_cells_run_at_a_time_as_there_are_cores_for_their_threads(
+    device: str, cores: int, threads: int, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    plan: Any = SimpleNamespace(device=device, suite=SimpleNamespace(threads=threads))
+    assert default_jobs(plan) == jobs
+
+
+def test_a_number_can_be_traced_to_versions_machine_and_commit(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        environment = {**os.environ, **dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "a"),
+                       **dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "a@b")}  # fmt: skip
+        done = subprocess.run(["git", *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    source = tmp_path / "s.yaml"
+    source.write_text("name: s\n")
+    assert (environment(source)["git_commit"], environment(source)["git_dirty"]) == ("", False)
+    git("init")
+    git("add", "s.yaml")
+    git("commit", "-m", "a suite")
+    clean = environment(source)
+    assert clean["git_commit"] == git("rev-parse", "HEAD") != ""
+    assert clean["git_dirty"] is False
+    assert clean["packages"]["numpy"] == np.__version__
+    assert clean["python"] == platform.python_version()
+    source.write_text("name: other\n")
+    assert environment(source)["git_dirty"] is True

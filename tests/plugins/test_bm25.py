@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from benchmark_bm25 import BM25, _plain, benchmark_models
 from benchmark_files import files
+from conftest import Silent
 
 from benchmark import PAD, BenchmarkError, Context, NotFittedError, Requests, plugins
 from benchmark.plan import make_plan
@@ -318,16 +319,6 @@ def test_all_topics_score_as_in_pyterriers_own_experiment(collection: str, tmp_p
     theirs = pt.Experiment([system], topics, pd.DataFrame(ids), [nDCG @ 10, R @ 3, RR @ 10])
     for metric, value in ours.items():
         assert value == pytest.approx(float(theirs[metric].iloc[0]), abs=1e-6)
-
-
-class Silent:
-    """Nobody watches."""
-
-    def planned(self, *_: object) -> None: ...
-    def progressed(self, *_: object) -> None: ...
-    def finished(self, *_: object) -> None: ...
-    def warned(self, message: str) -> None:
-        raise AssertionError(message)
 
 
 def test_requests_of_one_query_have_each_their_own_exclude_and_candidates(tmp_path: Path) -> None:
