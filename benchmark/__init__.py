@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.contract import Analysis, AnalysisInput, Cell, CellResult, Context, Costs, Metric, Model
+    from benchmark.contract import Analysis, AnalysisInput, Cell, CellResult, Context, Costs, Metric, Model, Run
     from benchmark.data.events import QUERY, RECOMMENDED, SEARCHED, Events
     from benchmark.data.hashing import stable_hash, tie_break
     from benchmark.data.ragged import PAD, Ragged
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from benchmark.jobs import Execution, Executor, Job, OnProgress
     from benchmark.metric import better
     from benchmark.parameters import Count, Natural, NonNegative, Positive, ProperFraction, Share
-    from benchmark.plan import Plan
     from benchmark.suite.schema import Suite
     from benchmark.text import words
 
 _HOMES = {
-    "benchmark.contract": "Analysis AnalysisInput Cell CellResult Context Costs Metric Model",
+    "benchmark.contract": "Analysis AnalysisInput Cell CellResult Context Costs Metric Model Run",
     "benchmark.data.events": "QUERY RECOMMENDED SEARCHED Events",
     "benchmark.data.hashing": "stable_hash tie_break",
     "benchmark.data.ragged": "PAD Ragged",
@@ -36,7 +35,6 @@ _HOMES = {
     "benchmark.jobs": "Execution Executor Job OnProgress",
     "benchmark.metric": "better",
     "benchmark.parameters": "Count Natural NonNegative Positive ProperFraction Share",
-    "benchmark.plan": "Plan",
     "benchmark.suite.schema": "Suite",
     "benchmark.text": "words",
 }
@@ -74,13 +72,13 @@ __all__ = [
     "NonNegative",
     "NotFittedError",
     "OnProgress",
-    "Plan",
     "Positive",
     "Prefixes",
     "ProperFraction",
     "Ragged",
     "Ranking",
     "Requests",
+    "Run",
     "Searches",
     "Share",
     "Split",

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from benchmark import fingerprint, plugins
 from benchmark.contract import Context, Model, check_ranking
 from benchmark.data.events import QUERY, SEARCHED, Events
-from benchmark.data.frozen import frozen
 from benchmark.data.hashing import splitmix, tie_break
 from benchmark.data.protocol import DRAWN, Sampler, Spare
 from benchmark.data.ragged import PAD, Ints, Longs, Ragged, Strings
 from benchmark.data.types import Dataset, Log, SampledList, Split, Task
 from benchmark.errors import BenchmarkError, error_text, unknown
+from benchmark.isolation import contained, frozen
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
 
@@ -51,6 +51,21 @@ class Known:
 
 
 KnownItems = Mapping[tuple[Task, Spare], Known]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The candidate lists that a data set is to get: the `samplers` of each task, the `known` positives that they
+    spare, and the `threads` of the models that make some of them."""
+
+    known: KnownItems
+    samplers: Samplers
+    threads: int = 1
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that make some of the lists, each once."""
+        return tuple(dict.fromkeys(s.model for chosen in self.samplers.values() for s in chosen if s.model))
 
 
 def known_items(log: Log, dataset: Dataset) -> KnownItems:
@@ -143,9 +158,7 @@ def listed_digest(digest: str, samplers: Samplers, origins: Mapping[str, Any]) -
     return hashlib.sha256(f"{digest} candidates {text}".encode()).hexdigest()
 
 
-def with_candidates(
-    dataset: Dataset, known: KnownItems, samplers: Samplers, registry: Registry, threads: int = 1
-) -> Dataset:
+def with_candidates(dataset: Dataset, lists: Lists, registry: Registry) -> Dataset:
     """The data set with the lists of its test requests, each in the uninformative order of the items' numbers.
 
     A list has the request's relevant items and `n` negatives from the catalogue, neither known positives
@@ -154,11 +167,11 @@ def with_candidates(
     requests' ids, not on any order. Raises BenchmarkError if a model cannot answer the task.
     """
     test, made = dict(dataset.test), []
-    for task, wanted in samplers.items():
-        split, lists = test[task], {}
-        for sampler in wanted:
-            negatives, filled = _negatives(dataset, split, known, sampler, registry, threads)
-            rows = lists[sampler.list_name] = _joined(split.relevant, negatives, len(dataset.train.catalog))
+    for task, samplers in lists.samplers.items():
+        split, candidates = test[task], {}
+        for sampler in samplers:
+            negatives, filled = _negatives(dataset, split, lists.known, sampler, registry, lists.threads)
+            rows = candidates[sampler.list_name] = _joined(split.relevant, negatives, len(dataset.train.catalog))
             made.append(
                 SampledList(
                     task=task,
@@ -175,7 +188,7 @@ def with_candidates(
                     lookup_hr1=lookup_hr1(dataset, task, rows),
                 )
             )
-        test[task] = replace(split, candidates=lists)
+        test[task] = replace(split, candidates=candidates)
     return replace(dataset, test=test, lists=tuple(made))
 
 
@@ -269,16 +282,16 @@ def _found(
     with (
         tempfile.TemporaryDirectory() as folder,
         threadpoolctl.threadpool_limits(threads),
-        _named(sampler, dataset),
+        _named(sampler),
         contextlib.chdir(folder),  # what the model leaves there is removed
     ):
         context = Context(seed=sampler.seed, device="cpu", workdir=Path(folder), threads=threads)
         valid = {task: split for task, split in dataset.valid.items() if task in model.tasks}
-        with plugins.contained():
+        with contained():
             model.fit(frozen(dataset.train), frozen(valid), context)
         for rows in _batches(len(split.requests)):
             requests = replace(split.requests.take(rows), exclude=_forbidden(split, rows, n, spared))
-            with plugins.contained():
+            with contained():
                 ranking = model.rank(frozen(requests.take(np.arange(len(rows)))), sampler.n)
             check_ranking(ranking, requests, sampler.n, n, f"the candidates of '{sampler.model}'")
             filled = ranking.items != PAD
@@ -286,14 +299,14 @@ def _found(
 
 
 @contextlib.contextmanager
-def _named(sampler: Sampler, dataset: Dataset) -> Iterator[None]:
-    """Add the data set and the list to errors of the model."""
+def _named(sampler: Sampler) -> Iterator[None]:
+    """Add the list to errors of the model."""
     try:
         yield
     except Exception as error:
         raise BenchmarkError(
-            f"data set '{dataset.name}': the candidates {sampler.list_name} cannot be made, the model "
-            f"'{sampler.model}' failed: {error_text(error)}"
+            f"the candidates {sampler.list_name} cannot be made, the model '{sampler.model}' failed: "
+            f"{error_text(error)}"
         ) from error
 
 

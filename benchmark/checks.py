@@ -6,7 +6,10 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from pydantic import ByteSize
@@ -22,7 +25,7 @@ from benchmark.evaluation.slices import head_items, restrict
 from benchmark.metric import parse_metric
 from benchmark.plan import Plan, digest_of
 from benchmark.plugins import Registry
-from benchmark.runner import default_jobs
+from benchmark.runner import default_jobs, with_lists
 from benchmark.suite.schema import NEW, DataChoice, Suite
 from benchmark.text import visible
 
@@ -34,10 +37,11 @@ DISCORDANT = 0.2
 """The share of requests on which two models differ, assumed for the smallest difference of a 0/1 metric."""
 
 
-def print_check(plan: Plan) -> None:
+def print_check(plan: Plan, registry: Registry) -> None:
     """Say what the suite is about to measure and how finely, then its cells and what they cost."""
     from tabulate import tabulate
 
+    plan = _listed(plan, registry)
     rows = []
     levels = families(plan)
     for name, dataset in plan.datasets.items():
@@ -58,6 +62,16 @@ def print_check(plan: Plan) -> None:
     sys.stdout.write(visible("\n".join(f"note: {remark}" for remark in remarks) + ("\n\n" if remarks else "")))
     sys.stdout.write(visible(f"limits of a cell: {limits_of_cells(plan.suite)}\n\n"))
     print_cells(plan, default_jobs(plan))
+
+
+def _listed(plan: Plan, registry: Registry) -> Plan:
+    """The plan with all candidate lists, which are made for this check alone."""
+    if not plan.lists:
+        return plan
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = replace(plan, results=Path(folder))
+        listed = with_lists(elsewhere, registry, registry.offer("executor", "local"), lambda message: None)
+    return replace(plan, datasets=listed.datasets, lists={})
 
 
 def limits_of_cells(suite: Suite) -> str:
@@ -205,9 +219,8 @@ def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
 
 
 def how_hard(plan: Plan, name: str) -> Iterator[str]:
-    """What a table without users finds in each candidate list; lists that are not made yet are made for it."""
-    dataset = plan.unlisted[name]() if name in plan.unlisted else plan.datasets[name]
-    for made in dataset.lists:
+    """What a table without users finds in each candidate list."""
+    for made in plan.datasets[name].lists:
         pair = "query and item" if made.task == "search" else "item"
         yield (
             f"{made.name} of {made.task}: a table of how often training has each {pair}, which knows no user, has "

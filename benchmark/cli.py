@@ -85,11 +85,12 @@ def _parse(words: list[str]) -> argparse.Namespace:
 def _add_plugin_command(name: str, commands: Commands) -> None:
     """Raises BenchmarkError with the closest name where no plugin has this command."""
     from benchmark import plugins
+    from benchmark.isolation import contained
 
     offer = plugins.load(strict=False).offer("command", name)
     fill, parser = plugins.resolve(offer), commands.add_parser(name)
     try:
-        with plugins.contained():
+        with contained():
             parser.set_defaults(command=fill(parser))
     except Exception as error:
         raise ContractError(f"{offer} of {offer.plugin} failed, which is a fault in it: {error_text(error)}") from error
@@ -217,8 +218,7 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from benchmark.checks import print_check
 
-    plan, _ = _plan(options)
-    print_check(plan)
+    print_check(*_plan(options))
     return 0
 
 

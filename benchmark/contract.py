@@ -19,6 +19,8 @@ from benchmark.text import visible
 if TYPE_CHECKING:
     import pandas as pd
 
+    from benchmark.suite.schema import Suite
+
 
 @dataclass
 class Context:
@@ -202,6 +204,26 @@ class Scores:
     totals: Mapping[str, float]
     coverage: float
     own_rows: Mapping[str, Longs] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run of a suite, as observers are told of it.
+
+    `source` is the suite's file, `results` the folder of this suite's results. `cells` are all of the suite's,
+    `selected` those that this run computes or finds finished; `marks` is what every row of the report must say
+    (partial, reduced scale); `options` are those of each plugin by its name, as `--option` sets them.
+    """
+
+    suite: Suite
+    source: Path
+    results: Path
+    datasets: Mapping[str, Dataset]
+    cells: tuple[Cell, ...]
+    selected: tuple[Cell, ...]
+    device: str = "cpu"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

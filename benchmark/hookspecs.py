@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from benchmark.contract import Cell, CellResult, Metric, Model
+from benchmark.contract import Cell, CellResult, Metric, Model, Run
 from benchmark.data.types import Log
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from benchmark.evaluation.leaderboard import Leaderboard
     from benchmark.jobs import Executor
-    from benchmark.plan import Plan
-    from benchmark.suite.schema import Suite
 
 NAME = "benchmark"
 hookspec = pluggy.HookspecMarker(NAME)
@@ -73,22 +71,22 @@ def benchmark_commands() -> Mapping[
 @hookspec
 def benchmark_options() -> Mapping[str, Callable[..., Any] | str]:
     """Called once, when plugins are loaded: the options of a plugin by name, for `--option NAME.option=value`, as a
-    class or a function with typed keyword arguments that have defaults. Observers read them in `plan.options`,
+    class or a function with typed keyword arguments that have defaults. Observers read them in `run.options`,
     executors in `execution.options`."""
     raise AssertionError("a specification is never called")
 
 
 @hookspec
-def benchmark_suite_started(suite: Suite, plan: Plan) -> None:
+def benchmark_suite_started(run: Run) -> None:
     """Called before the first cell. A BenchmarkError raised here refuses the run: nothing has been trained yet."""
 
 
 @hookspec
-def benchmark_cell_finished(suite: Suite, plan: Plan, cell: Cell, result: CellResult) -> None:
+def benchmark_cell_finished(run: Run, cell: Cell, result: CellResult) -> None:
     """Called when a cell has finished or failed, also when it had been finished by an earlier run (`result.reused`)."""
 
 
 @hookspec
-def benchmark_suite_finished(suite: Suite, plan: Plan, leaderboard: Leaderboard) -> None:
-    """Called at the end, and by `benchmark report`, when all files of the report are written. May be called again
-    later."""
+def benchmark_suite_finished(run: Run, leaderboard: Leaderboard, cell_results: Mapping[Cell, CellResult]) -> None:
+    """Called at the end, and by `benchmark report`, when all files of the report are written. `cell_results` holds
+    every cell of the suite that has finished or failed, in this run or earlier. May be called again later."""

@@ -1,4 +1,5 @@
-"""Names of metrics, AP(rel=2)@100 or HR@10|uni99, read in one place; and which values of a metric are better."""
+"""Metrics as a suite writes them, AP(rel=2)@100 or HR@10|uni99: their names, read in one place, which of their values
+are better, and how they are called."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
+from benchmark.data.ragged import Floats, Longs, Ragged
+from benchmark.data.ranking import Ranking
 from benchmark.errors import BenchmarkError, ContractError
+from benchmark.isolation import contained
 
 Better = Literal["higher", "lower", "neither"]
 SIDES: tuple[str, ...] = get_args(Better)
@@ -69,3 +73,27 @@ def better(side: Better) -> Callable[[_Function], _Function]:
         return function
 
     return mark
+
+
+@dataclass(frozen=True)
+class BoundMetric:
+    """A metric as a suite writes it, "AP(rel=2)@100" or "HR@10|uni99": ready to be called.
+
+    `k` is None for the whole ranking, `candidates` the list whose ranking it is for, empty for the whole catalogue's.
+    `better` says which values are better, None where the metric does not say: then higher ones of a metric with a value
+    per request, neither of one number about all lists.
+    """
+
+    name: str
+    k: int | None
+    function: Callable[..., Floats | float]
+    wants_popularity: bool = False
+    candidates: str = ""
+    better: Better | None = None
+
+    def __call__(self, ranking: Ranking, relevant: Ragged, popularity: Longs) -> Floats | float:
+        """One value per request, or one number about all lists. `popularity` (N,) are training counts of the task."""
+        k = ranking.items.shape[1] if self.k is None else self.k
+        more = {"popularity": popularity} if self.wants_popularity else {}
+        with contained():
+            return self.function(ranking, relevant, k, **more)

@@ -9,16 +9,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark import fingerprint, plugins, reproducible
-from benchmark.candidates import check_sampler, known_items, listed_digest, with_candidates
-from benchmark.contract import Cell, CellResult, Model
+from benchmark.candidates import Lists, check_sampler, known_items, listed_digest
+from benchmark.contract import Cell, Model, Run
 from benchmark.data.hashing import splitmix
 from benchmark.data.protocol import Sampler
 from benchmark.data.ragged import Ragged
@@ -27,46 +27,33 @@ from benchmark.data.split import split_log
 from benchmark.data.types import TASKS, Dataset, Split, Task
 from benchmark.errors import BenchmarkError, MissingDataError, unknown
 from benchmark.evaluation.claims import check_claims
-from benchmark.metric import parse_metric
+from benchmark.isolation import frozen
+from benchmark.metric import BoundMetric, parse_metric
 from benchmark.parameters import names_path
-from benchmark.plugins import BoundMetric, Kind, Offer, Registry
+from benchmark.plugins import Kind, Offer, Registry
 from benchmark.suite.load import results_name
 from benchmark.suite.published import Published, load_published
 from benchmark.suite.schema import NEW, Choice, DataChoice, Named, Suite, matches
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do: the data sets, read and split; every cell of the suite; those `selected` for this run.
+@dataclass(frozen=True, kw_only=True)
+class Plan(Run):
+    """What a run will do, and what it takes: `metrics` ready to be called, the modules that the selected models
+    import when they work (`requires`), and the candidate `lists` that are to be made, by data set.
 
-    `results` is the suite's own folder, `marks` what every row must carry (partial, reduced scale), `options` those of
-    each plugin by its name, as `--option` sets them.
+    With `verify`, all files of the results are hashed, the large ones too, which are otherwise known by size and time.
     """
 
-    suite: Suite
-    source: Path
-    results: Path
-    datasets: Mapping[str, Dataset]
-    cells: tuple[Cell, ...]
-    selected: tuple[Cell, ...]
     metrics: Mapping[str, BoundMetric]
-    device: str = "cpu"
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    marks: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
-    """Modules that the selected models import when they work."""
-    unlisted: Mapping[str, Callable[[], Dataset]] = field(default_factory=dict)
-    """What makes the data sets whose candidate lists are not made yet. The runner calls it where none are frozen."""
-    result: Callable[[Cell], CellResult | None] = lambda cell: None
-    """How a cell ended, from disk; None where it has not finished. Set by the runner."""
+    lists: Mapping[str, Lists] = field(default_factory=dict)
     verify: bool = False
-    """Hash all files of the results, the large ones too, which are otherwise known by size and time."""
 
     @cached_property
-    def seconds(self) -> Mapping[Cell, float | None]:
-        """The suite's own estimate per cell, None where it states none; see `runner.estimates`."""
-        stated = {choice.name: choice.seconds for choice in self.suite.models}
-        return {cell: stated[cell.model] for cell in self.cells}
+    def run(self) -> Run:
+        """What observers are given."""
+        run: Run = frozen(Run(**{part.name: getattr(self, part.name) for part in fields(Run)}))
+        return run
 
 
 @dataclass(frozen=True)
@@ -95,10 +82,11 @@ class Checked:
 
 @dataclass(frozen=True)
 class Data:
-    """The data sets of a suite, read and split; see `Plan`. `missing` are optional ones whose files are not here."""
+    """The data sets of a suite, read and split, without their candidate `lists`. `missing` are optional ones whose
+    files are not here."""
 
     datasets: Mapping[str, Dataset]
-    unlisted: Mapping[str, Callable[[], Dataset]]
+    lists: Mapping[str, Lists]
     missing: Mapping[str, BenchmarkError]
 
 
@@ -148,7 +136,7 @@ def make_plan(
         options=values,
         marks=tuple(marks),
         requires=requires,
-        unlisted=data.unlisted,
+        lists=data.lists,
     )
 
 
@@ -233,7 +221,7 @@ def read(
     all that are `asked` for, or where the suite asks for what the data does not have."""
     published = None if suite.reduced else published_values(suite, source)
     datasets: dict[str, Dataset] = {}
-    unlisted: dict[str, Callable[[], Dataset]] = {}
+    lists: dict[str, Lists] = {}
     missing: dict[str, BenchmarkError] = {}
     for choice in suite.datasets:
         offer = registry.offer("dataset", choice.use)
@@ -254,8 +242,7 @@ def read(
         if not suite.reduced:  # which already says so
             dataset = _sized(dataset, choice.published_as or choice.name, published)
         if samplers := samplers_of(suite, choice, dataset):
-            known = known_items(log, dataset)
-            unlisted[choice.name] = partial(with_candidates, dataset, known, samplers, registry, suite.threads)
+            lists[choice.name] = Lists(known_items(log, dataset), samplers, suite.threads)
         datasets[choice.name] = dataset
     if not datasets or (asked and set(asked) <= missing.keys()):  # a run of nothing would look like one that went well
         needed = [str(error) for name, error in missing.items() if name in asked or not asked]
@@ -264,7 +251,7 @@ def read(
         _check_depth(suite, datasets)
     _check_trainable(suite, datasets, [model.choice.name for model in checked.models if not model.needs_training])
     _check_times(suite, datasets)
-    return Data(datasets, unlisted, missing)
+    return Data(datasets, lists, missing)
 
 
 def make_cells(suite: Suite, checked: Checked, datasets: Mapping[str, Dataset], device: str) -> tuple[Cell, ...]:

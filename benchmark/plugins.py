@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
@@ -23,13 +23,11 @@ import pluggy
 
 from benchmark import hookspecs
 from benchmark.contract import Model
-from benchmark.data.frozen import frozen
-from benchmark.data.ragged import Floats, Longs, Ragged
-from benchmark.data.ranking import Ranking
 from benchmark.data.types import Log
 from benchmark.errors import BenchmarkError, ContractError, error_text, unknown
 from benchmark.hookspecs import NAME
-from benchmark.metric import SIDES, Better, parse_metric
+from benchmark.isolation import contained, frozen
+from benchmark.metric import SIDES, Better, BoundMetric, parse_metric
 from benchmark.parameters import as_json, parameters, resolve_params
 from benchmark.text import visible
 
@@ -99,30 +97,6 @@ class Offer:
 
     def __str__(self) -> str:
         return f"{_SAID[self.kind]} '{self.name}'"
-
-
-@dataclass(frozen=True)
-class BoundMetric:
-    """A metric as a suite writes it, "AP(rel=2)@100" or "HR@10|uni99": ready to be called.
-
-    `k` is None for the whole ranking, `candidates` the list whose ranking it is for, empty for the whole catalogue's.
-    `better` says which values are better, None where the metric does not say: then higher ones of a metric with a value
-    per request, neither of one number about all lists.
-    """
-
-    name: str
-    k: int | None
-    function: Callable[..., Floats | float]
-    wants_popularity: bool = False
-    candidates: str = ""
-    better: Better | None = None
-
-    def __call__(self, ranking: Ranking, relevant: Ragged, popularity: Longs) -> Floats | float:
-        """One value per request, or one number about all lists. `popularity` (N,) are training counts of the task."""
-        k = ranking.items.shape[1] if self.k is None else self.k
-        more = {"popularity": popularity} if self.wants_popularity else {}
-        with contained():
-            return self.function(ranking, relevant, k, **more)
 
 
 @dataclass(frozen=True)
@@ -199,24 +173,6 @@ class Registry:
                     raise
                 failed.append((plugins[implementation.plugin_name], error))
         return failed
-
-
-@contextmanager
-def contained() -> Iterator[None]:
-    """For a call of a plugin: its working directory and its umask are not those of whoever comes after it.
-
-    The environment stays as the plugin leaves it, because a library that it loads may have set itself up there; what
-    counts of it for numbers is set anew for the cells.
-    """
-    folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))  # found again even if it is renamed or removed
-    mask = os.umask(0o022)
-    os.umask(mask)
-    try:
-        yield
-    finally:
-        os.fchdir(folder)
-        os.close(folder)
-        os.umask(mask)
 
 
 def load(strict: bool = True) -> Registry:

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmark import plugins
+from benchmark.candidates import with_candidates
 from benchmark.contract import Analysis, AnalysisInput, Cell, CellResult, check_analysis
-from benchmark.data.frozen import frozen
 from benchmark.data.ragged import Floats
 from benchmark.data.types import TASKS, Task
 from benchmark.errors import BenchmarkError, ContractError, error_text
@@ -30,6 +30,7 @@ from benchmark.evaluation.remarks import below_popularity, popularity_mean, stil
 from benchmark.evaluation.scores import merged, score
 from benchmark.evaluation.slices import head_size
 from benchmark.execution.worker import command, describe, worker_environment
+from benchmark.isolation import contained, frozen
 from benchmark.jobs import Execution, Job, OnProgress
 from benchmark.metric import parse_metric
 from benchmark.plan import Plan, check_scoring, list_names, published_values
@@ -38,6 +39,7 @@ from benchmark.report.files import write_report
 from benchmark.results.cells import CellFolder, CellRecord, Spec, usual_seconds
 from benchmark.results.datasets import dataset_folder, load_dataset, save_dataset, with_frozen_candidates
 from benchmark.results.files import DamagedError, remove_folder
+from benchmark.results.lists import list_job_folder, with_made_lists, write_list_job
 from benchmark.results.run import RunRecord, read_run, write_run
 from benchmark.results.scratch import forget_shared, leave_shared
 from benchmark.suite.load import check_names
@@ -68,7 +70,8 @@ class Outcome:
 def estimates(plan: Plan) -> dict[Cell, float | None]:
     """About how many seconds each selected cell takes: what those like it took in this results folder, or what the
     suite states; None where nothing is known."""
-    return {cell: usual_seconds(plan.results, cell) or plan.seconds[cell] for cell in plan.selected}
+    stated = {choice.name: choice.seconds for choice in plan.suite.models}
+    return {cell: usual_seconds(plan.results, cell) or stated[cell.model] for cell in plan.selected}
 
 
 def run_suite(
@@ -89,9 +92,9 @@ def run_suite(
     ends alone; it is in `failed`, on the leaderboard's list of failures, and is tried again by the next run.
     """
     chosen = registry.offer("executor", executor)
-    scored = Scored(_prepare(plan, watcher.warned))
-    plan = scored.plan
-    registry.notify("benchmark_suite_started", suite=plan.suite, plan=scored.shown)
+    plan = _prepare(plan, registry, chosen, watcher)
+    scored, run = Scored(plan), plan.run
+    registry.notify("benchmark_suite_started", run=run)
     seconds = estimates(plan)
     if fresh:
         for cell in plan.selected:
@@ -117,8 +120,8 @@ def run_suite(
         watcher.finished(cell, result)
         for variant, why in result.facts.get("variants_failed", {}).items():
             watcher.warned(f"{cell.name}: the variant '{variant}' is missing ({why})")
-        told = {"suite": plan.suite, "plan": scored.shown, "cell": frozen(cell), "result": frozen(result)}
-        _warn(watcher, registry.notify("benchmark_cell_finished", **told))
+        told = registry.notify("benchmark_cell_finished", run=run, cell=frozen(cell), result=frozen(result))
+        _warn(watcher, told)
 
     for cell in plan.selected:
         if cell not in waiting:
@@ -136,8 +139,7 @@ def report(
 ) -> tuple[Leaderboard, tuple[Analysis, ...]]:
     """Everything after training, from disk: score the finished cells, compare, write all files, tell the observers."""
     scored = scored or Scored(plan)
-    plan = scored.plan
-    finished, failures, costs, remarks = [], [], [], {}
+    finished, failures, costs, remarks, cell_results = [], [], [], {}, {}
     for cell in plan.cells:
         folder = CellFolder.of(plan.results, cell)
         result = scored.result(cell)
@@ -145,7 +147,9 @@ def report(
         if error:
             log = os.path.relpath(folder.log, plan.results)
             failures.append(Failure(cell.dataset, cell.model, cell.seed, error, log))
+            cell_results[cell] = result or CellResult("failed", folder.path, error=error)
         elif result is not None:
+            cell_results[cell] = result
             finished.append(cell)
             costs.append(CellCosts(cell.dataset, cell.model, cell.seed, result.costs))
             said = result.facts.get("remarks")  # of an older version it may be anything
@@ -170,10 +174,9 @@ def report(
     )
     analyses = tuple(_analyse(plan, finished, registry, watcher))
     write_report(plan.results, leaderboard, analyses)
-    _warn(
-        watcher,
-        registry.notify("benchmark_suite_finished", suite=suite, plan=scored.shown, leaderboard=frozen(leaderboard)),
-    )
+    shown = {frozen(cell): frozen(result) for cell, result in cell_results.items()}
+    told = {"run": plan.run, "leaderboard": frozen(leaderboard), "cell_results": shown}
+    _warn(watcher, registry.notify("benchmark_suite_finished", **told))
     return leaderboard, analyses
 
 
@@ -273,9 +276,7 @@ class Scored:
     """The scores of finished cells, each computed once per run, from the rankings on disk."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = replace(plan, result=self.result)
-        self.shown: Plan = frozen(self.plan)
-        """What observers are given."""
+        self.plan = plan
         self._done: dict[Cell, list[Evaluated]] = {}
         self._popular: dict[tuple[str, Task], float | None] = {}
 
@@ -379,27 +380,56 @@ def _finished(plan: Plan, cell: Cell, watcher: Watcher) -> bool:
         return False
 
 
-def _prepare(plan: Plan, warn: Callable[[str], None]) -> Plan:
+def _prepare(plan: Plan, registry: Registry, executor: Offer, watcher: Watcher) -> Plan:
     """Write what the workers read, and what says where the numbers come from; the plan has all candidate lists then."""
-    folders = {name: dataset_folder(plan.results, name, data.digest) for name, data in plan.datasets.items()}
-    datasets = dict(plan.datasets)
-    for name, make in plan.unlisted.items():
-        try:
-            datasets[name] = with_frozen_candidates(folders[name], datasets[name], verify=plan.verify)
-        except DamagedError:  # or not there yet
-            datasets[name] = make()
     try:
-        for name, dataset in datasets.items():
-            if damage := save_dataset(folders[name], dataset, verify=plan.verify):
-                warn(f"data set {name}: {damage}; it is written anew in {folders[name]}")
-        run = RunRecord(plan.suite, plan.cells, plan.marks, plan.device, plan.options)
-        write_run(plan.results, run, environment(plan.source))
+        plan = with_lists(plan, registry, executor, watcher.warned)
+        for name, dataset in plan.datasets.items():
+            folder = dataset_folder(plan.results, name, dataset.digest)
+            if damage := save_dataset(folder, dataset, verify=plan.verify):
+                watcher.warned(f"data set {name}: {damage}; it is written anew in {folder}")
+        record = RunRecord(plan.suite, plan.cells, plan.marks, plan.device, plan.options)
+        write_run(plan.results, record, environment(plan.source))
     except OSError as error:
         raise BenchmarkError(
             f"the results folder {plan.results} cannot be written ({error}). Free some space there, or give another "
             "folder with --results."
         ) from error
-    return replace(plan, datasets=datasets, unlisted={})
+    return plan
+
+
+def with_lists(plan: Plan, registry: Registry, executor: Offer, warn: Callable[[str], None]) -> Plan:
+    """The plan with all candidate lists: those that lie in the results folder, those that chance alone samples, and
+    those of models, which are jobs for the executor, as cells are. Raises BenchmarkError where a model fails."""
+    datasets, jobs = dict(plan.datasets), dict[Path, str]()
+    for name, lists in plan.lists.items():
+        target = dataset_folder(plan.results, name, datasets[name].digest)
+        try:
+            datasets[name] = with_frozen_candidates(target, datasets[name], verify=plan.verify)
+        except DamagedError:  # or not there yet
+            if not lists.models:
+                datasets[name] = with_candidates(datasets[name], lists, registry)
+                continue
+            folder = list_job_folder(plan.results, name, datasets[name].digest)
+            remove_folder(folder)  # of a run that was interrupted
+            write_list_job(folder, datasets[name], lists, plan.suite.reproducible)
+            jobs[folder] = name
+    suite = plan.suite
+    work = [Job(folder, command(folder), CellFolder(folder).log, suite.threads) for folder in jobs]
+    execution = Execution(1, worker_environment(suite.threads, suite.reproducible), (), plan.options, warn)
+    for folder, error in _run_jobs(executor, work, execution, _unwatched) if work else ():
+        name, job = jobs[folder], CellFolder(folder)
+        if error := error or job.failure():
+            raise BenchmarkError(f"data set '{name}': {error.rstrip('.')}. Its log: {job.log}")
+        datasets[name] = with_made_lists(folder, datasets[name])
+        remove_folder(folder)
+        with contextlib.suppress(OSError):  # there are others
+            folder.parent.rmdir()
+    return replace(plan, datasets=datasets, lists={})
+
+
+def _unwatched(folder: Path, phase: str, step: int, total: int, values: Mapping[str, float]) -> None:
+    """Progress that nobody is shown."""
 
 
 def _execute(
@@ -492,7 +522,7 @@ def _analyse(plan: Plan, finished: Sequence[Cell], registry: Registry, watcher: 
     for name in plan.suite.analyses:
         try:
             analysis = plugins.resolve(registry.offer("analysis", name))
-            with plugins.contained():
+            with contained():
                 made = analysis(given)
             check_analysis(made)
         except Exception as error:

@@ -22,13 +22,13 @@ from benchmark.builders import make_train as make_train
 from benchmark.contract import Context, Metric, Model, require, variants
 from benchmark.contract import check_analysis as check_analysis
 from benchmark.contract import check_ranking as check_ranking
-from benchmark.data.frozen import frozen
 from benchmark.data.protocol import Protocol
 from benchmark.data.ragged import PAD, Floats, Longs, Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.data.split import split_log
 from benchmark.data.types import TASKS, Catalog, Dataset, Log, Requests, Searches, Split, Task
 from benchmark.errors import ContractError, NotFittedError, error_text
+from benchmark.isolation import frozen
 from benchmark.parameters import resolve_params
 
 NOUNS = (

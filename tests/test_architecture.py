@@ -20,11 +20,14 @@ ORDER = [
     "errors",
     "text",
     "strict",
-    "metric",
     "reproducible",
+    "isolation",
     "jobs",
     "data",
+    "metric",
+    "suite",
     "contract",
+    "evaluation",
     "hookspecs",
     "parameters",
     "plugins",
@@ -32,10 +35,8 @@ ORDER = [
     "fingerprint",
     "builders",
     "testing",
-    "suite",
     "describe",
     "candidates",
-    "evaluation",
     "plan",
     "results",
     "report",
@@ -46,7 +47,7 @@ ORDER = [
     "new_plugin",
     "cli",
 ]
-"""Imports point to the left only. A folder counts as one."""
+"""Imports point upwards only in this list, those for types too. A folder counts as one."""
 LIBRARY = "benchmark_torch"
 """Not a plugin: all plugins may import it, and it imports none of them."""
 HEAVY = ("torch", "transformers", "recbole", "pyterrier", "sentence_transformers", "mlflow", "matplotlib")
@@ -56,14 +57,11 @@ def sources(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
 
 
-def imports(path: Path, *, for_types: bool = True) -> Iterator[str]:
+def imports(path: Path) -> Iterator[str]:
     """The dotted names that a file imports anywhere, "benchmark.Ranking" for `from benchmark import Ranking`."""
     nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while nodes:
         node = nodes.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not for_types:
-            nodes.extend(node.orelse)
-            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
@@ -84,7 +82,7 @@ def core_module(name: str) -> str:
 
 
 def core_imports(path: Path) -> set[str]:
-    names = {core_module(name) for name in imports(path, for_types=False) if name.split(".")[0] == "benchmark"}
+    names = {core_module(name) for name in imports(path) if name.split(".")[0] == "benchmark"}
     return names - {""}
 
 

@@ -13,7 +13,7 @@ from conftest import Command
 from logs import shuffled
 
 from benchmark import candidates, plugins
-from benchmark.candidates import check_sampler, draw, known_items, lookup_hr1, with_candidates
+from benchmark.candidates import Lists, check_sampler, draw, known_items, lookup_hr1, with_candidates
 from benchmark.contract import Context
 from benchmark.data.hashing import splitmix
 from benchmark.data.protocol import Protocol, Sampler, Spare
@@ -24,7 +24,7 @@ from benchmark.data.types import Dataset, Log, Requests, Split, Task
 from benchmark.errors import BenchmarkError
 from benchmark.plan import make_plan
 from benchmark.results.datasets import load_dataset, save_dataset, with_frozen_candidates
-from benchmark.runner import _prepare
+from benchmark.runner import with_lists
 from benchmark.suite.load import load_suite
 from benchmark.testing import checkerboard_log, make_catalog, make_log, make_requests, make_train
 
@@ -48,7 +48,7 @@ def shop() -> Log:
 
 def listed(log: Log, task: Task, *samplers: Sampler, **settings: Any) -> Dataset:
     dataset = split_log("shop", log, Protocol(**settings))
-    return with_candidates(dataset, known_items(log, dataset), {task: samplers}, plugins.load())
+    return with_candidates(dataset, Lists(known_items(log, dataset), {task: samplers}), plugins.load())
 
 
 def by_id(dataset: Dataset, task: Task, name: str) -> dict[str, list[str]]:
@@ -192,7 +192,7 @@ def test_what_a_model_leaves_open_is_filled_in_proportion_to_popularity_or_unifo
     shy = replace(offered.models["popular"], name="shy", target=Shy)
     registry = replace(offered, models={**offered.models, "shy": shy})
     known = known_items(log, dataset)
-    data = with_candidates(dataset, known, {"recommendation": samplers}, registry)
+    data = with_candidates(dataset, Lists(known, {"recommendation": samplers}), registry)
     popularity = dataset.train.popularity("recommendation")
     said = {made.name: made for made in data.lists}
     requests = len(dataset.test["recommendation"].requests)
@@ -397,21 +397,23 @@ def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, mon
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "faulty"))
     assert command(*words_of(tmp_path)).returncode == 0
     suite, source = load_suite(str(tmp_path / "s.yaml"))
-    plan = make_plan(suite, source, plugins.load(), tmp_path / "out")
+    registry = plugins.load()
+    local = registry.offer("executor", "local")
+    plan = make_plan(suite, source, registry, tmp_path / "out")
     assert plan.datasets["Board"].test["search"].candidates == {}
-    monkeypatch.setattr(candidates, "draw", None)
-    ready = _prepare(plan, pytest.fail)
-    assert ready.unlisted == {}
+    monkeypatch.setattr("benchmark.runner.write_list_job", None)
+    ready = with_lists(plan, registry, local, pytest.fail)
+    assert ready.lists == {}
     assert list(ready.datasets["Board"].test["recommendation"].candidates) == ["uni4", "uni99"]
     with pytest.raises(TypeError):
-        _prepare(replace(plan, results=tmp_path / "elsewhere"))
+        with_lists(replace(plan, results=tmp_path / "elsewhere"), registry, local, pytest.fail)
     without, _ = load_suite(
         str(tmp_path / "s.yaml"), settings=["protocol.candidates=null", "metrics=[R@5]", "claims=[]"]
     )
     bare = make_plan(without, source, plugins.load(), tmp_path / "out")
     whole = split_log("Board", checkerboard_log(), Protocol())
     assert whole.digest == bare.datasets["Board"].digest != plan.datasets["Board"].digest
-    assert bare.unlisted == {}
+    assert bare.lists == {}
 
 
 def test_a_report_cannot_add_a_list(command: Command, tmp_path: Path) -> None:
@@ -460,3 +462,32 @@ def test_a_variant_with_the_name_of_a_list_is_left_out(command: Command, tmp_pat
     done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 0, done.stderr
     assert "the variant 'uni4' is missing ('uni4' is the name of a candidate list" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (
+            "raise",
+            "the candidates faulty-3-random cannot be made, the model 'faulty' failed: ValueError: the model is broken",
+        ),
+        ("killed", "the worker was killed by SIGKILL"),
+    ],
+)
+def test_a_model_that_dies_while_it_makes_a_list_ends_the_run_with_a_reason_and_leaves_no_list(
+    command: Command, tmp_path: Path, fault: str, reason: str
+) -> None:
+    once = tmp_path / "once"
+    sampler = f"{{kind: faulty, n: 3, fill: random, params: {{fault: {fault}, once: {once}}}}}"
+    (tmp_path / "s.yaml").write_text(
+        f"{{name: s, datasets: [{{use: checkerboard, name: Board}}], models: [{{use: popular, name: Pop}}], "
+        f"protocol: {{candidates: {{recommendation: {sampler}}}}}, metrics: [HR@1|faulty-3-random]}}"
+    )
+    words = ("run", "s.yaml", "--results", "out", "--tracking", "off")
+    done = command(*words)
+    assert done.returncode == 2
+    assert f"data set 'Board': {reason}" in done.stderr
+    assert "Its log: out/s/lists/" in done.stderr
+    assert not list((tmp_path / "out" / "s").glob("cells"))
+    assert command(*words).returncode == 0  # the model works the second time
+    assert list((tmp_path / "out" / "s" / "datasets").glob("Board-*/candidates-recommendation-faulty-3-random.parquet"))

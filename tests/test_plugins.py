@@ -408,13 +408,13 @@ OBSERVER = """
 from benchmark import BenchmarkError, hookimpl
 seen = []
 @hookimpl
-def benchmark_suite_started(suite):
+def benchmark_suite_started(run):
     raise BenchmarkError("the server does not answer")
 @hookimpl
 def benchmark_cell_finished(cell, result):
     seen.append((cell, result))
 @hookimpl
-def benchmark_suite_finished(suite, plan, leaderboard):
+def benchmark_suite_finished(run, leaderboard):
     {act}
 """
 
@@ -424,9 +424,9 @@ def test_observers_are_called_one_by_one(install: Install) -> None:
     install("first", OBSERVER.format(act="raise ValueError('full')"))
     install("second", OBSERVER.format(act="seen.append(leaderboard)"))
     registry = load()
-    failed = registry.notify("benchmark_suite_finished", suite=1, plan=2, leaderboard=3)
+    failed = registry.notify("benchmark_suite_finished", run=1, leaderboard=3)
     assert [(plugin.word, repr(error)) for plugin, error in failed] == [("first", "ValueError('full')")]
-    assert registry.notify("benchmark_cell_finished", suite=1, plan=2, cell="c", result="r") == []
+    assert registry.notify("benchmark_cell_finished", run=1, cell="c", result="r") == []
     assert sys.modules["benchmark_second"].seen == [3, ("c", "r")]
 
 
@@ -435,5 +435,5 @@ def test_a_plugin_may_refuse_the_start_and_only_the_start(install: Install) -> N
     install("first", OBSERVER.format(act="raise BenchmarkError('late')"))
     registry = load()
     with pytest.raises(BenchmarkError, match="the server does not answer"):
-        registry.notify("benchmark_suite_started", suite=1, plan=2)
-    assert len(registry.notify("benchmark_suite_finished", suite=1, plan=2, leaderboard=3)) == 1
+        registry.notify("benchmark_suite_started", run=1)
+    assert len(registry.notify("benchmark_suite_finished", run=1, leaderboard=3)) == 1

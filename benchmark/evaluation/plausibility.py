@@ -12,7 +12,7 @@ from benchmark.data.types import Dataset, Task
 from benchmark.errors import ContractError
 from benchmark.evaluation.scores import score
 from benchmark.evaluation.significance import detectable_difference
-from benchmark.plugins import BoundMetric
+from benchmark.metric import BoundMetric
 
 NEAR = 0.95
 """Share of the ceiling above which a result gets a remark."""

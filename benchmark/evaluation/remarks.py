@@ -12,7 +12,7 @@ from benchmark.data.ragged import PAD, Longs, Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.data.types import Dataset, Requests, Task
 from benchmark.evaluation.scores import score
-from benchmark.plugins import BoundMetric
+from benchmark.metric import BoundMetric
 
 PROGRESS = {"epoch": ("best_epoch", "epochs"), "checkpoint": ("best_updates", "updates")}
 """Facts that models record of their training: when validation was best, and when it ended."""

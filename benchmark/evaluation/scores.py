@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.contract import Scores
-from benchmark.data.frozen import frozen
 from benchmark.data.ragged import PAD, Floats, Longs, Ragged
 from benchmark.data.ranking import Ranking
 from benchmark.errors import ContractError, error_text
 from benchmark.evaluation.slices import restrict
+from benchmark.isolation import frozen
 from benchmark.suite.file import SliceName
 
 

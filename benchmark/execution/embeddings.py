@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from benchmark import fingerprint, plugins
 from benchmark.contract import Context
-from benchmark.data.frozen import frozen
 from benchmark.data.types import Dataset
 from benchmark.errors import BenchmarkError
+from benchmark.isolation import contained, frozen
 from benchmark.plugins import Registry
 from benchmark.results.embeddings import EmbeddingsFolder
 
@@ -87,7 +87,7 @@ def _train(dataset: Dataset, model: Any, context: Context, name: str) -> NDArray
     Path(context.workdir).mkdir(parents=True, exist_ok=True)
     inner = replace(context, facts={}, curve=[])  # its facts and its curve are not those of the cell
     valid = {task: split for task, split in dataset.valid.items() if task in model.tasks}
-    with plugins.contained():
+    with contained():
         model.fit(frozen(dataset.train), frozen(valid), inner)
         vectors = np.asarray(model.item_embeddings(), dtype=np.float32)
     n = len(dataset.train.catalog)

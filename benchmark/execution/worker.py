@@ -22,19 +22,21 @@ import numpy as np
 
 from benchmark import plugins, reproducible
 from benchmark.contract import Context, Costs, Model, check_ranking, variants
-from benchmark.data.frozen import frozen
 from benchmark.data.ranking import Ranking
 from benchmark.data.types import Requests, Split
 from benchmark.errors import BenchmarkError, ContractError, error_text
 from benchmark.execution.embeddings import Embeddings
+from benchmark.execution.lists import make_lists
 from benchmark.execution.machine import machine
 from benchmark.execution.progress import Progress
 from benchmark.execution.server import ForkServer
+from benchmark.isolation import contained, frozen
 from benchmark.parameters import absolute_paths
 from benchmark.plugins import Registry
 from benchmark.results.cells import CellFolder, CellRecord, Spec
 from benchmark.results.datasets import load_dataset
 from benchmark.results.files import json_size, remove_folder
+from benchmark.results.lists import is_list_job, read_list_job
 from benchmark.results.scratch import WORK, shared_folder
 from benchmark.suite.schema import NEW
 
@@ -102,7 +104,7 @@ def _compute(files: CellFolder, spec: Spec, model: Model, registry: Registry, wo
     context.embed = embeddings
     started = time.perf_counter()
     valid = {task: split for task, split in dataset.valid.items() if task in cell.tasks}
-    with plugins.contained():
+    with contained():
         model.fit(frozen(dataset.train), frozen(valid), context)
     fit_seconds = time.perf_counter() - started - embeddings.waited
     _check_left(context)  # what would be refused at the end is refused before anything is ranked
@@ -209,7 +211,7 @@ def _rank(
     out = Ranking.empty(len(requests), depth)
     for start in range(0, len(requests), BATCH):
         rows = np.arange(start, min(start + BATCH, len(requests)))
-        with plugins.contained():
+        with contained():
             part = rank(frozen(requests.take(rows)), depth)
         batch = requests.take(rows)
         if variant:
@@ -251,10 +253,13 @@ def describe(error: BaseException) -> str:
 
 
 def run_and_record(folder: Path, progress: Progress | None = None) -> str:
-    """`run_cell`, with a failure written to `failure.json` and its traceback to stderr; gives the error, "" for
-    none."""
+    """`run_cell`, or `make_lists` where the folder holds that job, with a failure written to `failure.json` and its
+    traceback to stderr; gives the error, "" for none."""
     try:
-        run_cell(folder, progress)
+        if is_list_job(folder):
+            make_lists(folder)
+        else:
+            run_cell(folder, progress)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         text = describe(error)
@@ -280,8 +285,8 @@ def main() -> int:
         sys.stderr.write("usage: python -m benchmark.execution.worker CELL_FOLDER\n")
         return 2
     folder = Path(sys.argv[1])
-    with contextlib.suppress(BenchmarkError):  # of a folder that is not a cell's, which run_and_record reports
-        spec = CellFolder(folder).read_spec()
+    with contextlib.suppress(BenchmarkError):  # of a folder without a job, which run_and_record reports
+        spec = read_list_job(folder) if is_list_job(folder) else CellFolder(folder).read_spec()
         wanted = worker_environment(spec.threads, spec.reproducible)
         if not wanted.items() <= os.environ.items():  # numpy is loaded already: start over, in the same process
             os.execve(sys.executable, command(folder), {**os.environ, **wanted})

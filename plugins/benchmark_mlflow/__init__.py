@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from benchmark import BenchmarkError, Cell, CellResult, hookimpl
 
 if TYPE_CHECKING:
-    from benchmark import Leaderboard, Plan
+    from benchmark import Run
     from benchmark_mlflow.tracker import Tracker
 
 _current: Tracker | None = None
@@ -53,32 +53,32 @@ def benchmark_commands() -> Mapping[str, str]:
 
 
 @hookimpl
-def benchmark_suite_started(plan: Plan) -> None:
+def benchmark_suite_started(run: Run) -> None:
     """Refuse the run if the store cannot be used."""
-    _tracker(plan)
+    _tracker(run)
 
 
 @hookimpl
-def benchmark_cell_finished(plan: Plan, cell: Cell, result: CellResult) -> None:
+def benchmark_cell_finished(run: Run, cell: Cell, result: CellResult) -> None:
     """Log the cell. Raises BenchmarkError when the store stops answering, once; the rest waits for the end."""
-    tracker = _tracker(plan)
+    tracker = _tracker(run)
     if tracker is not None:
         tracker.cell_finished(cell, result)
 
 
 @hookimpl
-def benchmark_suite_finished(plan: Plan, leaderboard: Leaderboard) -> None:
+def benchmark_suite_finished(run: Run, cell_results: Mapping[Cell, CellResult]) -> None:
     """Log the cells of the leaderboard that the store lacks, then the leaderboard."""
     global _current
-    tracker, _current = _tracker(plan), None
+    tracker, _current = _tracker(run), None
     if tracker is not None:
-        tracker.suite_finished(leaderboard)
+        tracker.suite_finished(cell_results)
 
 
-def _tracker(plan: Plan) -> Tracker | None:
-    """The tracker of this plan; None if no store is wanted, or if only the default one is and MLflow is missing."""
+def _tracker(run: Run) -> Tracker | None:
+    """The tracker of this run; None if no store is wanted, or if only the default one is and MLflow is missing."""
     global _current
-    uri = plan.options["mlflow"]["uri"]
+    uri = run.options["mlflow"]["uri"]
     if uri == "off":
         return None
     if importlib.util.find_spec("mlflow") is None:
@@ -90,6 +90,6 @@ def _tracker(plan: Plan) -> Tracker | None:
         )
     from benchmark_mlflow.tracker import Tracker
 
-    if _current is None or _current.plan is not plan:
-        _current = Tracker(plan)
+    if _current is None or _current.suite_run is not run:
+        _current = Tracker(run)
     return _current

@@ -1,4 +1,4 @@
-"""Logs cells and leaderboards of one plan to an MLflow store."""
+"""Logs cells and leaderboards of one run of a suite to an MLflow store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmark_mlflow.store import Store
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from benchmark import Leaderboard, Plan
+    from benchmark import Run as SuiteRun
 
 CELL_FILES = ("facts.json", "curve.csv", "log.txt", "scores-*.parquet")
 REPORT_FILES = ("leaderboard.*", "significance.csv", "claims.json", "suite.yaml", "environment.json", "figures/*.svg")
@@ -29,19 +29,19 @@ PARENT = "mlflow.parentRunId"
 
 
 class Tracker:
-    """Raises BenchmarkError with a remedy where the plan's store cannot be used."""
+    """Raises BenchmarkError with a remedy where the run's store cannot be used."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        home = plan.results.resolve().parent
-        self.store = Store(plan.options["mlflow"]["uri"] or f"sqlite:///{home / 'mlflow.db'}", home)
+    def __init__(self, suite_run: SuiteRun) -> None:
+        self.suite_run = suite_run
+        home = suite_run.results.resolve().parent
+        self.store = Store(suite_run.options["mlflow"]["uri"] or f"sqlite:///{home / 'mlflow.db'}", home)
         self.started = now()
         self.logged: dict[str, Run] = {}  # by computation
         self.alone = True  # no other process has used the store since this one connected
         self.lost = False  # the store has stopped answering
         remedy = "Name another one with --tracking URI, or run without MLflow: --tracking off"
         with self.store.session("cannot be used", remedy):
-            self.client, self.experiment = self.store.connect(plan.suite.name, plan.suite.title)
+            self.client, self.experiment = self.store.connect(suite_run.suite.name, suite_run.suite.title)
 
     def cell_finished(self, cell: Cell, result: CellResult) -> None:
         """Log a cell that this run has computed. Reused ones wait for the end, as all do once the store is lost."""
@@ -54,10 +54,9 @@ class Tracker:
             self._log_cell(cell, result, search=not self.alone or result.status == "failed")
         self.lost = False
 
-    def suite_finished(self, leaderboard: Leaderboard) -> None:
+    def suite_finished(self, results: Mapping[Cell, CellResult]) -> None:
         """Log what the store lacks of the leaderboard and its cells, and nest these cells below it."""
         with self.store.session("cannot be used", self._later()):
-            results = self._results(leaderboard)
             children = [self._log_cell(cell, result) for cell, result in results.items()]
             parent = self._log_leaderboard(results)
             for child in children:
@@ -65,20 +64,9 @@ class Tracker:
                     self.client.set_tag(child.info.run_id, PARENT, parent)
 
     def _later(self) -> str:
-        return f"No result is lost: what is missing is logged at the end, or by: benchmark report {self.plan.source}"
-
-    def _results(self, leaderboard: Leaderboard) -> dict[Cell, CellResult]:
-        """How every cell of the leaderboard ended, in this run or an earlier one."""
-        failures = {(failure.dataset, failure.model, failure.seed): failure for failure in leaderboard.failures}
-        results = {}
-        for cell in self.plan.cells:
-            failure = failures.get((cell.dataset, cell.model, cell.seed))
-            if failure:
-                folder = (self.plan.results / failure.log).parent
-                results[cell] = CellResult("failed", folder, error=failure.error)
-            elif result := self.plan.result(cell):
-                results[cell] = result
-        return results
+        return (
+            f"No result is lost: what is missing is logged at the end, or by: benchmark report {self.suite_run.source}"
+        )
 
     def _find(self, tag: str, value: str) -> Run | None:
         runs = self.client.search_runs([self.experiment], f"tags.`{tag}` = '{value}'", max_results=1)
@@ -106,7 +94,7 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
         points = [(*item, 0) for item in entries.metrics(result).items()] + entries.curve(result)
-        params = entries.params(cell) | {"device": self.plan.device, "profile": self.plan.suite.profile}
+        params = entries.params(cell) | {"device": self.suite_run.device, "profile": self.suite_run.suite.profile}
         ended = entries.span(result)[1]  # always the same, so that MLflow recognises numbers that it already has
         self.client.log_batch(
             run,
@@ -114,7 +102,7 @@ class Tracker:
             params=[Param(*item) for item in entries.texts(params, LONGEST_PARAM).items()],
         )
         source = {"plugin": cell.dataset_use, "params": dict(cell.dataset_params)}
-        data = self.plan.datasets.get(cell.dataset)
+        data = self.suite_run.datasets.get(cell.dataset)
         requests = sum(len(split.requests) for split in data.test.values()) if data else None
         dataset = Dataset(
             cell.dataset,
@@ -150,14 +138,14 @@ class Tracker:
 
     def _log_leaderboard(self, results: Mapping[Cell, CellResult]) -> str:
         """The id of the run with these computations and the files of the report; made or completed if need be."""
-        files = [path for pattern in REPORT_FILES for path in sorted(self.plan.results.glob(pattern))]
+        files = [path for pattern in REPORT_FILES for path in sorted(self.suite_run.results.glob(pattern))]
         digest = hashlib.sha256("".join(entries.computation(*item) for item in results.items()).encode())
         for path in files:
             digest.update(f"{path.name}\0".encode() + path.read_bytes())
         run = self._find(entries.LEADERBOARD, digest.hexdigest())
         if run is None:
-            suite, tags = self.plan.suite, self._tags({entries.LEADERBOARD: digest.hexdigest()})
-            name = " ".join(filter(None, [suite.name, suite.profile, ", ".join(self.plan.marks)]))
+            suite, tags = self.suite_run.suite, self._tags({entries.LEADERBOARD: digest.hexdigest()})
+            name = " ".join(filter(None, [suite.name, suite.profile, ", ".join(self.suite_run.marks)]))
             run = self.client.create_run(self.experiment, self.started, tags, name[:LONGEST_NAME])
         if run.info.status == "RUNNING":
             self._fill_leaderboard(run, files, results)
@@ -173,7 +161,7 @@ class Tracker:
             "artifacts of this run: open leaderboard.html. Each cell is a child run: select some and press Compare. "
             "`recommendation.R_30.head` is R@30 of recommendation on the head slice."
         )
-        params = entries.suite_params(self.plan.suite) | {"device": self.plan.device}
+        params = entries.suite_params(self.suite_run.suite) | {"device": self.suite_run.device}
         self.client.log_batch(
             run.info.run_id,
             metrics=[Metric(name, count, run.info.start_time, 0) for name, count in counts.items()],
@@ -181,7 +169,7 @@ class Tracker:
             tags=[RunTag("mlflow.note.content", note)],
         )
         for path in files:
-            folder = path.parent.relative_to(self.plan.results).as_posix()
+            folder = path.parent.relative_to(self.suite_run.results).as_posix()
             self.client.log_artifact(run.info.run_id, str(path), None if folder == "." else folder)
         self.client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
 
@@ -193,19 +181,19 @@ class Tracker:
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
-        plan = self.plan
+        suite_run = self.suite_run
         tags: dict[str, Any] = {
-            "mlflow.source.name": f"benchmark run {plan.source.name}",
+            "mlflow.source.name": f"benchmark run {suite_run.source.name}",
             "mlflow.source.type": "LOCAL",
-            "benchmark.suite": plan.suite.name,
-            "benchmark.profile": plan.suite.profile,
-            "benchmark.marks": ", ".join(plan.marks),
+            "benchmark.suite": suite_run.suite.name,
+            "benchmark.profile": suite_run.suite.profile,
+            "benchmark.marks": ", ".join(suite_run.marks),
             "benchmark.version": importlib.metadata.version("genrec-benchmark"),
         }
         with contextlib.suppress(OSError, KeyError):  # the user of a container may have no name
             tags["mlflow.user"] = getpass.getuser()
         with contextlib.suppress(OSError, ValueError, KeyError):
-            environment = json.loads((plan.results / "environment.json").read_text(encoding="utf-8"))
+            environment = json.loads((suite_run.results / "environment.json").read_text(encoding="utf-8"))
             tags["mlflow.source.git.commit"] = environment["git_commit"]
             tags["benchmark.git_dirty"] = environment["git_dirty"]
         return tags

@@ -248,7 +248,7 @@ def reads(folder: Path, registry: Registry, text: str) -> None:
             suite, source = load_suite("suite.yaml")
             plan = make_plan(suite, source, registry, Path("results"))
             print_cells(plan, 2)
-            print_check(plan)
+            print_check(plan, registry)
             message = "a plan"
         except BenchmarkError as error:
             message = str(error)

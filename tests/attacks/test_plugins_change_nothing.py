@@ -13,14 +13,13 @@ import pytest
 
 from benchmark import PAD, Context, ContractError, Log, Ragged, Ranking, Requests, Split, Task, Train, plugins, top_k
 from benchmark.contract import Cell, Costs, check_ranking
-from benchmark.data.frozen import frozen
 from benchmark.data.ragged import Floats, Longs
 from benchmark.evaluation.scores import score
 from benchmark.execution import embeddings, worker
+from benchmark.isolation import frozen
 from benchmark.plan import make_plan
 from benchmark.plugins import Offer, Plugin
 from benchmark.results.cells import CellFolder, curve_csv
-from benchmark.runner import Scored
 from benchmark.suite.load import load_suite
 from benchmark.testing import checkerboard, checkerboard_log
 
@@ -145,7 +144,7 @@ def test_a_data_set_reader_may_use_its_arrays_again_for_the_next_data_set() -> N
             log.item[-1] = 5
 
 
-def test_what_an_observer_does_to_the_plan_the_report_does_not_see(
+def test_what_an_observer_does_to_the_run_the_report_does_not_see(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "faulty"))
@@ -153,8 +152,8 @@ def test_what_an_observer_does_to_the_plan_the_report_does_not_see(
         "{name: s, datasets: [{use: checkerboard, name: Board}], models: [{use: faulty, name: F}], metrics: [R@5]}"
     )
     suite, source = load_suite(str(tmp_path / "s.yaml"))
-    scored = Scored(make_plan(suite, source, plugins.load(), tmp_path / "out"))
-    plan, shown = scored.plan, scored.shown
+    plan = make_plan(suite, source, plugins.load(), tmp_path / "out")
+    shown = plan.run
     assert shown.cells == plan.cells
     with pytest.raises(ValueError, match="read-only"):
         shown.datasets["Board"].test["recommendation"].relevant.values[:] = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.plugins import contained
+from benchmark.isolation import contained
 
 ROOT = Path(__file__).resolve().parents[2]
 WANDERER = '''
@@ -55,17 +55,17 @@ def benchmark_analyses():
 
 
 @hookimpl
-def benchmark_suite_started(plan):
+def benchmark_suite_started(run):
     leave()
 
 
 @hookimpl
-def benchmark_cell_finished(plan):
+def benchmark_cell_finished(run):
     leave()
 
 
 @hookimpl
-def benchmark_suite_finished(plan):
+def benchmark_suite_finished(run):
     leave()
 
 

@@ -25,8 +25,7 @@ import pytest
 from benchmark_mlflow.entries import metric_key, plain
 from benchmark_mlflow.tracker import Tracker
 
-from benchmark import BenchmarkError, Cell, CellResult, Costs, Leaderboard, Plan, Suite, Task
-from benchmark.evaluation.leaderboard import Failure
+from benchmark import BenchmarkError, Cell, CellResult, Costs, Run, Suite, Task
 from benchmark.testing import checkerboard
 
 pytest.importorskip("mlflow")
@@ -71,7 +70,7 @@ def suite(**changes: Any) -> Suite:
     return Suite(**(values | changes))
 
 
-def result(plan: Plan, cell: Cell, seconds: float = 2.5, **changes: Any) -> CellResult:
+def result(plan: Run, cell: Cell, seconds: float = 2.5, **changes: Any) -> CellResult:
     """How a cell ended, with its folder as the worker writes it."""
     folder = plan.results / "cells" / cell.dataset / cell.model / f"seed-{cell.seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,7 @@ def result(plan: Plan, cell: Cell, seconds: float = 2.5, **changes: Any) -> Cell
     return replace(ended, **changes)
 
 
-def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, **changes: Any) -> Plan:
+def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, **changes: Any) -> Run:
     results = folder / "results" / "tiny"
     results.mkdir(parents=True, exist_ok=True)
     (results / "environment.json").write_text(json.dumps({"git_commit": "c0ffee", "git_dirty": False}))
@@ -104,55 +103,48 @@ def plan_in(folder: Path, tracking: str = "", cells: tuple[Cell, ...] = CELLS, *
         (results / name).write_text(f"{name} {changes}")
     (results / "figures").mkdir(exist_ok=True)
     (results / "figures" / "sizes.svg").write_text("<svg/>")
-    return Plan(
+    return Run(
         suite=suite(**changes),
         source=Path("suites/tiny.yaml"),
         results=results,
         datasets={"ML": checkerboard()},
         cells=cells,
         selected=cells,
-        metrics={},
         options={"mlflow": {"uri": tracking}},
         marks=("reduced scale",),
     )
 
 
-def board(failures: tuple[Failure, ...] = ()) -> Leaderboard:
-    return Leaderboard(suite(), (), failures=failures)
-
-
-def results_of(plan: Plan, **changes: Any) -> dict[Cell, CellResult]:
+def results_of(plan: Run, **changes: Any) -> dict[Cell, CellResult]:
     return {cell: result(plan, cell, **changes) for cell in plan.cells}
 
 
 def run(
-    plan: Plan,
+    plan: Run,
     results: Mapping[Cell, CellResult] | None = None,
-    failures: tuple[Failure, ...] = (),
     begun: Callable[[], None] = lambda: None,
 ) -> None:
     """Call the hooks as `benchmark run` does; `begun` before the first cell finishes."""
     results = results_of(plan) if results is None else results
-    plan = replace(plan, result=results.get)
     benchmark_mlflow.benchmark_suite_started(plan)
     begun()
     for cell, ended in results.items():
         benchmark_mlflow.benchmark_cell_finished(plan, cell, ended)
-    benchmark_mlflow.benchmark_suite_finished(plan, board(failures))
+    benchmark_mlflow.benchmark_suite_finished(plan, results)
 
 
-def report(plan: Plan, results: Mapping[Cell, CellResult], failures: tuple[Failure, ...] = ()) -> None:
+def report(plan: Run, results: Mapping[Cell, CellResult]) -> None:
     """Call the hook as `benchmark report` does."""
-    benchmark_mlflow.benchmark_suite_finished(replace(plan, result=results.get), board(failures))
+    benchmark_mlflow.benchmark_suite_finished(plan, results)
 
 
-def client_of(plan: Plan) -> Any:
+def client_of(plan: Run) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=plan.options["mlflow"]["uri"] or f"sqlite:///{plan.results.parent / 'mlflow.db'}")
 
 
-def runs_of(plan: Plan) -> tuple[list[Any], list[Any]]:
+def runs_of(plan: Run) -> tuple[list[Any], list[Any]]:
     """The runs of leaderboards and the runs of cells in the store, oldest first."""
     client = client_of(plan)
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id], order_by=["start_time ASC"])
@@ -165,7 +157,7 @@ def parents_of(cells: Iterable[Any]) -> set[str | None]:
     return {run.data.tags.get("mlflow.parentRunId") for run in cells}
 
 
-def files_of(plan: Plan, run_id: str) -> set[str]:
+def files_of(plan: Run, run_id: str) -> set[str]:
     return {f.path for f in client_of(plan).list_artifacts(run_id)}
 
 
@@ -370,7 +362,7 @@ def test_a_cell_that_another_run_has_logged_in_the_meantime_is_not_logged_again(
     monkeypatch.setattr(Tracker, "_find", counted)
     plan = plan_in(home)
     results = results_of(plan)
-    first, second = (Tracker(replace(plan, result=results.get)) for _ in range(2))
+    first, second = (Tracker(plan) for _ in range(2))
     first.cell_finished(CELLS[0], results[CELLS[0]])
     assert len(searches) == 1  # the second has connected in the meantime
     second.cell_finished(CELLS[0], results[CELLS[0]])
@@ -378,7 +370,7 @@ def test_a_cell_that_another_run_has_logged_in_the_meantime_is_not_logged_again(
     second.cell_finished(CELLS[1], results[CELLS[1]])
     assert len(searches) == 4
     for tracker in (first, second):
-        tracker.suite_finished(board())
+        tracker.suite_finished(results)
     assert [len(runs) for runs in runs_of(plan)] == [1, 3]
 
     searches.clear()
@@ -409,14 +401,14 @@ def test_a_half_logged_leaderboard_is_completed(home: Path, monkeypatch: pytest.
 
     plan = plan_in(home)
     results = results_of(plan)
-    tracker = Tracker(replace(plan, result=results.get))
+    tracker = Tracker(plan)
     for item in results.items():
         tracker.cell_finished(*item)
     for call, status in (("log_artifact", "RUNNING"), ("set_tag", "FINISHED")):
         with monkeypatch.context() as broken:
             broken.setattr(MlflowClient, call, fails(OSError("no space left")))
             with pytest.raises(BenchmarkError, match="no space left"):
-                tracker.suite_finished(board())
+                tracker.suite_finished(results)
         assert [p.info.status for p in runs_of(plan)[0]] == [status]
     report(plan, results)
     (parent,), children = runs_of(plan)
@@ -444,7 +436,6 @@ def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyP
 
     plan = plan_in(home, cells=CELLS[:2])
     results = results_of(plan)
-    plan = replace(plan, result=results.get)
     benchmark_mlflow.benchmark_suite_started(plan)
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_inputs", fails(OSError("no space left")))
@@ -455,7 +446,7 @@ def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyP
         benchmark_mlflow.benchmark_cell_finished(plan, CELLS[1], results[CELLS[1]])  # raises no second error
     assert [c.info.status for c in runs_of(plan)[1]] == ["RUNNING"]
 
-    benchmark_mlflow.benchmark_suite_finished(plan, board())
+    benchmark_mlflow.benchmark_suite_finished(plan, results)
     parents, children = runs_of(plan)
     assert {c.info.run_name for c in children} == {"ML/Pop_R/seed-0", "ML/SASRec[CE]/seed-0"}
     assert [c.info.status for c in children] == ["FINISHED"] * 2
@@ -468,11 +459,11 @@ def test_a_half_logged_cell_is_completed(home: Path, monkeypatch: pytest.MonkeyP
 def test_the_end_of_a_run_takes_over_the_cells_of_a_report_during_it(home: Path) -> None:
     plan = plan_in(home, cells=CELLS[:2])
     results = results_of(plan)
-    run_in_another_process = Tracker(replace(plan, result=results.get))
+    run_in_another_process = Tracker(plan)
     run_in_another_process.cell_finished(CELLS[0], results[CELLS[0]])
     report(plan, {CELLS[0]: results[CELLS[0]]})
     run_in_another_process.cell_finished(CELLS[1], results[CELLS[1]])
-    run_in_another_process.suite_finished(board())
+    run_in_another_process.suite_finished(results)
     parents, children = runs_of(plan)
     assert {r.info.status for r in (*parents, *children)} == {"FINISHED"}
     assert len(children) == 2
@@ -486,9 +477,8 @@ def test_a_failed_cell_stays_when_it_later_succeeds(home: Path) -> None:
     folder = result(plan, CELLS[0]).directory
     (folder / "cell.json").unlink()
     failed = CellResult("failed", folder, error="MemoryError: 64 GiB")
-    failure = Failure("ML", "Pop_R", 0, "MemoryError: 64 GiB", os.path.relpath(folder / "log.txt", plan.results))
-    run(plan, {CELLS[0]: failed}, (failure,))
-    report(plan, {}, (failure,))  # logs no failure twice
+    run(plan, {CELLS[0]: failed})
+    report(plan, {CELLS[0]: failed})  # logs no failure twice
     run(plan)
 
     (first, second), children = runs_of(plan)
@@ -690,7 +680,7 @@ def test_a_server_that_dies_costs_no_result(
         benchmark_mlflow.benchmark_cell_finished(plan, CELLS[1], results[CELLS[1]])
     benchmark_mlflow.benchmark_cell_finished(plan, CELLS[2], results[CELLS[2]])
     with pytest.raises(BenchmarkError, match="benchmark report"):
-        benchmark_mlflow.benchmark_suite_finished(plan, board())
+        benchmark_mlflow.benchmark_suite_finished(plan, results)
     assert time.perf_counter() - started < 20
 
     serve(port)

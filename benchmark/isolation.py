@@ -1,8 +1,10 @@
-"""What plugins are given, so that none of them can change it for the others, and what they gave, so that it stays."""
+"""What keeps plugins from changing each other's world: read-only views, and calls that leave the process as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -26,3 +28,21 @@ def frozen(value: Any, copy: bool = False) -> Any:
     if type(value) in (list, tuple):
         return type(value)(frozen(part, copy) for part in value)
     return value.copy() if hasattr(value, "iloc") else value
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """For a call of a plugin: its working directory and its umask are not those of whoever comes after it.
+
+    The environment stays as the plugin leaves it, because a library that it loads may have set itself up there; what
+    counts of it for numbers is set anew for the cells.
+    """
+    folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))  # found again even if it is renamed or removed
+    mask = os.umask(0o022)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.fchdir(folder)
+        os.close(folder)
+        os.umask(mask)
