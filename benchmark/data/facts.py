@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,36 @@ from numpy.typing import NDArray
 from benchmark.data.events import QUERY
 from benchmark.data.parts import TEST, Parts
 from benchmark.data.types import TASKS, Log, Split, Task, Train
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What is known of one task of a data set. Among the data set's facts each has the task in its name, as in
+    `test_requests_search`.
+
+    `split` is that of the protocol, or "given" with the data. `target_in_history_share` is the share of test requests
+    with an answer in their own history, as far as a model reads it. `test_pairs_in_training_share` is the share of
+    pairs of a user (or a query's text, ignoring case and blanks) and an answer that also occur in training;
+    `test_users_items_in_training_share`, of search in a joint log alone, that of pairs of a user and an answer. In a
+    joint log, a user's events of both tasks count. What is None is not known: an older version did not state it.
+    """
+
+    split: str
+    test_requests: int | None = None
+    test_items_not_in_training: int | None = None
+    target_in_history_share: float | None = None
+    test_pairs_in_training_share: float | None = None
+    test_users_items_in_training_share: float | None = None
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], task: Task) -> TaskFacts:
+        """The task's own among the facts of a data set, of which an older version stated one split for both tasks."""
+        stated = {part.name: facts.get(f"{part.name}_{task}") for part in fields(cls)}
+        return cls(**{**stated, "split": stated["split"] or facts.get("split", "")})
+
+    def named(self, task: Task) -> dict[str, Any]:
+        """The facts under their names among those of the data set."""
+        return {f"{name}_{task}": value for name, value in vars(self).items() if value is not None}
 
 
 def interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Split, timed: bool) -> dict[str, Any]:
@@ -30,15 +61,12 @@ def interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Sp
     tested = np.zeros(len(log.users), dtype=bool)
     tested[log.user[targets]] = True
     active = np.bincount(log.user, minlength=len(log.users)) > 0
-    trained = np.bincount(log.item[trains], minlength=len(log.catalog)) > 0
     facts = {
         "users": int(active.sum()),
         "interactions": len(log.user),
         "train_interactions": len(train_times),
-        "test_requests_recommendation": len(test.requests),
         "users_only_in_training": int((active & ~tested).sum()),
         "users_without_a_request": int((tested & ~asking).sum()),
-        "test_items_not_in_training_recommendation": int((~trained[np.unique(test.relevant.values)]).sum()),
     }
     if not timed:
         return facts
@@ -49,14 +77,9 @@ def interaction_facts(log: Log, part: Parts, trains: NDArray[np.bool_], test: Sp
     }
 
 
-def leak_facts(train: Train, test: Mapping[Task, Split]) -> dict[str, float]:
-    """How many of the answers a model has already read, for every task.
-
-    `target_in_history_share_*`: the share of test requests with an answer in their own history, as far as a model reads
-    it. `test_pairs_in_training_share_*`: the share of pairs of a user (or a query's text, ignoring case and blanks) and
-    an answer that also occur in training; `test_users_items_in_training_share_search`: the same for pairs of a user and
-    an answer of search, in a joint log. In a joint log, a user's events of both tasks count."""
-    n, facts = len(train.catalog), dict[str, float]()
+def task_facts(train: Train, test: Mapping[Task, Split], splits: Mapping[Task, str]) -> dict[str, Any]:
+    """The `TaskFacts` of every task, under their names; `splits` says how each was split."""
+    n, facts = len(train.catalog), dict[str, Any]()
     row, item = train.histories.rows, train.histories.values
     if train.events is not None:
         clicked = train.events.kind != QUERY
@@ -70,32 +93,36 @@ def leak_facts(train: Train, test: Mapping[Task, Split]) -> dict[str, float]:
             clicked = requests.events.kind != QUERY
             read.append(requests.events.rows[clicked] * n + requests.events.value[clicked])
         inside = np.isin(rows * n + relevant.values, np.concatenate(read))
-        facts[f"target_in_history_share_{task}"] = len(np.unique(rows[inside])) / max(len(requests), 1)
+        known = TaskFacts(
+            split=splits[task],
+            test_requests=len(requests),
+            test_items_not_in_training=int((train.popularity(task)[np.unique(relevant.values)] == 0).sum()),
+            target_in_history_share=len(np.unique(rows[inside])) / max(len(requests), 1),
+        )
         users = np.isin(requests.users[rows].astype(np.int64) * n + relevant.values, trained)
         if task == "recommendation":
-            facts["test_pairs_in_training_share_recommendation"] = float(users.mean())
+            facts |= replace(known, test_pairs_in_training_share=float(users.mean())).named(task)
             continue
         texts = np.concatenate([train.queries, requests.queries])
         text = np.unique([" ".join(str(text).casefold().split()) for text in texts], return_inverse=True)[1]
-        known = np.unique(text[: len(train.queries)][train.searches.rows] * n + train.searches.values)
+        judged = np.unique(text[: len(train.queries)][train.searches.rows] * n + train.searches.values)
         pairs = text[len(train.queries) :][rows] * n + relevant.values
-        facts["test_pairs_in_training_share_search"] = float(np.isin(pairs, known).mean())
-        if requests.events is not None:
-            facts["test_users_items_in_training_share_search"] = float(users.mean())
+        facts |= replace(
+            known,
+            test_pairs_in_training_share=float(np.isin(pairs, judged).mean()),
+            test_users_items_in_training_share=None if requests.events is None else float(users.mean()),
+        ).named(task)
     return facts
 
 
-def query_facts(log: Log, train: Train, valid: Split, test: Split, total: int) -> dict[str, Any]:
+def query_facts(log: Log, train: Train, valid: Split, total: int) -> dict[str, Any]:
     """`log` has only the queries with a relevant item; `total` counts all."""
-    trained = train.popularity("search") > 0
     return {
         "queries": len(log.queries),
         "queries_without_relevant_item_dropped": total - len(log.queries),
         "queries_with_a_text_seen_before": len(log.queries) - len({str(text).casefold() for text in log.queries}),
         "train_queries": len(train.queries),
         "valid_requests_search": len(valid.requests),
-        "test_requests_search": len(test.requests),
         "relevant_per_query": len(log.relevant) / len(log.queries),
         "train_pairs": len(train.searches.values),
-        "test_items_not_in_training_search": int((~trained[np.unique(test.relevant.values)]).sum()),
     }

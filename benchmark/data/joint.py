@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.digest import digest
 from benchmark.data.events import QUERY, RECOMMENDED, SEARCHED, Events
-from benchmark.data.facts import interaction_facts, leak_facts
+from benchmark.data.facts import interaction_facts, task_facts
 from benchmark.data.parts import (
     TEST,
     TRAIN,
@@ -92,7 +92,6 @@ def split_joint(name: str, log: Log, repeated: int, protocol: Protocol) -> Datas
         **log.facts,
         **({"remark": "; ".join(remarks)} if remarks else {}),
         **protocol.split_settings(),
-        **stated_splits(log, protocol),
         "items": len(log.catalog),
         "ties": log.ties,
         "has_times": log.has_times,
@@ -105,15 +104,11 @@ def split_joint(name: str, log: Log, repeated: int, protocol: Protocol) -> Datas
         "train_pairs": len(train.searches.values),
         "train_searches": int((trains.kind == QUERY).sum()),
         "valid_requests_search": len(valid["search"].requests),
-        "test_requests_search": len(test["search"].requests),
-        "test_items_not_in_training_search": int(
-            (train.popularity("search")[np.unique(test["search"].relevant.values)] == 0).sum()
-        ),
         "targets_dropped_as_copies": int(((own > TRAIN) & (whole > own) & (events.kind != QUERY)).sum()),
         "same_item_tested_share": same,
         "near_copies": near_copies(log, searches, protocol.copies_within, NEAR),
         **untrained,
-        **leak_facts(train, test),
+        **task_facts(train, test, stated_splits(log, protocol)),
     }
     if not protocol.leaky:  # which does not look for copies
         facts["searches_that_copy_an_interaction"] = float(copies[line.group[events.kind == QUERY]].mean())

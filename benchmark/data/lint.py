@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.facts import TaskFacts
 from benchmark.data.ragged import Longs, Ragged, Strings
 from benchmark.data.types import Dataset
 
@@ -44,9 +45,9 @@ def has_times(dataset: Dataset) -> bool:
 def times_and_ties(dataset: Dataset) -> Iterator[str]:
     """Future interactions in training, and targets decided by the order of equal times; neither is known without
     times."""
-    if "recommendation" not in dataset.test or dataset.facts.get("split_recommendation") == "random-ratio":
-        return
     facts, train = dataset.facts, dataset.train
+    if "recommendation" not in dataset.test or TaskFacts.of(facts, "recommendation").split == "random-ratio":
+        return
     if not has_times(dataset):
         yield "order, no times: how much of training lies after a request, and which targets are tied, cannot be told."
         return
@@ -58,11 +59,10 @@ def times_and_ties(dataset: Dataset) -> Iterator[str]:
             "test request (leave-one-out trains on other users' future; `protocol.split: global-time` does not)."
         )
     if tied := facts.get("tied_target_share"):
-        by = "the file's order" if facts.get("ties") == "file" else "a hash"
-        whole = facts.get("tied_time_share", 0.0)
+        by = "the file's order" if facts["ties"] == "file" else "a hash"
         yield (
-            f"for {tied:.0%} of the users the target shares its time with another item ({whole:.0%} of all "
-            f"interactions do); {by} decides."
+            f"for {tied:.0%} of the users the target shares its time with another item "
+            f"({facts['tied_time_share']:.0%} of all interactions do); {by} decides."
         )
         yield from _sorted_ties(dataset, tied)
 
@@ -109,24 +109,27 @@ def repeated_interactions(dataset: Dataset) -> Iterator[str]:
 
 def answers_seen_before(dataset: Dataset) -> Iterator[str]:
     """Targets in their own history, test pairs in training, copies."""
-    facts, joint = dataset.facts, dataset.train.events is not None
+    joint = dataset.train.events is not None
     advice = " (copies seconds apart: `protocol.copies_within`)" if joint else ""
     for task in dataset.test:
-        if share := facts.get(f"target_in_history_share_{task}"):
+        facts = TaskFacts.of(dataset.facts, task)
+        if share := facts.target_in_history_share:
             own = "have an answer in their own history"
             yield f"{share:.1%} of the requests of {task} {own}: a repeat or a copy{advice}."
-        names = {"recommendation": ("test_pairs", "user and item"), "search": ("test_pairs", "query and item")}
-        name, pair = ("test_users_items", "user and item") if joint and task == "search" else names[task]
-        if share := facts.get(f"{name}_in_training_share_{task}"):
+        share, pair = facts.test_pairs_in_training_share, "user and item"
+        if task == "search":
+            pair = "user and item" if joint else "query and item"
+            share = facts.test_users_items_in_training_share if joint else share
+        if share:
             yield f"{share:.1%} of the tested pairs of {pair} ({task}) stand in the training data."
-    if copies := facts.get("searches_that_copy_an_interaction"):
+    if copies := dataset.facts.get("searches_that_copy_an_interaction"):
         yield f"{copies:.0%} of the searches are interactions too; no history holds the copy of its target."
 
 
 def untrained_items(dataset: Dataset) -> Iterator[str]:
     """Items that are tested and that no model has learned from."""
     for task in dataset.test:
-        if new := dataset.facts.get(f"test_items_not_in_training_{task}"):
+        if new := TaskFacts.of(dataset.facts, task).test_items_not_in_training:
             yield f"{new} relevant test items of {task} never occur in its training data."
 
 

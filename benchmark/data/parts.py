@@ -23,16 +23,16 @@ def timed(log: Log, protocol: Protocol) -> bool:
     return log.has_times and (protocol.split != "random-ratio" or log.interaction_part is not None)
 
 
-def stated_splits(log: Log, protocol: Protocol) -> dict[str, str]:
+def stated_splits(log: Log, protocol: Protocol) -> dict[Task, str]:
     """How each task was split: by the protocol, queries without users always by ratio, or by the log itself."""
-    out: dict[str, str] = {}
+    out: dict[Task, str] = {}
     if len(log.user):
-        out["split_recommendation"] = protocol.split if log.interaction_part is None else "given"
+        out["recommendation"] = protocol.split if log.interaction_part is None else "given"
     if log.searches is not None:
-        out["split_search"] = protocol.split if log.searches.part is None else "given"
+        out["search"] = protocol.split if log.searches.part is None else "given"
     elif len(log.query):
         ratio = "all-test" if protocol.split == "all-test" else "ratio"
-        out["split_search"] = ratio if log.query_part is None else "given"
+        out["search"] = ratio if log.query_part is None else "given"
     return out
 
 

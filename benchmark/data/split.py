@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmark.data.digest import digest
-from benchmark.data.facts import interaction_facts, leak_facts, query_facts
+from benchmark.data.facts import interaction_facts, query_facts, task_facts
 from benchmark.data.joint import split_joint
 from benchmark.data.normal_form import check_log, in_normal_order
 from benchmark.data.parts import (
@@ -95,16 +95,15 @@ def split_log(name: str, log: Log, protocol: Protocol) -> Dataset:
     facts = {
         **log.facts,
         **protocol.split_settings(),
-        **stated_splits(log, protocol),
         "items": len(log.catalog),
         "ties": log.ties,
         "has_times": log.has_times,
         **({"repeated_rows_dropped": repeated} if len(log.user) else {}),
         **({"rows_hidden": counts[0] - repeated - len(log.user)} if protocol.unseen_share else {}),
         **(interaction_facts(log, part, trains, test["recommendation"], timed(log, protocol)) if len(log.user) else {}),
-        **(query_facts(log, train, valid["search"], test["search"], counts[1]) if len(log.query) else {}),
+        **(query_facts(log, train, valid["search"], counts[1]) if len(log.query) else {}),
         **untrained,
-        **leak_facts(train, test),
+        **task_facts(train, test, stated_splits(log, protocol)),
     }
     return Dataset(name, train, valid, test, digest(train, valid, test, protocol), facts)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from benchmark.data.facts import TaskFacts
 from benchmark.data.types import Task
 from benchmark.evaluation.leaderboard import Leaderboard
 
@@ -22,39 +23,37 @@ NAMES = {
 def data_notes(lb: Leaderboard, dataset: str, task: Task) -> Iterator[str]:
     """The lines below the results of one data set and task; none where its facts are not known."""
     facts = lb.data.get(dataset, {})
-    if f"test_requests_{task}" in facts:
-        yield f"Data: {'; '.join(_parts(facts, task))}."
+    known = TaskFacts.of(facts, task)
+    if known.test_requests is not None:
+        yield f"Data: {'; '.join(_parts(facts, known, task))}."
     for choice in lb.suite.datasets:
         if choice.name == dataset and choice.note:
             yield f"{dataset}: {choice.note}."
 
 
-def _parts(facts: Mapping[str, Any], task: Task) -> Iterator[str]:
-    split = facts.get(f"split_{task}", facts.get("split", ""))
-    n, joint = facts[f"test_requests_{task}"], "searches" in facts
+def _parts(facts: Mapping[str, Any], known: TaskFacts, task: Task) -> Iterator[str]:
+    n, joint, split = known.test_requests, "searches" in facts, NAMES.get(known.split, known.split)
     if task == "recommendation":
-        yield f"{n:,} users tested, split {NAMES.get(split, split)}"
+        yield f"{n:,} users tested, split {split}"
     elif joint:
-        yield f"{n:,} of {facts['searches']:,} searches tested, split {NAMES.get(split, split)}"
+        yield f"{n:,} of {facts['searches']:,} searches tested, split {split}"
     else:
-        yield f"{n:,} of {facts['queries']:,} queries tested, split {NAMES.get(split, split)}"
+        yield f"{n:,} of {facts['queries']:,} queries tested, split {split}"
     if task == "recommendation" or joint:
         most = facts.get("max_history")
         yield "histories are read whole" if most is None else f"of a history at most the {most} newest are read"
         if facts.get("has_times") is False:
             yield "the data has no times"
-        yield f"{_share(facts, 'target_in_history', task)} of the requests have an answer in their own history"
-    if split == "all-test":
+        yield f"{_share(known.target_in_history_share)} of the requests have an answer in their own history"
+    if known.split == "all-test":
         return
-    held = _share(facts, "test_pairs_in_training", task)
     pair = "user" if task == "recommendation" else "query"
-    yield f"training holds {held} of the tested pairs of {pair} and item"
+    yield f"training holds {_share(known.test_pairs_in_training_share)} of the tested pairs of {pair} and item"
     if task == "search" and joint:
-        yield f"and {_share(facts, 'test_users_items_in_training', task)} of those of user and item"
+        yield f"and {_share(known.test_users_items_in_training_share)} of those of user and item"
     if joint and facts.get("copies_within"):
         yield f"copies are recognised within {facts['copies_within']} s"
 
 
-def _share(facts: Mapping[str, Any], name: str, task: Task) -> str:
-    value = facts.get(f"{name}_share_{task}")
+def _share(value: float | None) -> str:
     return "an unknown share" if value is None else f"{100 * value:.1f} %"
