@@ -33,7 +33,7 @@ ATTACKS = {
     "exit 0": ("os._exit(0)", "left no results"),
     "forged": (
         "import inspect, json\n"
-        "folder = next(f.frame.f_locals['folder'] for f in inspect.stack() if 'spec' in f.frame.f_locals)\n"
+        "folder = next(f.frame.f_locals['files'].path for f in inspect.stack() if 'spec' in f.frame.f_locals)\n"
         "spec = json.loads((folder / 'spec.json').read_text())\n"
         "(folder / 'cell.json').write_text(json.dumps({**spec['cell'], 'facts': {}, 'curve': [], 'costs': {}}))\n"
         "os._exit(0)",
