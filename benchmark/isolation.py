@@ -15,7 +15,7 @@ def frozen(value: Any, copy: bool = False) -> Any:
     """A plugin's own view of what others read too: dataclasses, mappings, lists, tuples and tables made anew, and every
     array in them a read-only view.
 
-    Nothing is copied but tables; with `copy` arrays are as well, for what whoever made it may go on to change.
+    Nothing is copied but tables; with `copy` arrays are as well, for values that their maker may still change.
     """
     if isinstance(value, np.ndarray):
         array = np.array(value) if copy else value.view()

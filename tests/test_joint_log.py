@@ -320,7 +320,7 @@ def test_mistakes_are_named() -> None:
     log = copied()
     assert log.searches is not None
     wrong = Searches(log.searches.user, log.searches.query, np.full_like(log.searches.item, 99), log.searches.time)
-    with pytest.raises(BenchmarkError, match=r"'searches.item' is 99 in row 0; known: -1 to 39"):
+    with pytest.raises(BenchmarkError, match=r"'searches.item' is 99 in row 0; allowed: -1 to 39"):
         split_log("wrong", replace(log, searches=wrong), Protocol())
     with pytest.raises(BenchmarkError, match="no searches of users"):
         split_log("none", replace(log, searches=None), Protocol(leaky=True))

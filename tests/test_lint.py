@@ -72,7 +72,7 @@ def test_a_target_in_its_own_history_is_found() -> None:
     assert said(answers_seen_before, log_of(clean)) == ""
     planted = said(answers_seen_before, log_of(again))
     assert "16.7% of the requests of recommendation have an answer in their own history" in planted
-    assert "16.7% of the tested pairs of user and item (recommendation) stand in the training data" in planted
+    assert "16.7% of the tested pairs of user and item (recommendation) are in the training data" in planted
 
 
 def test_a_copy_seconds_apart_in_a_joint_log_is_found_and_the_remedy_named() -> None:

@@ -49,14 +49,14 @@ def test_times_may_be_any_number() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"time": np.array([1, 2, -3])}, r"'time' is -3 in row 2; known: seconds"),
+        ({"time": np.array([1, 2, -3])}, r"'time' is -3 in row 2; allowed: seconds"),
         ({"time": np.array([1, np.nan, 3])}, r"'time' is NaN in row 1"),
         ({"time": np.array([1.0, 2.0, 3.0])}, r"'time' must hold integers, not float64"),
         ({"time": np.array([1, 2])}, r"'time' has 2 rows where 3 belong together"),
-        ({"item": np.array([0, 9, 2], dtype=np.int32)}, r"'item' is 9 in row 1; known: 0 to 2"),
+        ({"item": np.array([0, 9, 2], dtype=np.int32)}, r"'item' is 9 in row 1; allowed: 0 to 2"),
         ({"user": np.array([0, 0, -1], dtype=np.int32)}, r"'user' is -1 in row 2"),
-        ({"users": np.array(["u0", "u0"], dtype=object)}, r"'users' has 1 ids twice, the first is 'u0'"),
-        ({"users": np.array([np.nan, "u1"], dtype=object)}, r"'users' is nan in row 0, which is no text"),
+        ({"users": np.array(["u0", "u0"], dtype=object)}, r"'users' has 1 duplicate ids, such as 'u0'"),
+        ({"users": np.array([np.nan, "u1"], dtype=object)}, r"'users' is nan in row 0, which is not a text"),
         ({"interaction_part": np.array([0, 1, 3], dtype=np.int8)}, r"'interaction_part' is 3 in row 2"),
     ],
 )

@@ -226,7 +226,7 @@ def test_a_mistake_in_like_is_named_with_its_remedy(tmp_path: Path, old: str, ne
         ("profile: laptop", "profile: lapto", "unknown profile 'lapto' in"),
         ("name: small", "name: small\ncompare: [{model: Popp, against: [SASRec]}]", "Did you mean 'Pop'?"),
         ("name: small", "name: [", "is not valid YAML"),
-        ("name: small", "name: small\nname: large", "suite.yaml:2: 'name' stands here for the second time"),
+        ("name: small", "name: small\nname: large", "suite.yaml:2: duplicate key 'name'"),
         ("name: small", "name: small\nslices: [all, all]", "slices holds 'all' twice"),
         ("name: small", "name: small\ncompare: [{model: Pop, against: [Pop]}]", "'Pop' against itself"),
         ("name: small", "name: small\ncompare: [{model: Pop, against: []}]", "'compare.0.against'"),

@@ -41,7 +41,7 @@ def split_joint(name: str, log: Log, repeated: int, protocol: Protocol) -> Datas
         )
     if protocol.unseen_share:
         raise BenchmarkError(
-            f"data set '{name}' has searches, which would still tell of items that unseen_share hides. Set it to 0."
+            f"data set '{name}' has searches, which still show the items that unseen_share hides. Set it to 0."
         )
     searches = SearchRows.of(log)
     line = timeline(log, searches, copies_within=protocol.copies_within, leaky=protocol.leaky)

@@ -1,5 +1,5 @@
 """Checks of a data set before training: each function looks for one fault, `Dataset -> Iterator[str]`, and yields a
-sentence with what it found and what to do."""
+sentence with its finding and what to do."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def _ranks(ids: Strings) -> Iterator[Longs]:
 def repeated_interactions(dataset: Dataset) -> Iterator[str]:
     """Rows of the log that differ only in time."""
     histories, n = dataset.train.histories, len(dataset.train.catalog)
-    again = len(histories.values) - len(np.unique(histories.rows * n + histories.values))
-    if again:
+    repeats = len(histories.values) - len(np.unique(histories.rows * n + histories.values))
+    if repeats:
         yield (
-            f"{again:,} training interactions ({again / len(histories.values):.1%}) repeat an earlier one of the same "
-            "user and item at another time. If these are copies, drop them from the log; if they are repeats, models "
-            "that return what was seen have an advantage."
+            f"{repeats:,} training interactions ({repeats / len(histories.values):.1%}) repeat an earlier one of the "
+            "same user and item at another time. If these are copies, drop them from the log; if they are repeats, "
+            "models that return what was seen have an advantage."
         )
 
 
@@ -114,14 +114,14 @@ def answers_seen_before(dataset: Dataset) -> Iterator[str]:
     for task in dataset.test:
         facts = TaskFacts.of(dataset.facts, task)
         if share := facts.target_in_history_share:
-            own = "have an answer in their own history"
-            yield f"{share:.1%} of the requests of {task} {own}: a repeat or a copy{advice}."
+            repeated = f"a repeat or a copy{advice}"
+            yield f"{share:.1%} of the requests of {task} have an answer in their own history: {repeated}."
         share, pair = facts.test_pairs_in_training_share, "user and item"
         if task == "search":
             pair = "user and item" if joint else "query and item"
             share = facts.test_users_items_in_training_share if joint else share
         if share:
-            yield f"{share:.1%} of the tested pairs of {pair} ({task}) stand in the training data."
+            yield f"{share:.1%} of the tested pairs of {pair} ({task}) are in the training data."
     if copies := dataset.facts.get("searches_that_copy_an_interaction"):
         yield f"{copies:.0%} of the searches are interactions too; no history holds the copy of its target."
 
@@ -148,12 +148,13 @@ def same_queries(dataset: Dataset) -> Iterator[str]:
     if "search" not in dataset.test:
         return
     test_queries = dataset.test["search"].requests.queries
-    known = {_key(text) for text in dataset.train.queries}
-    again = sum(_key(text) in known for text in test_queries)
-    if not again:
+    trained = {_key(text) for text in dataset.train.queries}
+    repeats = sum(_key(text) in trained for text in test_queries)
+    if not repeats:
         return
-    subject = f"{again:,} of {len(test_queries):,} test {'searches' if dataset.train.events is not None else 'queries'}"
-    if dataset.train.events is not None:
+    joint = dataset.train.events is not None
+    subject = f"{repeats:,} of {len(test_queries):,} test {'searches' if joint else 'queries'}"
+    if joint:
         yield f"{subject} ask a query of training: what others clicked for it can be looked up."
     else:
         yield (
@@ -180,14 +181,14 @@ def derived_answers(dataset: Dataset) -> Iterator[str]:
         return
     n = len(dataset.train.catalog)
     tested, trained = (_matrix(rows, n) for rows in (dataset.test["search"].relevant, dataset.train.searches))
-    sizes, own = (np.diff(matrix.indptr) for matrix in (tested, trained))
+    sizes, trained_sizes = (np.diff(matrix.indptr) for matrix in (tested, trained))
     counts = {"equal": 0, "union": 0, "intersection": 0}
     step = max(1, BLOCK // trained.shape[0])
     for start in range(0, tested.shape[0], step):
         rows, size = tested[start : start + step], sizes[start : start + step]
         shared = (rows @ trained.T).tocoo()
         row, column, overlap = shared.row, shared.col, shared.data
-        within, around = overlap == own[column], overlap == size[row]
+        within, around = overlap == trained_sizes[column], overlap == size[row]
         several = size >= 2
         equal = _any(row, within & around, len(size)) & several
         union = (_chosen(row, column, within, shared.shape) @ trained > 0).sum(axis=1)
@@ -245,10 +246,12 @@ def answers_in_texts(dataset: Dataset) -> Iterator[str]:
     titles = (
         _joined(catalog.attributes["title"].to_numpy(dtype=object)[item]) if "title" in catalog.attributes else texts
     )
-    test_queries = _joined(split.requests.queries)
-    own = [test_queries[i] for i in row]
-    inside = np.array([len(query) > 2 and query in text for query, text in zip(own, texts, strict=True)], dtype=bool)
-    whole = np.array([len(query) > 2 and query == title for query, title in zip(own, titles, strict=True)], dtype=bool)
+    queries = _joined(split.requests.queries)
+    asked = [queries[i] for i in row]
+    inside = np.array([len(query) > 2 and query in text for query, text in zip(asked, texts, strict=True)], dtype=bool)
+    whole = np.array(
+        [len(query) > 2 and query == title for query, title in zip(asked, titles, strict=True)], dtype=bool
+    )
     n = len(split.requests)
     within, equal = (int(_any(row, mask, n).sum()) for mask in (inside | whole, whole))
     if within:
@@ -261,8 +264,8 @@ def answers_in_texts(dataset: Dataset) -> Iterator[str]:
 
 def _joined(texts: Iterable[Any]) -> list[str]:
     """The words of every text, surrounded by blanks, so that substring tests match whole words."""
-    known: dict[str, str] = {}
-    return [known.setdefault(text, f" {' '.join(_words(text))} ") for text in map(str, texts)]
+    joined: dict[str, str] = {}
+    return [joined.setdefault(text, f" {' '.join(_words(text))} ") for text in map(str, texts)]
 
 
 def _first(times: Longs, histories: Ragged) -> Longs:

@@ -37,7 +37,7 @@ def check_log(name: str, log: Log) -> None:
         columns += [("searches.part", "iu", s.part, s.user)] if s.part is not None else []
     if log.query_part is not None:
         columns.append(("query_part", "iu", log.query_part, log.query_ids))
-    for column, kinds, values, like in columns:
+    for column, kinds, values, aligned in columns:
         if not isinstance(values, np.ndarray) or values.ndim != 1:
             raise ContractError(
                 f"{where}: '{column}' must be a numpy array with one axis, not {type(values).__name__}."
@@ -53,9 +53,9 @@ def check_log(name: str, log: Log) -> None:
             kinds == "O"
             and (odd := next((i for i, v in enumerate(values) if not isinstance(v, str)), None)) is not None
         ):
-            raise BenchmarkError(f"{where}: '{column}' is {values[odd]!r} in row {odd}, which is no text; give it one.")
-        if len(values) != len(like):
-            raise ContractError(f"{where}: '{column}' has {len(values)} rows where {len(like)} belong together.")
+            raise BenchmarkError(f"{where}: '{column}' is {values[odd]!r} in row {odd}, which is not a text.")
+        if len(values) != len(aligned):
+            raise ContractError(f"{where}: '{column}' has {len(values)} rows where {len(aligned)} belong together.")
     if len(log.catalog.attributes) != len(log.catalog):
         raise ContractError(
             f"{where}: the catalogue has {len(log.catalog.attributes)} rows of attributes for {len(log.catalog)} items."
@@ -81,15 +81,15 @@ def check_log(name: str, log: Log) -> None:
         ]
         ranges += [("searches.part", s.part, 3)] if s.part is not None else []
     for column, values, end in ranges:
-        least = PAD if column == "searches.item" else 0  # a search without a click
+        least = PAD if column == "searches.item" else 0  # PAD: a search without a click
         if (bad := np.flatnonzero((values < least) | (values >= end))).size:
-            known = "seconds, 0 or more" if column.endswith("time") else f"{least} to {end - 1}"
-            raise BenchmarkError(f"{where}: '{column}' is {values[bad[0]]} in row {bad[0]}; known: {known}.")
+            allowed = "seconds, 0 or more" if column.endswith("time") else f"{least} to {end - 1}"
+            raise BenchmarkError(f"{where}: '{column}' is {values[bad[0]]} in row {bad[0]}; allowed: {allowed}.")
     for column, ids in (("catalog.ids", log.catalog.ids), ("users", log.users), ("query_ids", log.query_ids)):
         if len(unique := set(ids)) != len(ids):
             seen: set[Any] = set()
-            twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-            raise BenchmarkError(f"{where}: '{column}' has {len(ids) - len(unique)} ids twice, the first is '{twice}'.")
+            first = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+            raise BenchmarkError(f"{where}: '{column}' has {len(ids) - len(unique)} duplicate ids, such as '{first}'.")
     if log.searches is not None and (log.query_part is not None or not len(log.searches.user)):
         raise ContractError(
             f"{where} has `searches` "
@@ -145,7 +145,7 @@ def in_normal_order(log: Log, seed: int, *, random: bool = False) -> Log:
     order = _chronological(user, item, log.time, len(users), ties)
     user, item, time = user[order], item[order], log.time[order].astype(np.int64)
     parts = None if log.interaction_part is None else log.interaction_part[order].astype(np.int8)
-    once = _first_of_equals(user, time, item)
+    first = _first_of_equals(user, time, item)
     answered = np.zeros(len(log.queries), dtype=bool)
     answered[log.query[log.grade > 0]] = True
     if log.searches is not None:
@@ -164,10 +164,10 @@ def in_normal_order(log: Log, seed: int, *, random: bool = False) -> Log:
         log,
         catalog=catalog,
         users=log.users[users],
-        user=user[once],
-        item=item[once],
-        time=time[once],
-        interaction_part=None if parts is None else parts[once],
+        user=user[first],
+        item=item[first],
+        time=time[first],
+        interaction_part=None if parts is None else parts[first],
         query_ids=log.query_ids[queries],
         queries=log.queries[queries],
         query=query[fresh],
@@ -181,7 +181,7 @@ def in_normal_order(log: Log, seed: int, *, random: bool = False) -> Log:
 def _ordered(
     searches: Searches, users: NDArray[np.int32], queries: NDArray[np.int32], items: NDArray[np.int32]
 ) -> Searches:
-    """The search log with these new numbers, by user, time, query and item, without duplicate rows."""
+    """The search log in the new row numbers, sorted by user, time, query and item, without duplicates."""
     user, query = users[searches.user], queries[searches.query]
     item = np.append(items, np.int32(PAD))[searches.item]
     order = np.lexsort((item, query, searches.time, user))
@@ -200,7 +200,7 @@ def _chronological(
     n_users: int,
     ties: tuple[NDArray[np.uint64], NDArray[np.uint64]] | None,
 ) -> Longs:
-    """The order by user and time; ties by the hash of user and item from `ties`, or as given.
+    """The order by user and time; ties by the hash of user and item from `ties`, or in the order of the rows.
 
     One sort of one number per row, and a second one of the ties only, is several times as fast as a lexsort.
     """
@@ -223,7 +223,7 @@ def _chronological(
 
 
 def _first_of_equals(user: NDArray[Any], time: Longs, item: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which of the rows, sorted by user and time, are not an exact repetition of an earlier one."""
+    """Which rows, sorted by user and time, do not repeat an earlier one exactly."""
     first = np.ones(len(user), dtype=bool)
     tied = np.zeros(len(user), dtype=bool)
     tied[1:] = (user[1:] == user[:-1]) & (time[1:] == time[:-1])

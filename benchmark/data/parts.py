@@ -1,4 +1,4 @@
-"""Which part of a split each interaction and query is in, and what both kinds of logs share in making it."""
+"""The split of each interaction and query into training, validation and test, and what plain and joint logs share."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def timed(log: Log, protocol: Protocol) -> bool:
 
 
 def stated_splits(log: Log, protocol: Protocol) -> dict[Task, str]:
-    """How each task was split: by the protocol, queries without users always by ratio, or by the log itself."""
-    out: dict[Task, str] = {}
+    """How each task was split: by the protocol (queries without users always by ratio), or as the log says."""
+    splits: dict[Task, str] = {}
     if len(log.user):
-        out["recommendation"] = protocol.split if log.interaction_part is None else "given"
+        splits["recommendation"] = protocol.split if log.interaction_part is None else "given"
     if log.searches is not None:
-        out["search"] = protocol.split if log.searches.part is None else "given"
+        splits["search"] = protocol.split if log.searches.part is None else "given"
     elif len(log.query):
         ratio = "all-test" if protocol.split == "all-test" else "ratio"
-        out["search"] = ratio if log.query_part is None else "given"
-    return out
+        splits["search"] = ratio if log.query_part is None else "given"
+    return splits
 
 
 def parts_of(user: Ints, time: Longs, ordered: Longs, n_users: int, protocol: Protocol) -> Parts:
@@ -69,7 +69,7 @@ def recommendation(
     later: NDArray[np.bool_] | None,
     protocol: Protocol,
 ) -> Split:
-    """The requests of the users `asking`, with their histories by the protocol."""
+    """The requests of the users `asking`, with their histories as the protocol caps them."""
     n = len(log.catalog)
     requests = Requests(
         task="recommendation",
@@ -109,6 +109,7 @@ def trained_only(
 
 
 def check_parts(name: str, train: Train, valid: Mapping[Task, Split], test: Mapping[Task, Split]) -> None:
+    """Raises BenchmarkError where a part of a task is empty."""
     for task in test:
         learned = train.histories if task == "recommendation" else train.searches
         sizes = {

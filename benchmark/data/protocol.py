@@ -10,17 +10,17 @@ from benchmark.data.types import Task
 from benchmark.strict import AtMost, ListLength, Seed, Strict
 
 DRAWN = ("uniform", "popularity")
-"""The kinds of candidate lists that chance alone samples."""
+"""The kinds of candidate lists that are drawn at random, without a model."""
 Spare = Literal["target", "history", "user", "query"]
 Fill = Literal["popular", "random"]
 
 
 class Sampler(Strict):
-    """Where the negatives of a candidate list come from, what is none, and how many there are.
+    """How the negatives of a candidate list are chosen: their source, their number, and which items are spared.
 
     A list of the best items of a model is by default as Shi 2025 makes it (`data/process_raw.ipynb` of the authors):
-    `{kind: bm25, n: 99}` spares the request's own answers alone, and takes what BM25 leaves open in proportion to
-    popularity. Their list for recommendation is `{kind: popularity, n: 99, spare: history}`.
+    `{kind: bm25, n: 99}` spares only the request's own answers, and fills up in proportion to popularity where BM25
+    finds fewer. Their list for recommendation is `{kind: popularity, n: 99, spare: history}`.
     """
 
     kind: str = Field(min_length=1)
@@ -28,23 +28,23 @@ class Sampler(Strict):
     n: Annotated[int, ListLength] = Field(99, ge=1)
     """How many negatives there are."""
     seed: Seed = 0
-    """Of what chance draws."""
+    """The seed of random draws."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Of the model."""
+    """The model's parameters."""
     spare: Spare = "target"
-    """What is never a negative besides the request's own answers: nothing (`target`), what the user had clicked before
-    the request or in training (`history`), what the user clicked at any time (`user`), or what anybody clicked for the
-    query or was judged relevant to it (`query`, for search alone: whoever knows the clicks of a query then knows the
-    answer). `target` by default for a model's list, `user` for one that is drawn."""
+    """Items that are never negatives, besides the request's own answers: none (`target`), what the user had clicked
+    before the request or in training (`history`), what the user clicked at any time (`user`), or what anybody clicked
+    for the query or was judged relevant to it (`query`, for search alone: whoever knows the clicks of a query then
+    knows the answer). `target` by default for a model's list, `user` for a random one."""
     fill: Fill | None = "popular"
     """Where a model finds fewer than `n`, the rest is drawn in proportion to popularity in training (`popular`, the
-    default) or uniformly (`random`), of what may be a negative and the user did not click before. A list that is drawn
-    has none."""
+    default) or uniformly (`random`), from what may be a negative and the user did not click before. Random lists have
+    no `fill`."""
 
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, values: Any) -> Any:
-        """What a list that is drawn has by default; a resolved suite says it all."""
+        """The defaults of random lists; a resolved suite states them."""
         if not isinstance(values, dict):
             return values
         if "personal" in values:
@@ -56,13 +56,12 @@ class Sampler(Strict):
 
     @property
     def model(self) -> str:
-        """The model's name in the registry; empty where chance alone samples."""
+        """The model's name in the registry; empty for random lists."""
         return "" if self.kind in DRAWN else self.kind
 
     @property
     def list_name(self) -> str:
-        """What stands after the | of a metric: uni99, pop99-history, bm25-99, bm25-99-query. What is as by default is
-        not in the name."""
+        """The part of a metric's name after the |, without defaults: uni99, pop99-history, bm25-99, bm25-99-query."""
         name = f"{self.model}-{self.n}" if self.model else f"{self.kind[:3]}{self.n}"
         usual = "target" if self.model else "user"
         return name + f"-{self.spare}" * (self.spare != usual) + "-random" * (self.fill == "random")
@@ -85,8 +84,8 @@ class Protocol(Strict):
     In a joint log, searches and interactions are split in the same way, separately: a user's last search is a test
     request. No history contains events of its own or a later split; training data contains no copy of a validation or
     test target. An interaction and a click of a search are copies if they have the same user and item and are at most
-    `copies_within` seconds apart; see `benchmark.data.joint`. `leaky` ignores copies between the tasks, as the public
-    pipeline of Shi 2025 does, to measure their effect.
+    `copies_within` seconds apart; see `benchmark.data.timeline`. `leaky` ignores copies between the tasks, as the
+    public pipeline of Shi 2025 does, to measure their effect.
     """
 
     split: Literal["leave-one-out", "ratio", "random-ratio", "global-time", "all-test"] = "leave-one-out"
@@ -99,9 +98,9 @@ class Protocol(Strict):
     max_prefixes_per_user: Annotated[int | None, ListLength] = Field(None, ge=1)
     """Prefixes of a user's history that models train on, the newest; null: all."""
     valid_share: float = Field(0.1, gt=0, lt=1)
-    """Share of the interactions (ratio, random-ratio, global-time) and of the queries that is for validation."""
+    """Share of the interactions (ratio, random-ratio, global-time) and of the queries for validation."""
     test_share: float = Field(0.1, gt=0, lt=1)
-    """The share for the test, likewise."""
+    """Share for the test, likewise."""
     unseen_share: float = Field(0.0, ge=0, lt=1)
     """Share of the test items that occur nowhere else, as if they were new: neither in training and validation nor in
     the histories of test requests."""
@@ -114,11 +113,11 @@ class Protocol(Strict):
     """Of a joint log: an interaction and a searched click of the same user and item, at most so many seconds apart, are
     one event that is logged twice."""
     leaky: bool = False
-    """True: each task of a joint log is split without a look at the other, to measure what that is worth."""
+    """True: copies between the tasks of a joint log are ignored, to measure how much that leaks."""
     seed: Seed = 0
-    """Of what chance decides in the split."""
+    """The seed of all that is random in the split."""
     candidates: Annotated[dict[Task, list[Sampler]], BeforeValidator(_samplers)] = Field({})
-    """For each task the lists that every model ranks beside the whole catalogue."""
+    """By task, the lists that every model ranks besides the whole catalogue."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
@@ -138,5 +137,5 @@ class Protocol(Strict):
         return self
 
     def split_settings(self) -> dict[str, Any]:
-        """All but the candidate lists, as JSON: what the split hangs on, hashed into the data set's digest."""
+        """All but the candidate lists, as JSON: what the split depends on, hashed into the data set's digest."""
         return self.model_dump(exclude={"candidates"})

@@ -30,7 +30,7 @@ from benchmark.errors import BenchmarkError
 
 
 def split_log(name: str, log: Log, protocol: Protocol) -> Dataset:
-    """The data set that every model sees; it does not depend on the order of the log's items, users and queries.
+    """The data set that every model sees; independent of the order of the log's items, users and queries.
 
     Users with fewer than three interactions only train (leave-one-out, ratio). A request is one user in one split: its
     relevant items are all of the user's in that split, its history all earlier ones; users without a history have no
@@ -52,14 +52,14 @@ def split_log(name: str, log: Log, protocol: Protocol) -> Dataset:
     for key in ("leaky", "copies_within"):
         if getattr(protocol, key):
             raise BenchmarkError(
-                f"data set '{name}' has no searches of users, so no interaction has a copy that `{key}` could speak "
-                "of; drop it from this data set's protocol."
+                f"data set '{name}' has no searches of users, so no interaction has a copy, which is what `{key}` is "
+                "about; drop it from this data set's protocol."
             )
     part, query_part = _interaction_parts(log, protocol), _query_parts(name, log, protocol)
     if protocol.unseen_share:
         if len(log.queries):
             raise BenchmarkError(
-                f"data set '{name}' has queries, whose relevant items would still tell of items that unseen_share "
+                f"data set '{name}' has queries, whose relevant items still show the items that unseen_share "
                 "hides. Leave the queries out (movielens: `queries: []`), or set unseen_share to 0."
             )
         log, part = _hide_items(log, part, protocol)

@@ -1,4 +1,4 @@
-"""A suite's file: where it is, what it says, and the line of every key in it."""
+"""A suite's file: its path, its content, and the line of every key."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read_suite(source: str) -> SuiteFile:
 
 
 def read_yaml(path: Path) -> tuple[Any, yaml.Node | None]:
-    """What a YAML file says, and its nodes. Raises OSError, and BenchmarkError for what `parse_yaml` refuses."""
+    """The value of a YAML file, and its nodes. Raises OSError, and BenchmarkError for what `parse_yaml` refuses."""
     if path.stat().st_size > MAX_BYTES:
         raise BenchmarkError(
             f"{path} has {path.stat().st_size:,} bytes; {MAX_BYTES:,} are allowed. Take out what is not a "
@@ -83,7 +83,7 @@ def parse_yaml(text: str, source: str) -> tuple[Any, yaml.Node | None]:
         place = f"{source}:{mark.line + 1}" if mark else source
         raise BenchmarkError(f"{place} is not valid YAML: {getattr(error, 'problem', None) or error}.") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # PyYAML's own, for what is no value of its type: 2024-13-45, or `!!bool maybe`.
+        # Raised by PyYAML for a value that its type cannot have: 2024-13-45, or `!!bool maybe`.
         raise BenchmarkError(f"{source} is not valid YAML: a date or a tagged value is wrong ({error}).") from error
 
 
@@ -106,8 +106,8 @@ Refuse = Callable[[yaml.Node, str], BenchmarkError]
 
 
 def _check_nodes(root: yaml.Node, source: str) -> None:
-    """Raises BenchmarkError for what PyYAML would go on with: aliases that grow, keys that are not strings or stand
-    twice, numbers of many digits, halves of characters."""
+    """Raises BenchmarkError for what PyYAML would accept: aliases that grow, keys that are duplicates or not strings,
+    numbers of many digits, halves of characters."""
     measured: dict[int, tuple[int, int] | None] = {}
 
     def refuse(node: yaml.Node, why: str) -> BenchmarkError:
@@ -116,10 +116,10 @@ def _check_nodes(root: yaml.Node, source: str) -> None:
     def measure(node: yaml.Node) -> tuple[int, int]:
         """How many values this one is, and how many levels, when its aliases are written out."""
         if id(node) in measured:
-            known = measured[id(node)]
-            if known is None:
-                raise refuse(node, "an alias in it holds itself. Write out what it stands for.")
-            return known
+            cached = measured[id(node)]
+            if cached is None:
+                raise refuse(node, "an alias in it contains itself. Write out its value.")
+            return cached
         measured[id(node)] = None
         children: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
@@ -133,7 +133,7 @@ def _check_nodes(root: yaml.Node, source: str) -> None:
         size, levels = 1 + sum(n for n, _ in inner), 1 + max((n for _, n in inner), default=0)
         if size > MAX_VALUES:
             raise refuse(
-                node, f"more than {MAX_VALUES:,} values, when aliases are written out. Say less, or in several suites."
+                node, f"more than {MAX_VALUES:,} values, when aliases are written out. Split it into several suites."
             )
         if levels > MAX_NESTING:
             raise refuse(node, f"more than {MAX_NESTING} levels are nested when aliases are written out.")
@@ -152,7 +152,7 @@ def _check_keys(node: yaml.MappingNode, refuse: Refuse) -> None:
             written = f"'{key.value}'" if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
             raise refuse(key, f"a key must be a string, and YAML reads {written} as something else. Put it in quotes.")
         if key.value in seen:  # YAML silently keeps the last
-            raise refuse(key, f"'{key.value}' stands here for the second time.")
+            raise refuse(key, f"duplicate key '{key.value}'.")
         seen.add(key.value)
 
 

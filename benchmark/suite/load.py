@@ -89,7 +89,7 @@ def load_suite(
 
 
 def _whole_protocols(raw: dict[str, Any]) -> None:
-    """Lay what a data set has of its own in the protocol over the suite's, so that a resolved suite says it all."""
+    """Lay a data set's own protocol over the suite's, so that a resolved suite states it in full."""
     common = raw.get("protocol") or {}
     for entry in raw["datasets"] if isinstance(raw.get("datasets"), list) else []:
         if isinstance(entry, dict) and isinstance(entry.get("protocol"), dict) and isinstance(common, dict):
@@ -164,16 +164,16 @@ def _check_patterns(suite: WrittenSuite, parts: Iterable[Any], path: Path) -> No
 
 def _explain(file: SuiteFile, error: Any) -> str:
     loc = tuple(error["loc"])
-    at = next((file.lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in file.lines), None)
-    place = f"{file.path}:{at}" if at else str(file.path)
+    line = next((file.lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in file.lines), None)
+    place = f"{file.path}:{line}" if line else str(file.path)
     key = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
         return f"{place}: unknown key '{key}'.{_hint(loc)}"
     if error["type"] == "missing":
         return f"{place}: '{key}' is missing; add it."
     message = error["msg"].removeprefix("Value error, ")
-    given = f" (given: {error['input']!r})" if not isinstance(error["input"], dict | list) else ""
-    return f"{place}: '{key}': {message[0].lower()}{message[1:]}{given}."
+    value = f" (given: {error['input']!r})" if not isinstance(error["input"], dict | list) else ""
+    return f"{place}: '{key}': {message[0].lower()}{message[1:]}{value}."
 
 
 def _hint(loc: tuple[Any, ...]) -> str:
@@ -212,16 +212,16 @@ def _places(part: type[BaseModel], name: str, owner: str = "") -> list[str]:
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:
-    """What stands more than once, in the order of the list."""
+    """Values that occur more than once, in the order of the list."""
     return [value for value, count in Counter(values).items() if count > 1]
 
 
 def check_names(suite: Suite, path: Path) -> None:
-    """Names are unique, and what is compared is there."""
+    """Raises BenchmarkError for names that are not unique, and for comparisons and lists of what the suite lacks."""
     for kind, choices in (("data set", suite.datasets), ("model", suite.models)):
-        twice = _repeated([choice.name for choice in choices])
-        if twice:
-            raise BenchmarkError(f"{path}: two {kind}s are called '{twice[0]}'. Give each its own `name:`.")
+        duplicates = _repeated([choice.name for choice in choices])
+        if duplicates:
+            raise BenchmarkError(f"{path}: two {kind}s are called '{duplicates[0]}'. Give each its own `name:`.")
     cells = len(suite.datasets) * sum(len(suite.seeds_of(choice.name)) for choice in suite.models)
     if cells > MAX_CELLS:
         raise BenchmarkError(f"{path}: up to {cells:,} cells are asked for, and {MAX_CELLS:,} are allowed. Take fewer.")
@@ -235,30 +235,30 @@ def check_names(suite: Suite, path: Path) -> None:
         **{f"seeds of {choice.name}": choice.seeds for choice in suite.models if choice.seeds},
     }  # fmt: skip
     for key, values in lists.items():
-        again = _repeated(values)
-        if again:
-            raise BenchmarkError(f"{path}: {key} holds {again[0]!r} twice. Take one of them out.")
+        duplicates = _repeated(values)
+        if duplicates:
+            raise BenchmarkError(f"{path}: {key} holds {duplicates[0]!r} twice. Take one of them out.")
     for model, baseline, *_ in _repeated(pairs):
         raise BenchmarkError(f"{path}: compare tests '{model}' against '{baseline}' twice. Take one of them out.")
     if suite.primary_metric and suite.primary_metric not in suite.metrics:
         raise unknown("metric", suite.primary_metric, suite.metrics, f"primary_metric of {path}")
     for entry in suite.compare:
-        for kind, name, known in (("metric", entry.metric, suite.metrics), ("slice", entry.slice, suite.slices)):
-            if name and name not in known:
-                raise unknown(kind, name, known, f"compare of {path}")
+        for kind, name, names in (("metric", entry.metric, suite.metrics), ("slice", entry.slice, suite.slices)):
+            if name and name not in names:
+                raise unknown(kind, name, names, f"compare of {path}")
     for model, baseline, *_ in pairs:
         if model == baseline:
             raise BenchmarkError(f"{path}: compare tests '{model}' against itself.")
     for protocol in (suite.protocol, *(data.protocol for data in suite.datasets if data.protocol)):
         for task, samplers in protocol.candidates.items():
             names = [sampler.list_name for sampler in samplers]
-            twice = _repeated(names)
-            if twice:
-                raise BenchmarkError(f"{path}: candidates of {task}: two lists are called '{twice[0]}'. Drop one.")
+            duplicates = _repeated(names)
+            if duplicates:
+                raise BenchmarkError(f"{path}: candidates of {task}: two lists are called '{duplicates[0]}'. Drop one.")
             if NEW in names:
                 raise BenchmarkError(
-                    f"{path}: candidates of {task}: no list can be called '{NEW}', which is what metrics over items "
-                    "outside the history are called. Take another name."
+                    f"{path}: candidates of {task}: '{NEW}' is the name of the list without the items of the "
+                    "history. Take another name."
                 )
     models = [choice.name for choice in suite.models]
     for data in suite.datasets:

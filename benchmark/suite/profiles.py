@@ -37,8 +37,8 @@ def _merge_entries(base: Sequence[Any], change: Sequence[Any], key: str) -> list
         name = entry.get("name", entry.get("use")) if isinstance(entry, dict) else None
         if isinstance(entry, dict) and name in names:
             row = names.index(name)
-            made_of = ("use", "like")
-            if any(word in entry for word in made_of) and any(entry.get(w) != merged[row].get(w) for w in made_of):
+            origin = ("use", "like")
+            if any(word in entry for word in origin) and any(entry.get(w) != merged[row].get(w) for w in origin):
                 merged[row] = entry
             else:
                 merged[row] = merge(merged[row], entry, top=False)
@@ -104,7 +104,7 @@ def take_likes(raw: dict[str, Any], parts: Sequence[Any]) -> None:
 
 
 def _chain(entry: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The entry, the one it is like, the one that this one is like, …"""
+    """The entry, the one that it is like, the one that that is like, …"""
     chain, names = [entry], [str(entry.get("name"))]
     while "like" in (last := chain[-1]):
         name, other = names[-1], last["like"]
@@ -123,16 +123,16 @@ def _chain(entry: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _laid_over(other: Mapping[str, Any], entry: Mapping[str, Any], stated: Mapping[str, set[str]]) -> Mapping[str, Any]:
-    """The entry with what it takes of the other; what the schema will refuse is left as it is."""
-    params, own, without = other.get("params", {}), entry.get("params", {}), entry.get("without", [])
-    if not isinstance(params, dict) or not isinstance(own, dict) or not isinstance(without, list):
+    """The entry with the other's `use` and parameters below its own; what the schema will refuse is left as it is."""
+    params, changes, without = other.get("params", {}), entry.get("params", {}), entry.get("without", [])
+    if not isinstance(params, dict) or not isinstance(changes, dict) or not isinstance(without, list):
         return {**entry, "use": other.get("use")}
-    known = params.keys() | stated.get(str(other.get("name")), set()) if without else ()
+    names = params.keys() | stated.get(str(other.get("name")), set()) if without else ()
     for key in without:
-        if str(key) not in known:
-            raise unknown("parameter", str(key), known, f"`without` of model '{entry['name']}'")
+        if str(key) not in names:
+            raise unknown("parameter", str(key), names, f"`without` of model '{entry['name']}'")
     kept = {key: value for key, value in params.items() if key not in without}
-    return {**entry, "use": other.get("use"), "params": merge(kept, own, top=False)}
+    return {**entry, "use": other.get("use"), "params": merge(kept, changes, top=False)}
 
 
 def _entries(raw: Mapping[str, Any], kind: str) -> list[Any]:

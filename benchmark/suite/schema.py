@@ -24,7 +24,7 @@ Seeds = Annotated[list[Seed], Entries]
 
 def _plain_name(name: str) -> str:
     if len(name) > MAX_NAME:
-        raise ValueError(f"a name has at most {MAX_NAME} characters: it stands in every table")
+        raise ValueError(f"a name has at most {MAX_NAME} characters: it is in every table")
     if visible(name) != name or "\n" in name or "\t" in name:
         shown = visible(name).replace("\n", "\\n").replace("\t", "\\t")
         raise ValueError(f"a name has no control characters, nor any that turn or hide text: {shown}")
@@ -48,15 +48,15 @@ class Named(Strict):
     """A data set or a model: the plugin's name (`use`), its name in the tables, and its parameters."""
 
     use: Annotated[str, Name] = Field(min_length=1)
-    """What it is called by its plugin; `benchmark list` has all. A model that is `like` another has that one's."""
+    """Its name in its plugin; `benchmark list` shows all. A model that is `like` another takes it from there."""
     name: Annotated[str, Name] = ""
     """Its name in the tables; the same as `use` where empty."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Its parameters; `benchmark list NAME` has all."""
+    """Its parameters; `benchmark list NAME` shows all."""
     note: str = ""
-    """What a reader of its numbers must know; stands below the tables."""
+    """What a reader of its numbers must know; shown below the tables."""
     published_as: str = ""
-    """The row of the published tables that this one answers to; its own name where empty."""
+    """Its name in the published tables; the same as `name` where empty."""
 
 
 class Choice(Named):
@@ -68,14 +68,14 @@ class Choice(Named):
     without: list[str] = Field([], exclude=True)
     """With `like`: parameters of the other model that this one does not take over."""
     seconds: Annotated[float | None, AtMost(10**8, "that is three years")] = Field(None, gt=0)
-    """About how long one cell takes, where none of it has finished in the results folder: orders the work and gives
-    `--dry-run` its estimate. After that, what finished cells took counts."""
+    """About how long one cell takes: orders the work and gives `--dry-run` its estimate, until a finished cell in the
+    results folder says how long it took."""
     timeout: Timeout = None
-    """Seconds that a cell of it may take, where they are not the suite's."""
+    """Seconds that a cell of it may take; null: as the suite says."""
     memory: Memory = None
-    """What a cell of it may take, where that is not the suite's."""
+    """What a cell of it may take; null: as the suite says."""
     seeds: Seeds | None = None
-    """The seeds that it is trained with, where they are not the suite's. A deterministic model runs with one anyway."""
+    """The seeds that it is trained with; null: the suite's. A deterministic model runs with one."""
 
 
 NEW = "new"
@@ -83,20 +83,20 @@ NEW = "new"
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name is one of these, or fits one as a pattern: SASRec[CE] is a name, and to fnmatch a pattern."""
+    """Whether a name equals or fits one of these; SASRec[CE] is a name, which fnmatch alone would read as a pattern."""
     return any(pattern == name or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 class DataChoice(Named):
-    """A data set, which models run on it, and what it has of its own in the protocol."""
+    """A data set, the models that run on it, and its own protocol."""
 
     models: list[str] = Field([])
     """Names or patterns (`TIGER*`) of the models that run on it, or with `!` before it of those that do not; empty:
     all."""
     protocol: Protocol | None = None
-    """As written, what differs from the suite's protocol; as resolved, all of it. None: the suite's."""
+    """What differs from the suite's protocol (in a resolved suite, the whole protocol); null: the suite's."""
     optional: bool = False
-    """True: where its files are not here, the suite runs without it, and the report says so."""
+    """True: without its files the suite runs without it, and the report says so."""
 
     def wants(self, model: str) -> bool:
         """Whether this model runs on it."""
@@ -113,8 +113,8 @@ class Comparison(Strict):
     against: list[str] = Entries
     """The names of the baselines."""
     primary: bool = False
-    """True for the suite's own question. All primary comparisons are one family for the correction, all others,
-    which explore, another one; a comparison that both ask for is in the first."""
+    """True for the suite's own question. The primary comparisons are one family for the correction, all others, which
+    explore, another; a comparison that is stated in both is in the first."""
     task: Task | None = None
     """The only task it is made in; null: all."""
     slice: SliceName | None = None
@@ -123,9 +123,10 @@ class Comparison(Strict):
     """The only metric; empty: all."""
 
     def asks(self, task: str, slice_name: str, metric: str) -> bool:
-        """Whether the comparison is made in this place."""
-        own = (self.task, self.slice, self.metric)
-        return all(not wanted or wanted == place for wanted, place in zip(own, (task, slice_name, metric), strict=True))
+        """Whether the comparison is made for this task, slice and metric."""
+        place = (task, slice_name, metric)
+        limits = (self.task, self.slice, self.metric)
+        return all(not limit or limit == name for limit, name in zip(limits, place, strict=True))
 
 
 class Significance(Strict):
@@ -134,7 +135,7 @@ class Significance(Strict):
     alpha: float = Field(0.05, gt=0, lt=1)
     """The level of significance."""
     correction: Literal["holm", "none"] = "holm"
-    """For many comparisons."""
+    """The correction for many comparisons."""
     permutations: Annotated[int, AtMost(10**7, "more change no verdict, and take hours")] = Field(10_000, ge=100)
     """Sign flips per comparison; more are drawn where a family is so large that they could not decide."""
     min_requests: int = Field(30, ge=1)
@@ -193,7 +194,7 @@ class Settings(Strict):
     title: str = ""
     """The heading of its report."""
     profile: Annotated[str, Name] = Field("", pattern=r"^[^/]*$", max_length=100)
-    """The profile these settings are of; in the file, the one that runs by default."""
+    """The profile that runs by default; in a resolved suite, the one that is applied."""
     reduced: bool = False
     """True where a profile runs on less data or smaller models than the paper; its verdicts say so."""
     datasets: list[DataChoice] = Entries
@@ -234,16 +235,16 @@ class Settings(Strict):
     published: str = ""
     """A file of published values, relative to the suite's own folder."""
     analyses: list[str] = Field([], max_length=MAX_ENTRIES)
-    """Further tables and figures; `benchmark list` has all."""
+    """Further tables and figures; `benchmark list` shows all."""
 
     def protocol_of(self, dataset: DataChoice) -> Protocol:
         """The suite's protocol, or the data set's own."""
         return dataset.protocol or self.protocol
 
     def seeds_of(self, model: str, deterministic: bool = False) -> list[int]:
-        """The seeds that a model is trained with; one where it is the same with all of them."""
-        (own,) = (choice.seeds for choice in self.models if choice.name == model)
-        return (own or self.seeds)[:1] if deterministic else own or self.seeds
+        """The seeds that a model is trained with; only the first for a `deterministic` one."""
+        (seeds,) = (choice.seeds or self.seeds for choice in self.models if choice.name == model)
+        return seeds[:1] if deterministic else seeds
 
     def limits_of(self, model: str) -> tuple[float | None, int | None]:
         """The timeout in seconds and the bytes of memory of a cell of this model; its own come before the suite's."""
@@ -264,7 +265,7 @@ class WrittenSuite(Settings):
     """What a suite file says."""
 
     claims: list[ClaimBlock] = Field([], max_length=MAX_ENTRIES)
-    """What the paper says, to be checked, by place."""
+    """What the paper says, to be checked, by data set, task, slice and metric."""
     profiles: dict[str, Any] = Field(default_factory=dict)
     """By name, what a profile changes: keys of the suite, laid over the file's. Mappings merge, entries of `datasets`
     and `models` merge by name, all else replaces."""

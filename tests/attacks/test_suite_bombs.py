@@ -41,7 +41,7 @@ def load(folder: Path, text: str) -> Suite:
         (LAUGHS, r"suite.yaml:5: more than 50,000 values, when aliases are written out"),
         (MERGED, r"more than 50,000 values, when aliases are written out"),
         (CHAIN, r"more than 50 levels are nested when aliases are written out"),
-        ("a: &a [*a]\n", r"suite.yaml:1: an alias in it holds itself"),
+        ("a: &a [*a]\n", r"suite.yaml:1: an alias in it contains itself"),
         ("[" * 100_000, r"suite.yaml:1 is not valid YAML: more than 50 levels are nested"),
         ("- " * 100_000, r"more than 50 levels are nested"),
         ("{a: " * 100_000, r"more than 50 levels are nested"),
@@ -100,7 +100,7 @@ def test_an_empty_file_is_not_a_suite(tmp_path: Path) -> None:
 def test_set_and_seeds_are_bounded_too(tmp_path: Path) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(SUITE)
-    with pytest.raises(BenchmarkError, match=r"--set title=&a .*: an alias in it holds itself"):
+    with pytest.raises(BenchmarkError, match=r"--set title=&a .*: an alias in it contains itself"):
         load_suite(str(path), settings=["title=&a [*a]"])
     with pytest.raises(BenchmarkError, match="--seeds 1000000000: at least one seed is needed, and at most 1,000"):
         load_suite(str(path), seeds=10**9)
