@@ -201,19 +201,24 @@ def test_mistakes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 FIT = """
 import sys, pathlib
-sys.path.insert(0, {tests!r})
-from test_bm25 import BM25, BenchmarkError, TEXTS, fitted, ask
+from benchmark_bm25 import BM25
+from benchmark import BenchmarkError, Context
+from benchmark.testing import make_catalog, make_requests, make_train
 {before}
 try:
-    model = fitted([*TEXTS, "红色手机壳 über"], pathlib.Path({folder!r}), engine={engine!r})
-    print(model.rank(ask("red hats", "hat:^5", "手机 ÜBER"), 3).items.tolist(), "jnius" in sys.modules)
+    model = BM25(engine={engine!r})
+    train = make_train(catalog=make_catalog({texts!r}))
+    model.fit(train, {{}}, Context(0, "cpu", pathlib.Path({folder!r})))
+    requests = make_requests(queries=["red hats", "hat:^5", "手机 ÜBER"])
+    print(model.rank(requests, 3).items.tolist(), "jnius" in sys.modules)
 except BenchmarkError as error:
     print(error)
 """
 
 
 def in_a_process(engine: str, folder: Path, before: str = "", **environment: str) -> str:
-    code = FIT.format(tests=str(Path(__file__).parent), folder=str(folder), engine=engine, before=before)
+    texts = [*TEXTS, "红色手机壳 über"]
+    code = FIT.format(texts=texts, folder=str(folder), engine=engine, before=before)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **environment}
     )
