@@ -15,6 +15,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.results.cells import CellFolder, CellRecord
 from benchmark.results.datasets import load_dataset, save_dataset
 from benchmark.results.files import DamagedError, locked, replacing, write_text
+from benchmark.results.run import read_run
 from benchmark.testing import checkerboard
 
 
@@ -33,6 +34,15 @@ def cell(**changes: object) -> Cell:
         "versions": {},
     }
     return Cell(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_the_suite_of_a_run_of_another_version_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    old = "name: s\nmask_seen: true\ndatasets: [{use: movielens}]\nmodels: [{use: popular}]\nmetrics: [R@5]\n"
+    (tmp_path / "suite.yaml").write_text(old)
+    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / "plan.json").write_text('{"device": "cpu", "marks": [], "options": {}, "cells": []}')
+    with pytest.raises(BenchmarkError, match=r"another version \(mask_seen: .*\. `benchmark run` with"):
+        read_run(tmp_path)
 
 
 def same(a: Ragged, b: Ragged) -> bool:

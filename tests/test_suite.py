@@ -241,6 +241,8 @@ def test_a_mistake_in_like_is_named_with_its_remedy(tmp_path: Path, old: str, ne
             "name: small\nmask_seen: true",
             "suite.yaml:2: unknown key 'mask_seen'. 'mask_seen' belongs in `protocol:`.",
         ),
+        ("    reduced: true", "    mask_seen: true", "suite.yaml:12: unknown key 'mask_seen'."),
+        ("    reduced: true", "    protocol: {max_history: 0}", "suite.yaml:12: 'protocol.max_history'"),
         ("name: ML}", "name: ML, mask_seen: true}", "'datasets.0.mask_seen'. 'mask_seen' belongs in its `protocol:`."),
         ("name: small", "name: small\nspare: user", "'spare' belongs in `protocol: candidates:`."),
         ("name: small", "name: small\ntask: search", "'task' belongs in `compare:` or `claims: where:`."),

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from benchmark import (
     PAD,
@@ -362,6 +363,10 @@ def test_right_rankings_pass() -> None:
 
 def test_a_data_set_is_loaded_twice() -> None:
     assert check_dataset(checkerboard_log, {"n_items": 5}).digest == checkerboard(n_items=5).digest
+    masked = check_dataset(checkerboard_log, {"order": False}, protocol={"mask_seen": True})
+    assert masked.digest == checkerboard(order=False).digest
+    with pytest.raises(ValidationError, match=r"max_history\n.*greater than or equal to 1"):
+        check_dataset(checkerboard_log, protocol={"max_history": 0})
     loads = []
 
     def unstable() -> Log:

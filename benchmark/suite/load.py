@@ -80,7 +80,7 @@ def load_suite(
     try:
         written = WrittenSuite.model_validate(raw)
     except ValidationError as error:
-        raise BenchmarkError("\n".join(_explain(file, e) for e in error.errors())) from error
+        raise BenchmarkError("\n".join(_explain(file, chosen, e) for e in error.errors())) from error
     _check_patterns(written, [raw, file.raw, *profiles.values()], file.path)
     settings_of_all = {name: getattr(written, name) for name in Settings.model_fields}
     suite = Suite(**settings_of_all, claims=list(_claims(written, file.path)))
@@ -162,9 +162,11 @@ def _check_patterns(suite: WrittenSuite, parts: Iterable[Any], path: Path) -> No
             raise unknown("data set", pattern, names, f"claims of {path}")
 
 
-def _explain(file: SuiteFile, error: Any) -> str:
+def _explain(file: SuiteFile, profile: str, error: Any) -> str:
+    """One line about a mistake, with the line of its key in the suite or else in the profile."""
     loc = tuple(error["loc"])
-    line = next((file.lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in file.lines), None)
+    parts = [(*home, *loc[:n]) for n in range(len(loc), 0, -1) for home in ((), ("profiles", profile))]
+    line = next((file.lines[part] for part in parts if part in file.lines), None)
     place = f"{file.path}:{line}" if line else str(file.path)
     key = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
