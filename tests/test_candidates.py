@@ -342,8 +342,8 @@ def words_of(folder: Path, *more: str) -> tuple[str, ...]:
     return ("run", "s.yaml", "--results", "out", "--tracking", "off", *more)
 
 
-def test_a_run_ranks_the_lists_scores_them_and_does_not_make_them_again(command: Command, tmp_path: Path) -> None:
-    done = command(*words_of(tmp_path))
+def test_a_run_ranks_the_lists_scores_them_and_does_not_make_them_again(here: Command, tmp_path: Path) -> None:
+    done = here(*words_of(tmp_path))
     assert done.returncode == 0, done.stderr
     home = tmp_path / "out" / "sampled"
     stored = sorted(str(path.relative_to(home / "cells/Board")) for path in home.rglob("ranking-*"))
@@ -375,15 +375,15 @@ def test_a_run_ranks_the_lists_scores_them_and_does_not_make_them_again(command:
     assert r"HR@5\textbar{}uni4" in (home / "leaderboard.tex").read_text()
     made = {path: path.stat().st_mtime_ns for path in home.rglob("candidates-*.parquet")}
     assert len(made) == 3
-    again = command(*words_of(tmp_path, "--set", "metrics=[R@5, HR@2|uni99]", "--set", "claims=[]"))
+    again = here(*words_of(tmp_path, "--set", "metrics=[R@5, HR@2|uni99]", "--set", "claims=[]"))
     assert "0 cells computed, 2 reused" in again.stdout
     assert "12 other items" not in again.stdout
     assert "120 of 120 requests have fewer, down to 13" in (home / "leaderboard.md").read_text()
     assert {path: path.stat().st_mtime_ns for path in made} == made
     next(home.rglob("ranking-recommendation@uni4.parquet")).unlink()  # without it the cell is not whole
-    assert "1 cells computed, 1 reused" in command(*words_of(tmp_path)).stdout
-    assert "2 cells computed" in command(*words_of(tmp_path, "--set", "protocol.candidates.search.seed=1")).stdout
-    assert "2 cells computed" in command(*words_of(tmp_path, "--limit", "7")).stdout
+    assert "1 cells computed, 1 reused" in here(*words_of(tmp_path)).stdout
+    assert "2 cells computed" in here(*words_of(tmp_path, "--set", "protocol.candidates.search.seed=1")).stdout
+    assert "2 cells computed" in here(*words_of(tmp_path, "--limit", "7")).stdout
     limited = load_dataset(next((tmp_path / "out" / "sampled-limit-7" / "datasets").iterdir()))
     whole = load_dataset(next(path.parent for path in made))
     lists = by_id(whole, "recommendation", "uni4")
@@ -392,10 +392,10 @@ def test_a_run_ranks_the_lists_scores_them_and_does_not_make_them_again(command:
     }
 
 
-def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frozen_lists_are_used_as_they_are(here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes the lists is not asked again: here it would fail."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "faulty"))
-    assert command(*words_of(tmp_path)).returncode == 0
+    assert here(*words_of(tmp_path)).returncode == 0
     suite, source = load_suite(str(tmp_path / "s.yaml"))
     registry = plugins.load()
     local = registry.offer("executor", "local")
@@ -416,10 +416,10 @@ def test_frozen_lists_are_used_as_they_are(command: Command, tmp_path: Path, mon
     assert bare.lists == {}
 
 
-def test_a_report_cannot_add_a_list(command: Command, tmp_path: Path) -> None:
+def test_a_report_cannot_add_a_list(here: Command, tmp_path: Path) -> None:
     without = ("--set", "protocol.candidates=null", "--set", "metrics=[R@5]", "--set", "claims=[]")
-    assert command(*words_of(tmp_path, *without)).returncode == 0
-    done = command("report", "s.yaml", "--results", "out", "--tracking", "off")
+    assert here(*words_of(tmp_path, *without)).returncode == 0
+    done = here("report", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 2
     assert "did not rank the list popular-3 or uni4" in done.stderr
 
@@ -442,24 +442,24 @@ def test_a_report_cannot_add_a_list(command: Command, tmp_path: Path) -> None:
         ("protocol.candidates.search=[{kind: uniform}, {kind: uniform, seed: 1}]", "two lists are called 'uni99'"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_before_anything_runs(command: Command, tmp_path: Path, setting: str, says: str) -> None:
-    done = command(*words_of(tmp_path, *(word for one in setting.split("; ") for word in ("--set", one))))
+def test_mistakes_are_told_before_anything_runs(here: Command, tmp_path: Path, setting: str, says: str) -> None:
+    done = here(*words_of(tmp_path, *(word for one in setting.split("; ") for word in ("--set", one))))
     assert done.returncode == 2
     assert says in done.stderr
 
 
-def test_check_warns_of_sampled_metrics(command: Command, tmp_path: Path) -> None:
+def test_check_warns_of_sampled_metrics(here: Command, tmp_path: Path) -> None:
     words_of(tmp_path)
-    done = command("check", "s.yaml", "--results", "out")
+    done = here("check", "s.yaml", "--results", "out")
     assert "note: metrics over uni4 and popular-3 are sampled: they can put models into another order" in done.stdout
     assert not (tmp_path / "out").exists()
 
 
-def test_a_variant_with_the_name_of_a_list_is_left_out(command: Command, tmp_path: Path) -> None:
+def test_a_variant_with_the_name_of_a_list_is_left_out(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
         SUITE.replace("faulty, name: Chance", "faulty, name: Chance, params: {worst: true, called: uni4}")
     )
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    done = here("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 0, done.stderr
     assert "the variant 'uni4' is missing ('uni4' is the name of a candidate list" in done.stderr
 

@@ -72,11 +72,11 @@ def suite(tmp_path: Path) -> Path:
     ],
 )
 def test_a_mistake_in_a_suite_is_refused(
-    command: Command, suite: Path, tmp_path: Path, old: str, new: str, says: str
+    here: Command, suite: Path, tmp_path: Path, old: str, new: str, says: str
 ) -> None:
     assert old in SUITE
     suite.write_text(SUITE.replace(old, new))
-    done = command("run", suite, "--results", "out", "--tracking", "off")
+    done = here("run", suite, "--results", "out", "--tracking", "off")
     assert done.returncode == 2, done.stdout + done.stderr
     errors = done.stderr.splitlines()
     assert len(errors) == 1, done.stderr
@@ -138,59 +138,59 @@ def test_a_dry_run_lists_the_cells_and_runs_nothing(command: Command, suite: Pat
     assert not (tmp_path / "results").exists()
 
 
-def test_results_of_other_settings_are_recognised_and_not_mixed_in(command: Command, suite: Path) -> None:
-    assert command("run", suite, "--tracking", "off").returncode == 0
-    done = command("run", suite, "--dry-run", "--set", "depth=55")
+def test_results_of_other_settings_are_recognised_and_not_mixed_in(here: Command, suite: Path) -> None:
+    assert here("run", suite, "--tracking", "off").returncode == 0
+    done = here("run", suite, "--dry-run", "--set", "depth=55")
     assert "; 2 of them were computed with other code, data or settings, which are kept and not used." in done.stdout
     assert "2 of 2 cells to compute" in done.stdout
-    assert "0 of 2 cells to compute" in command("run", suite, "--dry-run").stdout
+    assert "0 of 2 cells to compute" in here("run", suite, "--dry-run").stdout
 
 
-def test_finished_cells_tell_how_long_the_next_ones_take(command: Command, suite: Path, tmp_path: Path) -> None:
+def test_finished_cells_tell_how_long_the_next_ones_take(here: Command, suite: Path, tmp_path: Path) -> None:
     """The median over all cells of the model on the data set; the suite states 90 seconds for the other one."""
-    assert command("run", suite, "--tracking", "off", "--only", "Pop").returncode == 0
+    assert here("run", suite, "--tracking", "off", "--only", "Pop").returncode == 0
     for seed, seconds in enumerate((30.0, 100.0, 40.0)):
         folder = tmp_path / f"results/tiny/cells/Board/Other/seed-{seed}-otherwise"
         folder.mkdir(parents=True)
         (folder / "cell.json").write_text(json.dumps({"costs": {"fit_seconds": seconds - 5, "rank_seconds": 5.0}}))
     (folder.parent / "seed-3-broken").mkdir()
     (folder.parent / "seed-3-broken" / "cell.json").write_text('{"costs": {"fit_seconds": null}}')
-    done = command("run", suite, "--dry-run", "--jobs", "1", "--set", "depth=6")
+    done = here("run", suite, "--dry-run", "--jobs", "1", "--set", "depth=6")
     assert "2 of 2 cells to compute, about 0.7 minutes with 1 at a time" in done.stdout
     assert "without an estimate" not in done.stdout
 
 
-def test_check_says_what_the_suite_can_resolve(command: Command, suite: Path) -> None:
-    done = command("check", suite)
+def test_check_says_what_the_suite_can_resolve(here: Command, suite: Path) -> None:
+    done = here("check", suite)
     assert done.returncode == 0, done.stderr
     assert "Smallest difference" in done.stdout
     assert "seeds" in done.stdout
 
 
-def test_report_rebuilds_everything_from_disk(command: Command, suite: Path, tmp_path: Path) -> None:
-    done = command("report", suite)
+def test_report_rebuilds_everything_from_disk(here: Command, suite: Path, tmp_path: Path) -> None:
+    done = here("report", suite)
     assert done.returncode == 2
     assert "benchmark run" in done.stderr
-    assert command("run", suite, "--tracking", "off").returncode == 0
+    assert here("run", suite, "--tracking", "off").returncode == 0
     home = tmp_path / "results" / "tiny"
     names = ["leaderboard.json", "leaderboard.md", "leaderboard.csv", "leaderboard.tex", "leaderboard.html"]
     names += ["significance.csv", "claims.json"]
     before = {name: (home / name).read_bytes() for name in names}
     for name in names:
         (home / name).unlink()
-    done = command("report", suite, "--tracking", "off")
+    done = here("report", suite, "--tracking", "off")
     assert done.returncode == 0, done.stderr
     assert {name: (home / name).read_bytes() for name in names} == before
     assert "take effect" not in done.stdout + done.stderr
-    done = command("report", suite, "--tracking", "off", "--set", "metrics=[R@5, RR@5]")
+    done = here("report", suite, "--tracking", "off", "--set", "metrics=[R@5, RR@5]")
     assert "RR@5" in done.stdout
     assert "take effect" not in done.stdout + done.stderr
 
 
-def test_report_names_the_settings_that_need_a_new_run(command: Command, suite: Path) -> None:
-    assert command("run", suite, "--tracking", "off").returncode == 0
+def test_report_names_the_settings_that_need_a_new_run(here: Command, suite: Path) -> None:
+    assert here("run", suite, "--tracking", "off").returncode == 0
     suite.write_text(SUITE.replace("name: Pop}", "name: Popular}"))
-    done = command("report", suite, "--tracking", "off", "--set", "depth=20", "--set", "seeds=[0, 1]")
+    done = here("report", suite, "--tracking", "off", "--set", "depth=20", "--set", "seeds=[0, 1]")
     assert done.returncode == 0, done.stderr
     (said,) = [line for line in (done.stdout + done.stderr).splitlines() if "take effect" in line]
     assert said.endswith(
@@ -198,10 +198,10 @@ def test_report_names_the_settings_that_need_a_new_run(command: Command, suite: 
     )
 
 
-def test_the_leaderboard_has_the_public_schema(command: Command, suite: Path, tmp_path: Path) -> None:
+def test_the_leaderboard_has_the_public_schema(here: Command, suite: Path, tmp_path: Path) -> None:
     extra = "compare: [{model: Pop, against: [Other]}]\n"
     suite.write_text(SUITE + extra)
-    assert command("run", suite, "--tracking", "off").returncode == 0
+    assert here("run", suite, "--tracking", "off").returncode == 0
     content = json.loads((tmp_path / "results" / "tiny" / "leaderboard.json").read_text())
     rows = "dataset task slice model metric mean sd n low high coverage seeds marks published"
     comparisons = "dataset task slice metric model baseline family difference low high low_bootstrap high_bootstrap n "
@@ -227,13 +227,13 @@ def test_suites_lists_and_prints(command: Command) -> None:
     assert "Did you mean 'penha2024'?" in command("suites", "penha2023").stderr
 
 
-def test_data_says_what_is_missing_and_from_where(command: Command, suite: Path) -> None:
-    done = command("data", suite)
+def test_data_says_what_is_missing_and_from_where(here: Command, suite: Path) -> None:
+    done = here("data", suite)
     assert done.returncode == 0, done.stderr
     assert "digest: " in done.stdout
     there_is_none = "use: movielens, name: ML, params: {variant: ml-25m}"
     suite.write_text(SUITE.replace("use: checkerboard, name: Board", there_is_none))
-    done = command("data", suite)
+    done = here("data", suite)
     assert done.returncode == 1
     assert "grouplens" in done.stdout
 

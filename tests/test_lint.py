@@ -212,10 +212,10 @@ protocol: {mask_seen: false}
 """
 
 
-def test_check_names_what_no_model_can_reach_or_miss_and_who_reads_less(command: Command, tmp_path: Path) -> None:
+def test_check_names_what_no_model_can_reach_or_miss_and_who_reads_less(here: Command, tmp_path: Path) -> None:
     pytest.importorskip("recbole", reason="the extra recbole is not installed")
     (tmp_path / "s.yaml").write_text(SUITE)
-    done = command("check", "s.yaml", "--results", "out")
+    done = here("check", "s.yaml", "--results", "out")
     assert done.returncode == 0, done.stderr
     notes = done.stdout
     # One item of 21 is the head, so R@1 and R@30 on it are found by whoever returns it.
@@ -227,7 +227,7 @@ def test_check_names_what_no_model_can_reach_or_miss_and_who_reads_less(command:
     assert "never returns items of the history: DiffRec; others may" in notes
     assert "R@1 of recommendation is" not in notes  # one relevant item each: 1 can be reached
     assert "note: GRU4Rec, SASRec, DiffRec: 1 seed." in notes
-    quiet = command("check", "s.yaml", "--results", "out", "--set", "slices=[all]", "--set",
+    quiet = here("check", "s.yaml", "--results", "out", "--set", "slices=[all]", "--set",
                     "protocol.mask_seen=true", "--set", "models.GRU4Rec.params.max_history=50", "--seeds",
                     "3").stdout  # fmt: skip
     for text in ("on head look", "slice head", "read fewer", "never returned", ": 1 seed"):

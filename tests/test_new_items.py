@@ -75,9 +75,9 @@ def only_recommendation(suite: str) -> str:
     return suite.replace(", {use: search-only, name: Board}", "")
 
 
-def test_the_column_is_what_masking_seen_items_gives(command: Command, tmp_path: Path) -> None:
+def test_the_column_is_what_masking_seen_items_gives(here: Command, tmp_path: Path) -> None:
     words = write(tmp_path, only_recommendation(SUITE))
-    done = command(*words)
+    done = here(*words)
     assert done.returncode == 0, done.stderr
     both = {(r["slice"], r["model"], r["metric"]): (r["n"], r["mean"]) for r in board(tmp_path)["rows"]}
     assert both["all", "Pop", "R@2"][0] == 5
@@ -88,17 +88,17 @@ def test_the_column_is_what_masking_seen_items_gives(command: Command, tmp_path:
     assert r"R@2\|new all (n=3)" in report
     assert r"\|new: ranked once more with all items of the user's own history left out" in report
     # The same models, told by the protocol to leave seen items out of the one ranking.
-    assert command(*words, "--set", "metrics=[R@2]", "--set", "protocol.mask_seen=true").returncode == 0
+    assert here(*words, "--set", "metrics=[R@2]", "--set", "protocol.mask_seen=true").returncode == 0
     masked = {(r["slice"], r["model"]): (r["n"], r["mean"]) for r in board(tmp_path)["rows"]}
     assert masked["all", "Pop"][1] not in (0, both["all", "Pop", "R@2"][1])
     assert masked == {(s, m): value for (s, m, metric), value in both.items() if metric == "R@2|new"}
 
 
-def test_a_data_set_may_mask_seen_items_where_others_do_not(command: Command, tmp_path: Path) -> None:
+def test_a_data_set_may_mask_seen_items_where_others_do_not(here: Command, tmp_path: Path) -> None:
     log = "{use: files, name: Log, params: {path: data}}"
     own = "{use: files, name: Masked, params: {path: data}, protocol: {mask_seen: true}}"
     words = write(tmp_path, only_recommendation(SUITE).replace(log, f"{log}, {own}"))
-    done = command(*words)
+    done = here(*words)
     assert done.returncode == 0, done.stderr
     values = {(r["dataset"], r["slice"], r["model"], r["metric"]): (r["n"], r["mean"]) for r in board(tmp_path)["rows"]}
     for place in ("all", "head"):
@@ -110,46 +110,46 @@ def test_a_data_set_may_mask_seen_items_where_others_do_not(command: Command, tm
     report = (tmp_path / "out" / "news" / "leaderboard.md").read_text()
     assert "Seen items masked on Masked, not masked on Log; head" in report
     assert "Masked: mask_seen" not in report  # which the sentence has said
-    checked = command("check", "s.yaml", "--results", "out").stdout
+    checked = here("check", "s.yaml", "--results", "out").stdout
     assert "seen items stay in the rankings of Log (mask_seen: false)" in checked
 
 
-def test_search_has_no_such_row_and_who_does_not_ask_pays_nothing(command: Command, tmp_path: Path) -> None:
+def test_search_has_no_such_row_and_who_does_not_ask_pays_nothing(here: Command, tmp_path: Path) -> None:
     words = write(tmp_path, SUITE.replace("{use: faulty, name: Chance}", "{use: popular, name: Chance}"))
-    assert command(*words).returncode == 0
+    assert here(*words).returncode == 0
     rows = {(row["task"], row["metric"]) for row in board(tmp_path)["rows"]}
     assert rows == {(t, m) for t in ("recommendation", "search") for m in ("R@2", "HR")} | {
         ("recommendation", "R@2|new")
     }
     assert len(list((tmp_path / "out").rglob("ranking-*@new.parquet"))) == 2
-    done = command(*words, "--set", "metrics=[HR]", "--set", "name=plain")
+    done = here(*words, "--set", "metrics=[HR]", "--set", "name=plain")
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "out" / "plain").rglob("ranking-*@new.parquet"))
     # A report over what a run did not rank says so.
-    done = command("report", "s.yaml", *words[2:], "--set", "name=plain")
+    done = here("report", "s.yaml", *words[2:], "--set", "name=plain")
     assert done.returncode == 2
     assert "did not rank the list new" in done.stderr
 
 
-def test_all_requests_may_drop_out(command: Command, tmp_path: Path) -> None:
+def test_all_requests_may_drop_out(here: Command, tmp_path: Path) -> None:
     """Seven items in a circle, eight steps: everybody's last item is the first one again."""
     words = write(
         tmp_path, only_recommendation(SUITE).replace("use: files, name: Log, params: {path: data}", "use: circle")
     )
-    done = command(*words)
+    done = here(*words)
     assert done.returncode == 0, done.stderr
     new = [row for row in board(tmp_path)["rows"] if row["metric"] == "R@2|new"]
     assert [(row["n"], row["mean"]) for row in new if row["slice"] == "all"] == [(0, None)] * 2
 
 
 def test_scores_are_about_the_requests_that_are_left(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import numpy as np
     import pandas as pd
 
     words = write(tmp_path, only_recommendation(SUITE))
-    assert command(*words).returncode == 0
+    assert here(*words).returncode == 0
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "faulty"))
     suite, source = load_suite("s.yaml")

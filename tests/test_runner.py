@@ -36,38 +36,38 @@ def test_a_failed_cell_is_tried_again_and_a_finished_one_is_not(command: Command
     assert leaderboard(tmp_path / "out" / "faults")["failures"] == []
 
 
-def test_what_changes_a_cell_computes_it_again_and_what_does_not_does_not(command: Command, tmp_path: Path) -> None:
+def test_what_changes_a_cell_computes_it_again_and_what_does_not_does_not(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(FAULTY_SUITE % ("none", ""))
     words = ("run", "s.yaml", "--results", "out", "--tracking", "off")
-    assert "3 cells computed" in command(*words).stdout
-    assert "0 cells computed, 3 reused" in command(*words, "--set", "metrics=[R@5, RR@5]").stdout
-    assert "1 cells computed, 2 reused" in command(*words, "--set", "models.Good.params.seconds=0.1").stdout
-    assert "3 cells computed, 0 reused" in command(*words, "--set", "protocol.max_history=3").stdout
-    assert "2 cells computed, 3 reused" in command(*words, "--seeds", "2").stdout  # popularity is the same with any
-    assert "1 cells computed, 0 reused" in command(*words, "--only", "Pop", "--fresh").stdout
+    assert "3 cells computed" in here(*words).stdout
+    assert "0 cells computed, 3 reused" in here(*words, "--set", "metrics=[R@5, RR@5]").stdout
+    assert "1 cells computed, 2 reused" in here(*words, "--set", "models.Good.params.seconds=0.1").stdout
+    assert "3 cells computed, 0 reused" in here(*words, "--set", "protocol.max_history=3").stdout
+    assert "2 cells computed, 3 reused" in here(*words, "--seeds", "2").stdout  # popularity is the same with any
+    assert "1 cells computed, 0 reused" in here(*words, "--only", "Pop", "--fresh").stdout
     whole = (tmp_path / "out" / "faults" / "leaderboard.csv").read_bytes()
-    assert "3 cells computed" in command(*words, "--limit", "7").stdout
+    assert "3 cells computed" in here(*words, "--limit", "7").stdout
     assert (tmp_path / "out" / "faults" / "leaderboard.csv").read_bytes() == whole
     rows = leaderboard(tmp_path / "out" / "faults-limit-7")["rows"]
     assert {row["n"] for row in rows if row["task"] == "recommendation"} == {7}
     assert all("partial: --limit 7" in str(row["marks"]) for row in rows)
 
 
-def test_what_a_model_remarks_stands_beside_its_numbers(command: Command, tmp_path: Path) -> None:
+def test_what_a_model_remarks_stands_beside_its_numbers(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(FAULTY_SUITE % ("none", ", says: half of it learned nothing"))
-    assert command("run", "s.yaml", "--results", "out", "--tracking", "off").returncode == 0
+    assert here("run", "s.yaml", "--results", "out", "--tracking", "off").returncode == 0
     marks = {row["model"]: row["marks"] for row in leaderboard(tmp_path / "out" / "faults")["rows"]}
     assert marks == {"Pop": [], "Good": [], "Bad": ["half of it learned nothing"]}
     assert "Bad: half of it learned nothing." in (tmp_path / "out" / "faults" / "leaderboard.md").read_text()
 
 
-def test_a_metric_that_fails_fails_the_cells_and_not_the_run(command: Command, tmp_path: Path) -> None:
+def test_a_metric_that_fails_fails_the_cells_and_not_the_run(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(FAULTY_SUITE % ("none", ""))
     words = ("run", "s.yaml", "--results", "out", "--tracking", "off")
-    done = command(*words, "--set", "metrics=[R@5, Faulty]")
+    done = here(*words, "--set", "metrics=[R@5, Faulty]")
     assert done.returncode == 1, done.stderr
     assert "metric 'Faulty' failed: ZeroDivisionError" in done.stderr
-    assert "0 cells computed, 3 reused" in command(*words).stdout
+    assert "0 cells computed, 3 reused" in here(*words).stdout
 
 
 VARIED = """
@@ -88,9 +88,9 @@ analyses: [drawing, variants]
 """
 
 
-def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: Command, tmp_path: Path) -> None:
+def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(VARIED)
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    done = here("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 0, done.stderr
     home = tmp_path / "out" / "varied"
     written = leaderboard(home)
@@ -108,48 +108,48 @@ def test_variants_are_stored_for_analyses_and_absent_data_is_left_out(command: C
     assert "worst/first" in lines[1]
     assert lines[0][-2] != lines[1][-2]
     stored.unlink()  # without it the cell is not whole
-    again = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    again = here("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert "1 cells computed, 1 reused" in again.stdout
-    assert "! without Gone: its files are not here" in command("run", "s.yaml", "--dry-run").stdout
-    nothing = command("run", "s.yaml", "--results", "out", "--tracking", "off", "--only", "Gone")
+    assert "! without Gone: its files are not here" in here("run", "s.yaml", "--dry-run").stdout
+    nothing = here("run", "s.yaml", "--results", "out", "--tracking", "off", "--only", "Gone")
     assert nothing.returncode == 2
     assert "nowhere.txt" in nothing.stderr
 
 
-def test_a_broken_variant_costs_no_more_than_itself(command: Command, tmp_path: Path) -> None:
+def test_a_broken_variant_costs_no_more_than_itself(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(VARIED.replace("worst: true", "worst: true, fault: variant"))
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    done = here("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 0, done.stderr
     assert "Board/Both/seed-0: the variant 'worst/first' is missing" in done.stderr
     written = leaderboard(tmp_path / "out" / "varied")
     assert {row["model"] for row in written["rows"]} == {"Pop", "Both"}
     assert not list((tmp_path / "out").rglob("ranking-*@*"))
-    assert "2 reused" in command("run", "s.yaml", "--results", "out", "--tracking", "off").stdout
+    assert "2 reused" in here("run", "s.yaml", "--results", "out", "--tracking", "off").stdout
 
 
-def test_a_suite_whose_data_is_all_absent_is_refused(command: Command, tmp_path: Path) -> None:
+def test_a_suite_whose_data_is_all_absent_is_refused(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
         "name: s\ndatasets: [{use: absent, optional: true}]\nmodels: [{use: popular}]\nmetrics: [R@5]\n"
     )
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    done = here("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 2
     assert "nowhere.txt" in done.stderr
 
 
-def test_a_report_keeps_what_the_run_was(command: Command, tmp_path: Path) -> None:
+def test_a_report_keeps_what_the_run_was(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(FAULTY_SUITE % ("none", ""))
     options = ("--results", "out", "--tracking", "off")
-    assert command("run", "s.yaml", *options, "--set", "protocol.mask_seen=true", "--seeds", "2").returncode == 0
+    assert here("run", "s.yaml", *options, "--set", "protocol.mask_seen=true", "--seeds", "2").returncode == 0
     before = (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes()
     assert b"Seen items masked" in before
-    assert command("report", "s.yaml", *options).returncode == 0
+    assert here("report", "s.yaml", *options).returncode == 0
     assert (tmp_path / "out" / "faults" / "leaderboard.md").read_bytes() == before
 
 
-def test_a_report_says_that_cells_ran_on_several_kinds_of_processor(command: Command, tmp_path: Path) -> None:
+def test_a_report_says_that_cells_ran_on_several_kinds_of_processor(here: Command, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(FAULTY_SUITE % ("none", ""))
     options = ("--results", "out", "--tracking", "off")
-    command("run", "s.yaml", *options)
+    here("run", "s.yaml", *options)
     page = tmp_path / "out" / "faults" / "leaderboard.md"
     assert "several kinds of processor" not in page.read_text()
     (path,) = (tmp_path / "out" / "faults" / "cells" / "Board" / "Good").glob("*/cell.json")
@@ -157,7 +157,7 @@ def test_a_report_says_that_cells_ran_on_several_kinds_of_processor(command: Com
     content["machine"] = {"processor": "Old CPU", "instructions": ["avx2"]}
     del content["sha256"]  # as an older version wrote it: what is changed is not noticed
     path.write_text(json.dumps(content))
-    command("report", "s.yaml", *options)
+    here("report", "s.yaml", *options)
     assert "several kinds of processor" in page.read_text()
     assert "Old CPU (avx2)" in page.read_text()
 

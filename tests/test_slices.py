@@ -112,15 +112,15 @@ depth: 5
 
 
 def test_a_run_scores_other_days_where_the_data_has_times_and_says_so_where_it_has_none(
-    command: Command, tmp_path: Path
+    here: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "s.yaml").write_text(SUITE.replace("USE", "checkerboard"))
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+    done = here("run", "s.yaml", "--results", "out", "--tracking", "off")
     assert done.returncode == 0, done.stderr
     report = (tmp_path / "out" / "days" / "leaderboard.md").read_text()
     assert "other-day = later than the newest item of the history" in report
     assert report.count("other-day (n=120)") == 1  # of recommendation alone
     (tmp_path / "s.yaml").write_text(SUITE.replace("USE", "search-only"))
-    done = command("check", "s.yaml")
+    done = here("check", "s.yaml")
     assert done.returncode == 2
     assert "slice other-day: Board cannot say whether a request is later than its history" in done.stderr
