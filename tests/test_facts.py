@@ -29,7 +29,7 @@ def test_an_older_version_stated_one_split_for_both_tasks() -> None:
 
 def test_a_split_states_the_facts_of_its_tasks() -> None:
     data = split_log("Board", checkerboard_log(), Protocol())
-    for task, split in (("recommendation", "leave-one-out"), ("search", "ratio")):
+    for task, split in (("recommendation", "leave-one-out"), ("search", "given")):
         facts = TaskFacts.of(data.facts, task)
         assert (facts.split, facts.test_requests) == (split, len(data.test[task].requests))
         assert facts.test_items_not_in_training is not None
