@@ -99,19 +99,18 @@ def families(plan: Plan) -> dict[str, tuple[int, float]]:
         if (data := choice.name) not in plan.datasets:
             continue
         lists = suite.protocol_of(choice).candidates
-        pairs = [(entry, baseline) for entry in suite.compare for baseline in entry.against]
-        for task, slice_name, metric, (entry, baseline) in itertools.product(
-            plan.datasets[data].tasks, suite.slices, suite.metrics, pairs
+        for task, slice_name, metric, (entry, model, baseline) in itertools.product(
+            plan.datasets[data].tasks, suite.slices, suite.metrics, suite.pairs
         ):
             over = {"", *[NEW] * (task == "recommendation"), *(sampler.list_name for sampler in lists.get(task, ()))}
-            both = [cells.get((data, model)) for model in (entry.model, baseline)]
+            both = [cells.get((data, name)) for name in (model, baseline)]
             made = all(cell and task in cell.tasks for cell in both) and entry.asks(task, slice_name, metric)
             if (
                 made
                 and parse_metric(metric).candidates in over
                 and any(cell and task in cell.built_for for cell in both)
             ):
-                place = (data, task, slice_name, metric, entry.model, baseline)
+                place = (data, task, slice_name, metric, model, baseline)
                 tests[place] = tests.get(place, False) or entry.primary
     claims = sum(claim.where.dataset in plan.datasets for claim in suite.claims)
     sizes = {"primary": sum(tests.values()), "exploratory": len(tests) - sum(tests.values()), "claims": claims}
@@ -162,7 +161,7 @@ def lint(plan: Plan) -> Iterator[str]:
                 )
                 + "; `seeds:` with 3 or more, also of a single model, tells about the method."
             )
-    pairs = sum(len(entry.against) for entry in suite.compare) * len(suite.metrics) * len(suite.slices)
+    pairs = len(suite.pairs) * len(suite.metrics) * len(suite.slices)
     if suite.significance.correction == "none" and pairs > 1:
         yield "several comparisons without a correction: false discoveries add up. `significance.correction: holm`."
     if unmasked := [data.name for data in suite.datasets if not suite.protocol_of(data).mask_seen]:

@@ -315,20 +315,19 @@ def _comparisons(
     """
     asked: dict[tuple[Any, ...], bool] = {}
     barred: dict[Untested, None] = {}
-    pairs = [(entry, baseline) for entry in suite.compare for baseline in entry.against]
-    for dataset, task, slice_name, metric, (entry, baseline) in product(
-        _names(suite.datasets), TASKS, suite.slices, suite.ordered_metrics, pairs
+    for dataset, task, slice_name, metric, (entry, model, baseline) in product(
+        _names(suite.datasets), TASKS, suite.slices, suite.ordered_metrics, suite.pairs
     ):
-        a, b = (pools.get((dataset, task, slice_name, name)) for name in (entry.model, baseline))
+        a, b = (pools.get((dataset, task, slice_name, name)) for name in (model, baseline))
         if not entry.asks(task, slice_name, metric) or a is None or b is None:
             continue
         if metric not in a.values or not a.n(metric) or task not in {*a.cell.built_for, *b.cell.built_for}:
             continue
         where = Where(dataset=dataset, task=task, slice=slice_name, metric=metric)
-        if reason := _obstacle(suite, pools, heads, where, (entry.model, baseline)):
-            barred[Untested(dataset, entry.model, baseline, f"{task} {slice_name}: {reason}")] = None
+        if reason := _obstacle(suite, pools, heads, where, (model, baseline)):
+            barred[Untested(dataset, model, baseline, f"{task} {slice_name}: {reason}")] = None
             continue
-        place = (dataset, task, slice_name, metric, entry.model, baseline)
+        place = (dataset, task, slice_name, metric, model, baseline)
         asked[place] = asked.get(place, False) or entry.primary
     tests: dict[tuple[Any, ...], PairedTest] = {}
     settings = suite.significance
@@ -383,14 +382,13 @@ def _untested(
         dataset = data.name
         if dataset in absent:
             continue
-        for entry in suite.compare:
-            for baseline in entry.against:
-                if not (data.wants(entry.model) and data.wants(baseline)):
-                    continue
-                lost = [m for m in (entry.model, baseline) if (dataset, m) not in finished]
-                if lost:
-                    reasons = [f"{m} {'failed' if (dataset, m) in failed else 'has not run'}" for m in lost]
-                    yield Untested(dataset, entry.model, baseline, " and ".join(reasons))
+        for _, model, baseline in suite.pairs:
+            if not (data.wants(model) and data.wants(baseline)):
+                continue
+            lost = [name for name in (model, baseline) if (dataset, name) not in finished]
+            if lost:
+                reasons = [f"{name} {'failed' if (dataset, name) in failed else 'has not run'}" for name in lost]
+                yield Untested(dataset, model, baseline, " and ".join(reasons))
 
 
 def _find(

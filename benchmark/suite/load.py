@@ -228,9 +228,8 @@ def check_names(suite: Suite, path: Path) -> None:
     if cells > MAX_CELLS:
         raise BenchmarkError(f"{path}: up to {cells:,} cells are asked for, and {MAX_CELLS:,} are allowed. Take fewer.")
     pairs = [
-        (entry.model, baseline, entry.primary, entry.task, entry.slice, entry.metric)
-        for entry in suite.compare
-        for baseline in entry.against
+        (model, baseline, entry.primary, entry.task, entry.slice, entry.metric)
+        for entry, model, baseline in suite.pairs
     ]
     lists: dict[str, Sequence[Any]] = {
         "seeds": suite.seeds, "metrics": suite.metrics, "slices": suite.slices, "analyses": suite.analyses,
@@ -268,6 +267,6 @@ def check_names(suite: Suite, path: Path) -> None:
             if not any(matches(model, [pattern.removeprefix("!")]) for model in models):
                 raise unknown("model", pattern, models, f"data set '{data.name}' of {path}")
     for comparison in suite.compare:
-        for name in (comparison.model, *comparison.against):
+        for name in (*comparison.model, *comparison.against):
             if name not in models:
                 raise unknown("model", name, models, f"compare of {path}")

@@ -6,7 +6,15 @@ import fnmatch
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ByteSize, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from benchmark.data.protocol import Protocol
 from benchmark.data.types import Task
@@ -106,10 +114,10 @@ class DataChoice(Named):
 
 
 class Comparison(Strict):
-    """One model tested against each of several baselines: everywhere, or where `task`, `slice` and `metric` say."""
+    """Each model tested against each of the baselines: everywhere, or where `task`, `slice` and `metric` say."""
 
-    model: str
-    """The name of the model."""
+    model: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Entries
+    """The name of the model, or a list of names."""
     against: list[str] = Entries
     """The names of the baselines."""
     primary: bool = False
@@ -250,6 +258,11 @@ class Settings(Strict):
         """The timeout in seconds and the bytes of memory of a cell of this model; its own come before the suite's."""
         (choice,) = (choice for choice in self.models if choice.name == model)
         return choice.timeout or self.timeout, choice.memory or self.memory
+
+    @property
+    def pairs(self) -> list[tuple[Comparison, str, str]]:
+        """Each model and baseline that are to be compared, with the entry that says so."""
+        return [(entry, model, other) for entry in self.compare for model in entry.model for other in entry.against]
 
     @property
     def ordered_metrics(self) -> list[str]:
