@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,28 +50,30 @@ class Silent:
         raise AssertionError(message)
 
 
-@pytest.fixture
-def faulty_environment() -> dict[str, str]:
+def benchmark(
+    folder: Path, environment: dict[str, str], *words: str | Path, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run `benchmark WORDS…` in this folder, and give what it printed."""
+    arguments = [sys.executable, "-m", "benchmark.cli", *map(str, words)]
+    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def with_faulty_plugin() -> dict[str, str]:
     """The environment of a process in which the plugin of tests/faulty is installed."""
     path = [str(ROOT / "tests" / "faulty"), str(ROOT), str(ROOT / "plugins")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "COLUMNS": "200"}
 
 
 @pytest.fixture
+def faulty_environment() -> dict[str, str]:
+    """That environment, for a test to change."""
+    return with_faulty_plugin()
+
+
+@pytest.fixture
 def command(faulty_environment: dict[str, str], tmp_path: Path) -> Command:
     """Run `benchmark WORDS…` in a temporary folder and give what it printed."""
-
-    def run(*words: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "benchmark.cli", *map(str, words)],
-            cwd=tmp_path,
-            env=faulty_environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-
-    return run
+    return partial(benchmark, tmp_path, faulty_environment)
 
 
 def leaderboard(folder: Path) -> dict[str, list[dict[str, object]]]:

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from conftest import FAULTY_SUITE, Command, leaderboard, marked
+from conftest import FAULTY_SUITE, Command, benchmark, leaderboard, marked, with_faulty_plugin
 
 FAULTS = {
     "raise": "ValueError: the model is broken",
@@ -25,27 +26,55 @@ FAULTS = {
 }
 
 
+def with_faults(folder: Path, faults: Iterable[str]) -> None:
+    """A suite with a model for each of the faults beside two models without one."""
+    models = "".join(f"\n  - {{use: faulty, name: {fault}, params: {{fault: {fault}}}}}" for fault in faults)
+    (folder / "s.yaml").write_text(f"""
+name: faults
+datasets: [{{use: checkerboard, name: Board}}]
+models:
+  - {{use: popular, name: Pop}}
+  - {{use: faulty, name: Good}}{models}
+metrics: [R@5]
+depth: 5
+compare: [{{model: Good, against: [Pop, raise]}}]
+""")
+
+
+@pytest.fixture(scope="module")
+def faulty_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The results of a run of all faults, and what it printed."""
+    folder = tmp_path_factory.mktemp("faults")
+    with_faults(folder, FAULTS)
+    done = benchmark(folder, with_faulty_plugin(), "run", "s.yaml", "--results", "out", "--tracking", "off")
+    return folder / "out" / "faults", done
+
+
 @pytest.mark.parametrize(("fault", "says"), FAULTS.items())
-def test_a_fault_ends_its_cell_alone(command: Command, tmp_path: Path, fault: str, says: str) -> None:
-    (tmp_path / "s.yaml").write_text(FAULTY_SUITE % (fault, ""))
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off")
+def test_a_fault_ends_its_cell_alone(
+    faulty_run: tuple[Path, subprocess.CompletedProcess[str]], fault: str, says: str
+) -> None:
+    home, done = faulty_run
     assert done.returncode == 1, done.stderr
-    written = leaderboard(tmp_path / "out" / "faults")
+    written = leaderboard(home)
     assert {row["model"] for row in written["rows"]} == {"Pop", "Good"}
-    (failure,) = written["failures"]
-    assert failure["model"] == "Bad"
+    assert {failure["model"] for failure in written["failures"]} == FAULTS.keys()
+    (failure,) = [failure for failure in written["failures"] if failure["model"] == fault]
     assert says in str(failure["error"])
-    assert (tmp_path / "out" / "faults" / str(failure["log"])).is_file()
+    assert (home / str(failure["log"])).is_file()
     assert says in done.stderr
-    assert "1 failed" in done.stdout
+    assert f"{len(FAULTS)} failed" in done.stdout
 
 
-@pytest.mark.parametrize("fault", ["raise", "nan", "memory", "quit", "seen"])
-def test_inline_gives_the_same_answer_to_a_fault(command: Command, tmp_path: Path, fault: str) -> None:
-    (tmp_path / "s.yaml").write_text(FAULTY_SUITE % (fault, ""))
-    done = command("run", "s.yaml", "--results", "out", "--tracking", "off", "--executor", "inline")
+def test_inline_gives_the_same_answer_to_a_fault(here: Command, tmp_path: Path) -> None:
+    faults = [fault for fault in FAULTS if fault not in ("killed", "exit")]  # these end the process of all cells
+    with_faults(tmp_path, faults)
+    done = here("run", "s.yaml", "--results", "out", "--tracking", "off", "--executor", "inline")
     assert done.returncode == 1, done.stderr
-    assert FAULTS[fault] in str(leaderboard(tmp_path / "out" / "faults")["failures"][0]["error"])
+    failures = leaderboard(tmp_path / "out" / "faults")["failures"]
+    assert [failure["model"] for failure in failures] == faults == ["raise", "nan", "memory", "quit", "seen", "write"]
+    for failure in failures:
+        assert FAULTS[str(failure["model"])] in str(failure["error"])
 
 
 TABLES = ("leaderboard.csv", "significance.csv", "claims.json", "leaderboard.tex")
@@ -72,11 +101,20 @@ def tables(folder: Path) -> dict[str, bytes]:
     return {**found, "leaderboard.md": markdown[: markdown.index(b"## Cost")]}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The tables of a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "s.yaml").write_text(SLOW)
+    done = benchmark(folder, with_faulty_plugin(), "run", "s.yaml", "--results", "whole", "--tracking", "off")
+    assert done.returncode == 0, done.stderr
+    return tables(folder / "whole")
+
+
 def test_a_run_killed_at_any_point_resumes_to_the_same_bytes(
-    command: Command, faulty_environment: dict[str, str], tmp_path: Path
+    command: Command, faulty_environment: dict[str, str], tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     (tmp_path / "s.yaml").write_text(SLOW)
-    assert command("run", "s.yaml", "--results", "whole", "--tracking", "off").returncode == 0
     words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "killed", "--tracking", "off"]
     moments, met = random.Random(20), 0
     for _ in range(5):
@@ -100,12 +138,12 @@ def test_a_run_killed_at_any_point_resumes_to_the_same_bytes(
     assert met >= 2, "the run had ended before it was killed"
     done = command("run", "s.yaml", "--results", "killed", "--tracking", "off")
     assert done.returncode == 0, done.stderr
-    assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
+    assert tables(tmp_path / "killed") == whole
     assert not list((tmp_path / "killed" / "slow" / "cells").rglob(".*.*")), "half-written files are left over"
 
 
 def test_two_runs_at_once_share_the_work_and_agree(
-    command: Command, faulty_environment: dict[str, str], tmp_path: Path
+    faulty_environment: dict[str, str], tmp_path: Path, whole: dict[str, bytes]
 ) -> None:
     (tmp_path / "s.yaml").write_text(SLOW)
     words = [sys.executable, "-m", "benchmark.cli", "run", "s.yaml", "--results", "both", "--tracking", "off"]
@@ -115,8 +153,7 @@ def test_two_runs_at_once_share_the_work_and_agree(
     ]
     outputs = [run.communicate(timeout=120)[0].decode() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
-    assert command("run", "s.yaml", "--results", "alone", "--tracking", "off").returncode == 0
-    assert tables(tmp_path / "both") == tables(tmp_path / "alone")
+    assert tables(tmp_path / "both") == whole
 
 
 def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(
