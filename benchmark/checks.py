@@ -22,10 +22,10 @@ from benchmark.data.types import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.evaluation.significance import detectable_difference, first_step
 from benchmark.evaluation.slices import head_items, restrict
+from benchmark.execution.dispatch import default_jobs, with_lists
 from benchmark.metric import parse_metric
 from benchmark.plan import Plan, digest_of
 from benchmark.plugins import Registry
-from benchmark.runner import default_jobs, with_lists
 from benchmark.suite.schema import NEW, DataChoice, Suite
 from benchmark.text import visible
 

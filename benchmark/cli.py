@@ -198,8 +198,9 @@ def _suite(options: argparse.Namespace) -> tuple[Suite, Path]:
 
 def _run(options: argparse.Namespace) -> int:
     from benchmark.console import Console, print_cells
+    from benchmark.execution.dispatch import default_jobs
     from benchmark.report.console import print_report
-    from benchmark.runner import default_jobs, run_suite
+    from benchmark.runner import run_suite
 
     if options.jobs is not None and options.jobs < 1:
         raise BenchmarkError(f"--jobs {options.jobs}: at least one cell must run at a time.")
@@ -228,7 +229,8 @@ def _report(options: argparse.Namespace) -> int:
     from benchmark import plugins
     from benchmark.console import Console
     from benchmark.report.console import print_report
-    from benchmark.runner import report, stored_plan, unlike_the_run
+    from benchmark.reporting import report
+    from benchmark.stored import stored_plan, unlike_the_run
     from benchmark.suite.load import results_name
 
     registry = plugins.load()
@@ -240,7 +242,7 @@ def _report(options: argparse.Namespace) -> int:
         if changed:
             console.warned("the report shows the run as it was; these settings take effect with a new `benchmark run`: "
                            f"{'; '.join(changed)}")  # fmt: skip
-        leaderboard, analyses = report(plan, registry, console)
+        leaderboard, analyses = report(plan, registry, console.warned)
     print_report(leaderboard, analyses)
     return 1 if leaderboard.failures else 0
 

@@ -22,9 +22,9 @@ from benchmark.data.ranking import Ranking
 from benchmark.data.split import split_log
 from benchmark.data.types import Dataset, Log, Requests, Split, Task
 from benchmark.errors import BenchmarkError
+from benchmark.execution.dispatch import with_lists
 from benchmark.plan import make_plan
 from benchmark.results.datasets import load_dataset, save_dataset, with_frozen_candidates
-from benchmark.runner import with_lists
 from benchmark.suite.load import load_suite
 from benchmark.testing import checkerboard_log, make_catalog, make_log, make_requests, make_train
 
@@ -401,7 +401,7 @@ def test_frozen_lists_are_used_as_they_are(here: Command, tmp_path: Path, monkey
     local = registry.offer("executor", "local")
     plan = make_plan(suite, source, registry, tmp_path / "out")
     assert plan.datasets["Board"].test["search"].candidates == {}
-    monkeypatch.setattr("benchmark.runner.write_list_job", None)
+    monkeypatch.setattr("benchmark.execution.dispatch.write_list_job", None)
     ready = with_lists(plan, registry, local, pytest.fail)
     assert ready.lists == {}
     assert list(ready.datasets["Board"].test["recommendation"].candidates) == ["uni4", "uni99"]

@@ -14,6 +14,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.evaluation.claims import evaluate_claims
 from benchmark.plan import make_plan
 from benchmark.plugins import build, check_params, load
+from benchmark.runner import estimates
 from benchmark.suite.expectation import parse_expectation
 from benchmark.suite.load import load_suite
 from benchmark.suite.published import Published, load_published
@@ -125,7 +126,7 @@ def test_the_laptop_runs_offline_within_its_time(tmp_path: Path, monkeypatch: py
     assert {"TIGER", "SASRec[CE]", "BM25", "Bi-encoder", "Gen_R+S", "QEM", "TEM", "GenSAR[-behaviour]"} | JOINT <= asked
     assert {"Pop_R", "Pop_S"} <= asked
     assert {cell.model for cell in plan.cells if len(cell.tasks) == 2} >= JOINT
-    assert sum(seconds or 0 for seconds in plan.seconds.values()) <= 2 * 20 * 60
+    assert sum(seconds or 0 for seconds in estimates(plan).values()) <= 2 * 20 * 60
     facts = plan.datasets["ML-joint"].facts
     assert (facts["test_requests_recommendation"], facts["test_requests_search"]) == (943, 943)
 

@@ -16,7 +16,7 @@ from benchmark.data.ragged import Ragged
 from benchmark.data.split import split_log
 from benchmark.errors import BenchmarkError
 from benchmark.plan import make_plan
-from benchmark.runner import Scored
+from benchmark.scored import Scored
 from benchmark.suite.load import load_suite
 from benchmark.testing import checkerboard_log
 

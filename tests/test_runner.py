@@ -17,9 +17,11 @@ import pytest
 from conftest import FAULTY_SUITE, ROOT, Command, Silent, leaderboard
 
 from benchmark import ContractError, Execution, Executor, Job, OnProgress, plugins
+from benchmark.execution.dispatch import default_jobs, run_jobs
 from benchmark.plan import make_plan
 from benchmark.plugins import Offer, Plugin
-from benchmark.runner import _run_jobs, default_jobs, environment, run_suite
+from benchmark.provenance import environment
+from benchmark.runner import run_suite
 from benchmark.suite.load import load_suite
 
 
@@ -169,7 +171,7 @@ def job(name: str) -> Job:
 def ended(run: Executor) -> list[tuple[Path, str]]:
     """What the runner makes of an executor that is given the jobs a and b."""
     offer = Offer("executor", "queue", run, Plugin("acme", "benchmark_acme", "benchmark-acme", "1.5"))
-    return list(_run_jobs(offer, [job("a"), job("b")], Execution(parallel=1), lambda *told: None))
+    return list(run_jobs(offer, [job("a"), job("b")], Execution(parallel=1), lambda *told: None))
 
 
 def test_a_cell_that_an_executor_loses_has_failed() -> None:
@@ -203,7 +205,7 @@ def test_an_executor_is_closed_when_the_run_stops() -> None:
             closed.append(True)
 
     offer = Offer("executor", "queue", run, Plugin("acme", "benchmark_acme", "benchmark-acme", "1.5"))
-    running = _run_jobs(offer, [job("a"), job("b")], Execution(parallel=1), lambda *told: None)
+    running = run_jobs(offer, [job("a"), job("b")], Execution(parallel=1), lambda *told: None)
     assert next(running) == (Path("a"), "")
     running.close()
     assert closed == [True]
