@@ -41,3 +41,11 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> Benc
     hint = f" Did you mean '{close[0]}'?" if close else ""
     place = f" in {where}" if where else ""
     return BenchmarkError(f"unknown {kind} '{name}'{place}.{hint} Known: {', '.join(known) or 'none'}.")
+
+
+def reason(error: BaseException) -> str:
+    """One line that says what ended a cell."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory: {error}. Lower the batch size or the model's size."
+    text = str(error).strip() if isinstance(error, BenchmarkError) else ""
+    return (text or error_text(error)).splitlines()[0]

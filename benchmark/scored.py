@@ -10,11 +10,11 @@ import numpy as np
 from benchmark.contract import Cell, CellResult
 from benchmark.data.ragged import Floats
 from benchmark.data.types import TASKS, Task
+from benchmark.errors import reason
 from benchmark.evaluation.leaderboard import Evaluated
 from benchmark.evaluation.plausibility import ceiling, implausible
 from benchmark.evaluation.remarks import below_popularity, popularity_mean, still_learning, trained
 from benchmark.evaluation.scores import merged, score
-from benchmark.execution.worker import describe
 from benchmark.plan import Plan
 from benchmark.results.cells import CellFolder
 from benchmark.results.files import DamagedError
@@ -109,7 +109,7 @@ class Scored:
         try:
             evaluations = self.of(cell)
         except Exception as error:
-            return CellResult("failed", folder.path, error=f"not scored: {describe(error)}", reused=reused)
+            return CellResult("failed", folder.path, error=f"not scored: {reason(error)}", reused=reused)
         means: dict[tuple[Task, str, str], float] = {}
         for evaluated in evaluations:
             key = evaluated.task, evaluated.slice

@@ -12,8 +12,9 @@ import pytest
 from conftest import FAULTY_SUITE, Command
 
 from benchmark import PAD, BenchmarkError, Cell, Ranking, Requests
+from benchmark.errors import reason
 from benchmark.execution import worker
-from benchmark.execution.worker import describe, run_and_record, run_cell, worker_environment
+from benchmark.execution.worker import run_and_record, run_cell, worker_environment
 from benchmark.results.cells import CellFolder, Spec
 from benchmark.results.datasets import save_dataset
 from benchmark.testing import checkerboard, make_requests
@@ -117,7 +118,7 @@ def test_rankings_of_batches_are_as_wide_as_the_depth(monkeypatch: pytest.Monkey
     ids=lambda value: type(value).__name__,
 )
 def test_what_ended_a_cell_is_one_line(error: BaseException, line: str) -> None:
-    assert describe(error) == line
+    assert reason(error) == line
 
 
 def test_numerical_libraries_are_started_with_the_suites_threads() -> None:

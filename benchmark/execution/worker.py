@@ -24,7 +24,7 @@ from benchmark import plugins, reproducible
 from benchmark.contract import Context, Costs, Model, check_ranking, variants
 from benchmark.data.ranking import Ranking
 from benchmark.data.types import Requests, Split
-from benchmark.errors import BenchmarkError, ContractError, error_text
+from benchmark.errors import BenchmarkError, ContractError, reason
 from benchmark.execution.embeddings import Embeddings
 from benchmark.execution.lists import make_lists
 from benchmark.execution.machine import machine
@@ -136,7 +136,7 @@ def _compute(files: CellFolder, spec: Spec, model: Model, registry: Registry, wo
                 ranking = _rank(rank, requests, spec.depth, n_items, tell, variant)
             except Exception as error:  # what was trained and ranked is worth more than its variants
                 traceback.print_exc()
-                broken[variant] = describe(error)
+                broken[variant] = reason(error)
                 continue
             files.save_ranking(task, requests, ranking, variant)
     if broken:
@@ -244,14 +244,6 @@ def _peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def describe(error: BaseException) -> str:
-    """One line that says what ended a cell."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory: {error}. Lower the batch size or the model's size."
-    text = str(error).strip() if isinstance(error, BenchmarkError) else ""
-    return (text or error_text(error)).splitlines()[0]
-
-
 def run_and_record(folder: Path, progress: Progress | None = None) -> str:
     """`run_cell`, or `make_lists` where the folder holds that job, with a failure written to `failure.json` and its
     traceback to stderr; gives the error, "" for none."""
@@ -262,7 +254,7 @@ def run_and_record(folder: Path, progress: Progress | None = None) -> str:
             run_cell(folder, progress)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        text = describe(error)
+        text = reason(error)
         try:
             CellFolder(folder).fail(text)
         except OSError as disk:
