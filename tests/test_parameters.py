@@ -9,9 +9,62 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from benchmark import BenchmarkError, Count, Natural, NonNegative, Positive, ProperFraction, Share
+from benchmark import (
+    BenchmarkError,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    ProperFraction,
+    Share,
+)
 from benchmark.parameters import as_json, resolve_params, spell
 from benchmark.testing import check_model
+
+
+@dataclass
+class Toy:
+    """Parameters without bounds."""
+
+    layers: int = 2
+    rate: float = 0.1
+    mode: Literal["concat", "balanced"] = "concat"
+    tasks: tuple[Literal["recommendation", "search"], ...] = ("recommendation",)
+    path: str | None = None
+    words: list[str] = field(default_factory=lambda: ["a"])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"layer": 3},
+            "unknown parameter 'layer' in model 'toy'. Did you mean 'layers'? "
+            "Known: layers, mode, path, rate, tasks, words.",
+        ),
+        ({"layers": "3"}, "model 'toy': the parameter 'layers' must be int, got '3' (str)."),
+        ({"layers": 3.0}, "model 'toy': the parameter 'layers' must be int, got 3.0 (float)."),
+        ({"layers": True}, "model 'toy': the parameter 'layers' must be int, got True (bool)."),
+        ({"layers": None}, "model 'toy': the parameter 'layers' must be int, got None (NoneType)."),
+        ({"path": 3}, "model 'toy': the parameter 'path' must be str or None, got 3 (int)."),
+        ({"words": "ab"}, "model 'toy': the parameter 'words' must be list of str, got 'ab' (str)."),
+        (
+            {"mode": "balanced!"},
+            "model 'toy': the parameter 'mode' must be one of 'concat', 'balanced', got 'balanced!' (str). "
+            "Did you mean 'balanced'?",
+        ),
+        (
+            {"tasks": ["serch"]},
+            "model 'toy': the parameter 'tasks' must be tuple of one of 'recommendation', 'search', "
+            "got ['serch'] (list). "
+            "Did you mean 'search'?",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_one_line_that_names_it(params: dict[str, object], message: str) -> None:
+    with pytest.raises(BenchmarkError) as caught:
+        resolve_params(Toy, params, "model 'toy'")
+    assert str(caught.value) == message
 
 
 @dataclass

@@ -204,40 +204,6 @@ def test_parameters_are_complete_and_in_json_types(install: Install) -> None:
     assert isinstance(model.rate, float)
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        (
-            {"layer": 3},
-            "unknown parameter 'layer' in model 'toy'. Did you mean 'layers'? "
-            "Known: layers, mode, path, rate, tasks, words.",
-        ),
-        ({"layers": "3"}, "model 'toy': the parameter 'layers' must be int, got '3' (str)."),
-        ({"layers": 3.0}, "model 'toy': the parameter 'layers' must be int, got 3.0 (float)."),
-        ({"layers": True}, "model 'toy': the parameter 'layers' must be int, got True (bool)."),
-        ({"layers": None}, "model 'toy': the parameter 'layers' must be int, got None (NoneType)."),
-        ({"path": 3}, "model 'toy': the parameter 'path' must be str or None, got 3 (int)."),
-        ({"words": "ab"}, "model 'toy': the parameter 'words' must be list of str, got 'ab' (str)."),
-        (
-            {"mode": "balanced!"},
-            "model 'toy': the parameter 'mode' must be one of 'concat', 'balanced', got 'balanced!' (str). "
-            "Did you mean 'balanced'?",
-        ),
-        (
-            {"tasks": ["serch"]},
-            "model 'toy': the parameter 'tasks' must be tuple of one of 'recommendation', 'search', "
-            "got ['serch'] (list). "
-            "Did you mean 'search'?",
-        ),
-    ],
-)
-def test_a_wrong_parameter_is_one_line_that_names_it(install: Install, params: dict[str, object], message: str) -> None:
-    install("acme", MODEL)
-    with pytest.raises(BenchmarkError) as caught:
-        check_params(load().models["toy"], params)
-    assert str(caught.value) == message
-
-
 def test_a_parameter_without_default_must_be_given(install: Install) -> None:
     install("acme", MODEL)
     with pytest.raises(BenchmarkError, match="data set 'acme-data': the parameter 'path' must be given; it is str"):

@@ -22,6 +22,7 @@ from repeats import spread
 from tabulate import tabulate
 
 from benchmark import Ragged, Ranking, Requests
+from benchmark.testing import make_requests
 
 GOAL = 8.0
 TOLERANCE = 1e-4
@@ -44,14 +45,8 @@ def some_requests(n: int) -> Requests:
     """Histories of 5 to 50 items."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(5, 51, n)
-    return Requests(
-        "recommendation",
-        np.array([f"user-{i}" for i in range(n)], dtype=object),
-        np.arange(n, dtype=np.int32),
-        Ragged.from_lengths(lengths, rng.integers(0, ITEMS, lengths.sum())),
-        np.array([""] * n, dtype=object),
-        Ragged.empty(n),
-    )
+    histories = Ragged.from_lengths(lengths, rng.integers(0, ITEMS, lengths.sum()))
+    return make_requests(histories, users=np.arange(n))
 
 
 def generate(model: Gen, requests: Requests) -> Ranking:

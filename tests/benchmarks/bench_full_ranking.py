@@ -25,6 +25,7 @@ from repeats import spread
 from threadpoolctl import threadpool_limits
 
 from benchmark import Ragged, Ranking, Requests, top_k
+from benchmark.testing import make_requests
 
 GOAL, CLOSE, WIDTH, EACH, BATCH = 3.0, 1e-4, 64, 20, 128
 CUTS = {"R": 30, "nDCG": 10, "RR": 10}
@@ -80,10 +81,7 @@ def main() -> int:
         histories = Ragged.from_pairs(known.user_id, item_row, users)
         relevant = histories.last(1)
         seen = histories.keep(np.arange(len(histories.values)) != histories.offsets[1:][histories.rows] - 1)
-        ids = np.array([str(u) for u in range(users)], dtype=object)
-        requests = Requests(
-            "recommendation", ids, np.arange(users, dtype=np.int32), seen, np.full(users, "", dtype=object), seen
-        )
+        requests = make_requests(seen, users=np.arange(users), exclude=seen)
         user_weight = module.user_embedding.weight.detach().numpy()[user_row]
         item_weight = module.item_embedding.weight.detach().numpy()[1:]
         seconds: dict[str, list[float]] = {"RecBole": [], "ours": []}
