@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from benchmark import BenchmarkError, plugins
-from benchmark.checks import families, resolvable
 from benchmark.plan import Plan, _files, make_plan
 from benchmark.suite.load import load_suite
 
@@ -99,21 +98,6 @@ def test_a_deterministic_model_runs_once_and_a_model_may_have_seeds_of_its_own(t
     assert seeds(seeds=2) == {"Pop": [0], "BM25": [0], "SASRec": [0, 1], "GRU4Rec": [0, 1]}
     with pytest.raises(BenchmarkError, match="seeds of GRU4Rec holds 7 twice"):
         seeds(settings=["models.GRU4Rec.seeds=[7, 7]"])
-
-
-def test_a_plan_knows_the_families_of_its_tests_and_the_levels_that_decide(tmp_path: Path) -> None:
-    compare = """
-compare:
-  - {model: SASRec, against: [Pop], primary: true, metric: R@30, slice: all}
-  - {model: SASRec, against: [Pop, GRU4Rec]}
-  - {model: BM25, against: [Pop]}
-"""
-    (tmp_path / "s.yaml").write_text(SEEDED.replace("metrics: [R@30]", "metrics: [R@30, R@30|new, RR]") + compare)
-    suite, path = load_suite(str(tmp_path / "s.yaml"))
-    plan = make_plan(suite, path, plugins.load(), tmp_path, device="cpu")
-    # Of the pairs in recommendation 2 × 3, of which one is primary; BM25 against Pop in search by R@30 and RR.
-    assert families(plan) == {"primary": (1, 0.05), "exploratory": (7, 0.05 / 7)}
-    assert resolvable(943, 0.05) < resolvable(943, 0.05 / 7)
 
 
 SIZED = """
