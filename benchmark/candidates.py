@@ -96,8 +96,8 @@ def _of_histories(dataset: Dataset, task: Task) -> Known:
     parts = [split.requests.histories]
     parts += [Ragged.from_pairs(row, item, len(requests)) for row, item in _clicks(split.requests.events)]
     for user, item in past:
-        known = user >= 0
-        parts.append(Ragged.from_pairs(user[known], item[known], len(train.users) + 1).take(user_row))
+        has_user = user >= 0
+        parts.append(Ragged.from_pairs(user[has_user], item[has_user], len(train.users) + 1).take(user_row))
     return Known(requests, _union(*parts, n=n))
 
 

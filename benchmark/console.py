@@ -60,8 +60,8 @@ class Console:
         bar = self._bars[cell]
         self._progress.update(bar, description=f"{_line(phase):4} {_line(cell.name)}", completed=step, total=total)
         if values:
-            said = (f"{_line(name)} {value:.4g}" for name, value in values.items())
-            self._progress.update(bar, values="  ".join(said))
+            numbers = (f"{_line(name)} {value:.4g}" for name, value in values.items())
+            self._progress.update(bar, values="  ".join(numbers))
 
     def finished(self, cell: Cell, result: CellResult) -> None:
         if result.reused:

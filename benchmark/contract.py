@@ -260,7 +260,7 @@ def check_ranking(ranking: Ranking, requests: Requests, k: int, n_items: int, wh
     """Raise ContractError, naming the request, if a ranking breaks the contract of `Model.rank`.
 
     A plain Ranking of plain arrays, not of a subclass; one row per request and at most `k` columns; items of the
-    catalogue, each once in its row, none behind padding, none of `exclude`, only `candidates`; scores finite where an
+    catalogue, each once in its row, none after padding, none of `exclude`, only `candidates`; scores finite where an
     item is, and never rising. `requests` must not be the object that the model was given, which it may have changed.
     """
     _check_arrays(ranking, requests, k, where)
@@ -276,7 +276,7 @@ def check_ranking(ranking: Ranking, requests: Requests, k: int, n_items: int, wh
     refuse(filled & ((items < 0) | (items >= n_items)), f"item {{item}} is not in the catalogue of {n_items} items")
     gap = np.zeros_like(filled)
     gap[:, 1:] = filled[:, 1:] & ~filled[:, :-1]
-    refuse(gap, "there is an item behind padding (the rank before it is empty)")
+    refuse(gap, "there is an item after padding (the rank before it is empty)")
     refuse(_repeated(items) & filled, "item {item} is returned for the second time")
     if len(requests.exclude.values):
         refuse(filled & _is_in(items, requests.exclude, n_items), "item {item} is one of the request's `exclude`")

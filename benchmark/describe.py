@@ -140,8 +140,8 @@ def meanings(kind: type) -> dict[str, str]:
 def arguments(function: Any) -> dict[str, str]:
     """What the docstring of a function says of its arguments below `Args:`, by name."""
     block = _ARGUMENTS.search(inspect.cleandoc(_documented(function).__doc__ or ""))
-    found = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", block["lines"], re.MULTILINE) if block else []
-    return {name: " ".join(text.split()) for name, text in found}
+    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", block["lines"], re.MULTILINE) if block else []
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 _ARGUMENTS = re.compile(r"^Args:\n(?P<lines>(?:    .*\n?)+)\n?", re.MULTILINE)

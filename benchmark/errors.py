@@ -31,16 +31,16 @@ def error_text(error: BaseException) -> str:
     return text
 
 
-def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> BenchmarkError:
+def unknown(kind: str, name: str, names: Iterable[str], where: str = "") -> BenchmarkError:
     """The error for a name that does not exist, with the closest one that does."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if not close:
-        lowered = {k.lower(): k for k in reversed(known)}
+        lowered = {k.lower(): k for k in reversed(names)}
         close = [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)]
     hint = f" Did you mean '{close[0]}'?" if close else ""
     place = f" in {where}" if where else ""
-    return BenchmarkError(f"unknown {kind} '{name}'{place}.{hint} Known: {', '.join(known) or 'none'}.")
+    return BenchmarkError(f"unknown {kind} '{name}'{place}.{hint} Known: {', '.join(names) or 'none'}.")
 
 
 def reason(error: BaseException) -> str:

@@ -53,8 +53,8 @@ def parameters(target: Callable[..., Any], where: str, given_by_core: Iterable[s
     """
     skipped = {*given_by_core}
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    found = [p for p in inspect.signature(target).parameters.values() if p.kind in kinds and p.name not in skipped]
-    return {p.name: Parameter(p.name, _hint(target, p, where), _default(target, p)) for p in found}
+    listed = [p for p in inspect.signature(target).parameters.values() if p.kind in kinds and p.name not in skipped]
+    return {p.name: Parameter(p.name, _hint(target, p, where), _default(target, p)) for p in listed}
 
 
 def resolve_params(
@@ -69,16 +69,16 @@ def resolve_params(
     (`Count`, `Positive`, `Annotated[int, Field(multiple_of=8)]`); nothing is converted but a list to the tuple or set
     that is asked for, and a whole number to a float.
     """
-    known = parameters(target, where, given_by_core)
-    others = {name: value for name, value in params.items() if name not in known}
+    typed = parameters(target, where, given_by_core)
+    others = {name: value for name, value in params.items() if name not in typed}
     if others and not takes_any(target):
-        raise unknown("parameter", str(next(iter(others))), known, where)
-    missing = [p for p in known.values() if p.required and p.name not in params]
+        raise unknown("parameter", str(next(iter(others))), typed, where)
+    missing = [p for p in typed.values() if p.required and p.name not in params]
     if missing:
         raise BenchmarkError(
             f"{where}: the parameter '{missing[0].name}' must be given; it is {spell(missing[0].hint)}."
         )
-    return {name: _typed(p, params.get(name, p.default), where) for name, p in known.items()} | others
+    return {name: _typed(p, params.get(name, p.default), where) for name, p in typed.items()} | others
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _typed(parameter: Parameter, value: Any, where: str) -> Any:
     if is_settings(hint) and isinstance(value, Mapping | hint):
         kind = hint if isinstance(value, Mapping) else type(value)
         return _made(kind, value if isinstance(value, Mapping) else init_values(value), f"{parameter.name} of {where}")
-    # Through JSON, because strict JSON is what YAML means: '3' is no number, but a list is a fine tuple.
+    # Through JSON, because strict JSON is what YAML means: '3' is not a number, but a list is a fine tuple.
     try:
         text = json.dumps(value, default=_plain)
         if not is_settings(hint):
@@ -169,7 +169,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if dataclasses.is_dataclass(value):
         return init_values(value)
-    raise TypeError(f"{value!r} is no JSON value")
+    raise TypeError(f"{value!r} is not a JSON value")
 
 
 def _hint(target: Callable[..., Any], parameter: inspect.Parameter, where: str) -> Any:
@@ -211,13 +211,13 @@ def _choices(hint: Any) -> list[Any]:
 
 
 def _closest(hint: Any, value: Any) -> str:
-    known = [choice for choice in _choices(hint) if isinstance(choice, str)]
+    words = [choice for choice in _choices(hint) if isinstance(choice, str)]
     wrong = [
         v
         for v in (value if isinstance(value, list | tuple | dict) else [value])
-        if isinstance(v, str) and v not in known
+        if isinstance(v, str) and v not in words
     ]
-    close = difflib.get_close_matches(wrong[0], known, n=1, cutoff=0.5) if wrong else []
+    close = difflib.get_close_matches(wrong[0], words, n=1, cutoff=0.5) if wrong else []
     return f" Did you mean '{close[0]}'?" if close else ""
 
 

@@ -382,8 +382,8 @@ def check_scoring(suite: Suite, source: Path, registry: Registry) -> dict[str, B
 
 def list_names(suite: Suite) -> set[str]:
     """The candidate lists of any of the suite's data sets and tasks, and `NEW` where a metric asks for it."""
-    of = [samplers for data in suite.datasets for samplers in suite.protocol_of(data).candidates.values()]
-    names = {sampler.list_name for samplers in of for sampler in samplers}
+    chosen = [samplers for data in suite.datasets for samplers in suite.protocol_of(data).candidates.values()]
+    names = {sampler.list_name for samplers in chosen for sampler in samplers}
     return names | ({NEW} if asks_for_new(suite) else set())
 
 
@@ -450,14 +450,14 @@ def digest_of(suite: Suite, data: DataChoice, dataset: Dataset, registry: Regist
 
 def _origins(samplers: Mapping[Task, Sequence[Sampler]], registry: Registry) -> dict[str, Any]:
     """The code, the parameters and the files that the lists of models come from."""
-    found: dict[str, Any] = {}
-    for task, of in samplers.items():
-        for sampler in of:
+    origins: dict[str, Any] = {}
+    for task, chosen in samplers.items():
+        for sampler in chosen:
             if sampler.model:
                 params = check_sampler(sampler, task, registry)
                 code = fingerprint.versions(registry.offer("model", sampler.model))
-                found[f"{task} {sampler.list_name}"] = [params, code, _files(params)]
-    return found
+                origins[f"{task} {sampler.list_name}"] = [params, code, _files(params)]
+    return origins
 
 
 def _checked_metric(spec: str, registry: Registry, depth: int, lists: Collection[str]) -> BoundMetric:

@@ -220,7 +220,7 @@ def load(strict: bool = True) -> Registry:
 
 
 def resolve(offer: Offer) -> Any:
-    """The class or function behind an offer, imported now.
+    """The class or function of an offer, imported now.
 
     Raises BenchmarkError with the pip command where a module it imports is missing, ContractError for a wrong target.
     """
@@ -281,15 +281,15 @@ def plugin_options(
         if not equals or not dot:
             raise BenchmarkError(f"--option {text}: it is written as plugin.option=value.")
         offer = registry.offer("options", name)
-        known = parameters(resolve(offer), str(offer))
-        if key not in known:
-            raise unknown("option", key, known, str(offer))
-        given.setdefault(name, {})[key] = value if known[key].hint is str else _parsed(text, value)
+        typed = parameters(resolve(offer), str(offer))
+        if key not in typed:
+            raise unknown("option", key, typed, str(offer))
+        given.setdefault(name, {})[key] = value if typed[key].hint is str else _parsed(text, value)
     values = {}
     for name, offer in registry.options.items():
         try:
-            known = parameters(resolve(offer), str(offer))
-            before = {key: value for key, value in (earlier or {}).get(name, {}).items() if key in known}
+            typed = parameters(resolve(offer), str(offer))
+            before = {key: value for key, value in (earlier or {}).get(name, {}).items() if key in typed}
             values[name] = check_params(offer, {**before, **given.get(name, {})})
         except BenchmarkError:  # a broken plugin harms only who asks for it
             if name in given:
@@ -417,17 +417,17 @@ def _said_when_slow(subject: str, consequence: str = "") -> Iterator[None]:
 
 def _hooks(manager: pluggy.PluginManager, module: Any) -> tuple[str, ...]:
     """The hooks a plugin implements. Raises ContractError for what pluggy would pass over in silence."""
-    known = {name for name in vars(hookspecs) if name.startswith("benchmark_")}
+    hooks = {name for name in vars(hookspecs) if name.startswith("benchmark_")}
     marked: list[str] = []
     for name in dir(module):
         options = manager.parse_hookimpl_opts(module, name)
         if options is None:
-            if name in known:
+            if name in hooks:
                 raise ContractError(f"{name} is not marked with @hookimpl")
             continue
         hook = options.get("specname") or name
-        if hook not in known:
-            close = difflib.get_close_matches(hook, known, n=1, cutoff=0.5)
+        if hook not in hooks:
+            close = difflib.get_close_matches(hook, hooks, n=1, cutoff=0.5)
             raise ContractError(f"there is no hook '{hook}'." + (f" Did you mean '{close[0]}'?" if close else ""))
         if options.get("wrapper") or options.get("hookwrapper"):
             raise ContractError(f"{name} is a wrapper; each plugin is called on its own, so it has nothing to wrap")
@@ -446,7 +446,7 @@ def _offers(kind: Kind, module: Any, plugin: Plugin) -> list[Offer]:
         raise ContractError(f"{hook} returned {type(offered).__name__}; it must return a mapping from name to target")
     for name, target in offered.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ContractError(f"{hook}: {name!r} is no name; letters, digits and _ . + - are")
+            raise ContractError(f"{hook}: {name!r} is not a name; a name has letters, digits and _ . + -")
         if not (callable(target) or (isinstance(target, str) and _TARGET.fullmatch(target))):
             raise ContractError(
                 f"{hook}: the target of '{name}' must be callable or 'module:attribute', got {target!r}"
@@ -470,9 +470,9 @@ def _callable_names(offer: Offer, function: Any) -> list[str]:
 def _needs(offer: Offer, module: str) -> BenchmarkError:
     extras = importlib.metadata.metadata(offer.plugin.distribution).get_all("Provides-Extra") or []
     word = offer.plugin.word
-    known = {re.sub("[-_.]+", "-", extra).lower() for extra in extras}
+    offered = {re.sub("[-_.]+", "-", extra).lower() for extra in extras}
     package = module.partition(".")[0]
-    if re.sub("[-_.]+", "-", word).lower() in known:
+    if re.sub("[-_.]+", "-", word).lower() in offered:
         package = f"'{offer.plugin.distribution}[{word}]'"
     return BenchmarkError(f"{offer} needs '{module}', which is not installed. Install it with: pip install {package}")
 

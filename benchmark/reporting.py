@@ -41,9 +41,9 @@ def report(
             cell_results[cell] = result
             finished.append(cell)
             costs.append(CellCosts(cell.dataset, cell.model, cell.seed, result.costs))
-            said = result.facts.get("remarks")  # of an older version it may be anything
+            recorded = result.facts.get("remarks")  # of an older version it may be anything
             remarks[cell] = (
-                *(remark for remark in (said if isinstance(said, list) else ()) if isinstance(remark, str)),
+                *(remark for remark in (recorded if isinstance(recorded, list) else ()) if isinstance(remark, str)),
                 *scored.remarks(cell, result),
             )
     suite = plan.suite
@@ -94,7 +94,7 @@ def _analyse(
     def record(cell: Cell) -> CellRecord:
         return folder(cell).read(cell) or CellRecord()
 
-    given = AnalysisInput(
+    analysis_input = AnalysisInput(
         datasets=tuple(plan.datasets),
         cells=frozen(tuple(finished)),
         dataset=lambda name: frozen(plan.datasets[name]),
@@ -107,7 +107,7 @@ def _analyse(
         try:
             analysis = plugins.resolve(registry.offer("analysis", name))
             with contained():
-                made = analysis(given)
+                made = analysis(analysis_input)
             check_analysis(made)
         except Exception as error:
             warn(f"analysis '{name}' failed: {error_text(error)}")
@@ -118,14 +118,14 @@ def _analyse(
 def _published(
     suite: Suite, published: Published | None, cell: Cell, task: Task, metric: str, row: str = ""
 ) -> float | None:
-    """What the paper prints for a cell's model, or for the row of that name with more words behind it."""
+    """What the paper prints for a cell's model, or for the row whose name has the words `row` after that."""
     if published is None:
         return None
     (data,) = (choice for choice in suite.datasets if choice.name == cell.dataset)
     (model,) = (choice for choice in suite.models if choice.name == cell.model)
     name = f"{model.published_as or model.name} {row}".strip()
-    found = published.find(data.published_as or data.name, task, "all", metric, name)
-    return found.value if found else None
+    number = published.find(data.published_as or data.name, task, "all", metric, name)
+    return number.value if number else None
 
 
 def warn_of(warn: Callable[[str], None], failed: Sequence[tuple[Any, Exception]]) -> None:

@@ -93,7 +93,7 @@ class Scored:
                     fits.setdefault(cell.model, []).extend(
                         e.scores.values[metric] for e in self.of(cell) if (e.task, e.slice) == (task, "all")
                     )
-                means = {model: np.mean(of, axis=0) for model, of in fits.items() if of}
+                means = {model: np.mean(values, axis=0) for model, values in fits.items() if values}
                 for model, remark in implausible(metric, task, means, best, suite.significance.alpha):
                     yield from ((cell, remark) for cell in done if cell.model == model)
 

@@ -181,7 +181,7 @@ def check_metric(
 ) -> None:
     """Check a metric against the contract on rankings of three requests.
 
-    Its values must be finite and from `low` to `high` (None: no bound), be the same whatever padding stands behind a
+    Its values must be finite and from `low` to `high` (None: no bound), be the same whatever padding follows a
     ranking, follow their requests into another order, and be 0 for a request without a ranking, unless lower values
     are better. Raises ContractError.
     """
@@ -203,7 +203,7 @@ def check_metric(
     )
     require(
         np.allclose(_measure(metric, padded, relevant, k), values),
-        "the metric changed when padding was put behind the rankings; padding (-1) is no item",
+        "the metric changed when padding followed the rankings; padding (-1) is not an item",
     )
     order = np.array([2, 0, 3, 1])
     turned = _measure(metric, ranking.take(order), relevant.take(order), k)
@@ -315,9 +315,10 @@ def _check_requests(model: Model, data: Dataset, task: Task, wanted: float) -> N
     candidates = Ragged.from_lengths(np.full(len(requests), 3), three.ravel())
     chosen = _rank(model, replace(requests, candidates=candidates), 10, n, "three candidates")
     _rank(model, replace(requests, candidates=candidates, exclude=relevant), 10, n, "candidates and exclude")
-    found = float((chosen.items[:, :1] == relevant.values[:, None]).any(axis=1).mean())
+    success = float((chosen.items[:, :1] == relevant.values[:, None]).any(axis=1).mean())
     require(
-        found >= wanted, f"{task}: among three candidates the answer is first in {found:.2f}; {wanted:.2f} is asked for"
+        success >= wanted,
+        f"{task}: among three candidates the answer is first in {success:.2f}; {wanted:.2f} is asked for",
     )
 
 

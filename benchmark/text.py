@@ -63,14 +63,14 @@ def words(text: str) -> list[str]:
     # Folding can undo the normal form, so it is made twice (Unicode Standard, section 3.13, D145 and D146).
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_SPELLING)
     word_or_run, character = _patterns()
-    found: list[str] = []
+    tokens: list[str] = []
     for match in word_or_run.finditer(folded):
         if match.lastgroup == "word":
-            found.append(match.group())
+            tokens.append(match.group())
             continue
         characters = character.findall(match.group())
-        found += map("".join, pairwise(characters)) if len(characters) > 1 else characters
-    return found
+        tokens += map("".join, pairwise(characters)) if len(characters) > 1 else characters
+    return tokens
 
 
 @cache

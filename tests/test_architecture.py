@@ -97,6 +97,21 @@ def own_name(path: Path) -> str:
 CORE_MODULES = [path for path in sources(CORE) if path != CORE / "__init__.py"]
 
 
+def floors() -> list[list[str]]:
+    """The modules and folders of the core by floors, the lowest first: each imports only from floors below its own."""
+    graph: dict[str, set[str]] = {name: set() for name in ORDER}
+    for path in CORE_MODULES:
+        own = own_name(path).split(".")[0]
+        graph[own] |= {name.split(".")[0] for name in core_imports(path)} - {own}
+    sorter = graphlib.TopologicalSorter(graph)
+    sorter.prepare()
+    drawn = []
+    while sorter.is_active():
+        drawn.append(sorted(sorter.get_ready(), key=ORDER.index))
+        sorter.done(*drawn[-1])
+    return drawn
+
+
 def test_every_module_has_its_place_in_the_order() -> None:
     assert {own_name(path).split(".")[0] for path in CORE_MODULES} == set(ORDER)
 

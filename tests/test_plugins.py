@@ -125,7 +125,7 @@ def test_a_stranger_is_listed_with_distribution_version_and_hooks(install: Insta
         ),
         (
             "from benchmark import hookimpl\n@hookimpl\ndef benchmark_metrics(): return {'nDCG@10': print}",
-            "benchmark_metrics: 'nDCG@10' is no name; letters, digits and _ . + - are",
+            "benchmark_metrics: 'nDCG@10' is not a name; a name has letters, digits and _ . + -",
         ),
         (
             "from benchmark import hookimpl\n@hookimpl(wrapper=True)\ndef benchmark_models(): yield",

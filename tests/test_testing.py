@@ -322,7 +322,7 @@ def ranking(items: list[list[int]], scores: list[list[float]] | None = None) -> 
         (ranking([[0, 1], [0, 5]]), request(), "request 'b', rank 2: item 5 is not in the catalogue of 5 items"),
         (ranking([[0, 1], [-2, PAD]]), request(), "request 'b', rank 1: item -2 is not in the catalogue"),
         (ranking([[0, 1, 2], [3, 4, 3]]), request(), "request 'b', rank 3: item 3 is returned for the second time"),
-        (ranking([[0, PAD, 2], [3, 4, 1]]), request(), "request 'a', rank 3: there is an item behind padding"),
+        (ranking([[0, PAD, 2], [3, 4, 1]]), request(), "request 'a', rank 3: there is an item after padding"),
         (
             ranking([[0, 1], [2, 3]]),
             request(exclude=Ragged.from_rows([[2], [0, 3]])),
@@ -419,7 +419,7 @@ def test_metrics_that_keep_the_contract_pass() -> None:
         (lambda r, q, k: hits(r, q, k) * np.nan, "it must be finite"),
         (lambda r, q, k: hits(r, q, k) * 2, "it must be from 0.0 to 1.0"),
         (lambda r, q, k: hits(r, q, k) + 0.0 - 1, "it must be from 0.0 to 1.0"),
-        (lambda r, q, k: np.full(len(q), 1 / r.items.shape[1]), "changed when padding was put behind"),
+        (lambda r, q, k: np.full(len(q), 1 / r.items.shape[1]), "changed when padding followed"),
         (lambda r, q, k: np.linspace(0, 1, len(q)), "did not follow the requests into another order"),
         (lambda r, q, k: np.ones(len(q)), "a request without a ranking scored 1.0; it must score 0"),
     ],

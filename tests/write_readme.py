@@ -235,6 +235,14 @@ EXCERPTS = {"penha2024": excerpt_of_penha, "tiger2023": excerpt_of_tiger, "gensa
 """What the page of each suite shows."""
 
 
+def layers() -> str:
+    """The floors of the core, the highest first, as tests/test_architecture.py holds them."""
+    from test_architecture import floors
+
+    lines = [f"{number:>2}  {'  '.join(names)}" for number, names in enumerate(floors(), start=1)]
+    return "\n".join(["```text", *reversed(lines), "```"])
+
+
 def pages() -> list[Path]:
     """The README and all pages of docs/."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -245,7 +253,7 @@ def rendered(page: Path, boards: Sequence[dict[str, Any]] = ()) -> str:
     os.environ["COLUMNS"] = "100"
     from benchmark.cli import help_text
 
-    parts = {"help": f"```text\n{help_text()}```", "folders": folders()}
+    parts = {"help": f"```text\n{help_text()}```", "folders": folders(), "layers": layers()}
     parts |= {"names": _names(public_names()), "testing": _names(names_for_tests())}
     excerpts = {"penha2024": excerpt} if page.name == "README.md" else EXCERPTS
     parts |= {board["suite"]: excerpts[board["suite"]](board) for board in boards if board["suite"] in excerpts}

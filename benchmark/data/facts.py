@@ -93,7 +93,7 @@ def task_facts(train: Train, test: Mapping[Task, Split], splits: Mapping[Task, s
             clicked = requests.events.kind != QUERY
             read.append(requests.events.rows[clicked] * n + requests.events.value[clicked])
         inside = np.isin(rows * n + relevant.values, np.concatenate(read))
-        known = TaskFacts(
+        of_task = TaskFacts(
             split=splits[task],
             test_requests=len(requests),
             test_items_not_in_training=int((train.popularity(task)[np.unique(relevant.values)] == 0).sum()),
@@ -101,14 +101,14 @@ def task_facts(train: Train, test: Mapping[Task, Split], splits: Mapping[Task, s
         )
         users = np.isin(requests.users[rows].astype(np.int64) * n + relevant.values, trained)
         if task == "recommendation":
-            facts |= replace(known, test_pairs_in_training_share=float(users.mean())).named(task)
+            facts |= replace(of_task, test_pairs_in_training_share=float(users.mean())).named(task)
             continue
         texts = np.concatenate([train.queries, requests.queries])
         text = np.unique([" ".join(str(text).casefold().split()) for text in texts], return_inverse=True)[1]
         judged = np.unique(text[: len(train.queries)][train.searches.rows] * n + train.searches.values)
         pairs = text[len(train.queries) :][rows] * n + relevant.values
         facts |= replace(
-            known,
+            of_task,
             test_pairs_in_training_share=float(np.isin(pairs, judged).mean()),
             test_users_items_in_training_share=None if requests.events is None else float(users.mean()),
         ).named(task)

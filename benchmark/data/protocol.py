@@ -105,10 +105,10 @@ class Protocol(Strict):
     """Share of the test items that occur nowhere else, as if they were new: neither in training and validation nor in
     the histories of test requests."""
     drop_untrained_targets: bool = False
-    """True: items that never occur in a task's training are no answers of its validation and test, and requests without
-    any other answer are left out."""
+    """True: items that never occur in a task's training do not count as answers of its validation and test, and
+    requests without any other answer are left out."""
     mask_seen: bool = False
-    """True: items of a request's history are no answers, and no model may return them."""
+    """True: items of a request's history do not count as answers, and no model may return them."""
     copies_within: Annotated[int, AtMost(2**31, "these are seconds, and that is 68 years")] = Field(0, ge=0)
     """Of a joint log: an interaction and a searched click of the same user and item, at most so many seconds apart, are
     one event that is logged twice."""

@@ -168,19 +168,21 @@ def evaluate_claims(
     it. A claim is decided where its p and its permutation p, each corrected in their family, are below alpha.
     """
     settings = suite.significance
-    found = [
+    scores_of_sides = [
         Verdict(claim, "not testable", "the searches of this data set are made from its interactions")
         if claim.real_searches and claim.where.dataset in made_searches
         else _sides(claim, find, obstacle)
         for claim in suite.claims
     ]
-    family = sum(not isinstance(sides, Verdict) for sides in found)
+    family = sum(not isinstance(sides, Verdict) for sides in scores_of_sides)
     level = first_step(settings.alpha, family, settings.correction)
     permutations = enough_permutations(settings.permutations, level)
     expected = [_expected(claim, lower_is_better) for claim in suite.claims]
     verdicts = [
-        sides if isinstance(sides, Verdict) else _measured(claim, of, sides, settings.alpha, level, permutations)
-        for claim, of, sides in zip(suite.claims, expected, found, strict=True)
+        sides
+        if isinstance(sides, Verdict)
+        else _measured(claim, expectation, sides, settings.alpha, level, permutations)
+        for claim, expectation, sides in zip(suite.claims, expected, scores_of_sides, strict=True)
     ]
     return tuple(replace(verdict, reduced=suite.reduced) for verdict in _decided(verdicts, expected, suite))
 

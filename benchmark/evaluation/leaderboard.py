@@ -240,18 +240,18 @@ def _place(names: Sequence[str], name: str) -> tuple[int, str]:
 def _by_model(remarks: Mapping[Cell, Sequence[str]]) -> dict[tuple[str, str], list[str]]:
     """What the cells said, by data set and model; a remark that not all seeds made says which did."""
     seeds: dict[tuple[str, str], list[int]] = {}
-    said: dict[tuple[str, str], dict[str, list[int]]] = {}
+    seeds_of: dict[tuple[str, str], dict[str, list[int]]] = {}
     for cell in sorted(remarks, key=lambda cell: cell.seed):
         place = cell.dataset, cell.model
         seeds.setdefault(place, []).append(cell.seed)
         for remark in dict.fromkeys(remarks[cell]):
-            said.setdefault(place, {}).setdefault(remark, []).append(cell.seed)
+            seeds_of.setdefault(place, {}).setdefault(remark, []).append(cell.seed)
     return {
         place: [
             remark if own == seeds[place] else f"{remark} (seed {', '.join(map(str, own))})"
             for remark, own in by_remark.items()
         ]
-        for place, by_remark in said.items()
+        for place, by_remark in seeds_of.items()
     }
 
 

@@ -74,6 +74,6 @@ def merged(scores: Sequence[Scores]) -> Scores:
         if not np.array_equal(one.rows, first.rows)
         for name in (*one.values, *one.totals)
     }
-    values = {name: of for one in scores for name, of in one.values.items()}
-    totals = {name: of for one in scores for name, of in one.totals.items()}
+    values = {name: numbers for one in scores for name, numbers in one.values.items()}
+    totals = {name: numbers for one in scores for name, numbers in one.totals.items()}
     return replace(first, values=values, totals=totals, own_rows=own)

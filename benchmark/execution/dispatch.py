@@ -110,15 +110,15 @@ def run_jobs(
     run, left = plugins.resolve(executor), {job.folder for job in jobs}
     fault = f"{executor} of {executor.plugin}"
     try:
-        given = run(jobs, execution, on_progress)
+        answers = run(jobs, execution, on_progress)
         try:
-            for folder, error in given:
+            for folder, error in answers:
                 if folder not in left:
                     raise ContractError(f"{fault} gave {folder}, which is not a job of this run or had ended before.")
                 left.remove(folder)
                 yield folder, error
         finally:
-            getattr(given, "close", lambda: None)()
+            getattr(answers, "close", lambda: None)()
     except (BenchmarkError, OSError):
         raise
     except Exception as error:

@@ -1,7 +1,7 @@
 """The fork server: a process that has imported torch and the like once, forks a worker per cell, and keeps it to its
 limits.
 
-No model runs in it. It is the parent of the workers, and of every process that a worker leaves behind: all of these end
+No model runs in it. It is the parent of the workers, and of every process that a worker leaves: all of these end
 with their cell. It ends with the runner, and every cell with it.
 """
 

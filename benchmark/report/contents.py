@@ -70,7 +70,7 @@ def _own_protocols(suite: Suite, ran: Collection[str]) -> dict[str, dict[str, An
 
 def sections(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> list[Section]:
     """The whole report in order, without empty sections. Costs are last, for they vary between runs."""
-    found = [
+    whole = [
         Section("results", "Results", list(results(leaderboard))),
         Section("comparisons", "Comparisons", list(_comparisons(leaderboard))),
         Section("claims", "Claims", list(_claims(leaderboard))),
@@ -79,7 +79,7 @@ def sections(leaderboard: Leaderboard, analyses: Sequence[Analysis] = ()) -> lis
         Section("published", "Published", list(published(leaderboard))),
         Section("cost", "Cost", list(_costs(leaderboard))),
     ]
-    return [section for section in found if section.tables]
+    return [section for section in whole if section.tables]
 
 
 TESTED = (

@@ -23,9 +23,9 @@ NAMES = {
 def data_notes(lb: Leaderboard, dataset: str, task: Task) -> Iterator[str]:
     """The lines below the results of one data set and task; none where its facts are not known."""
     facts = lb.data.get(dataset, {})
-    known = TaskFacts.of(facts, task)
-    if known.test_requests is not None:
-        yield f"Data: {'; '.join(_parts(facts, known, task))}."
+    task_facts = TaskFacts.of(facts, task)
+    if task_facts.test_requests is not None:
+        yield f"Data: {'; '.join(_parts(facts, task_facts, task))}."
     for choice in lb.suite.datasets:
         if choice.name == dataset and choice.note:
             yield f"{dataset}: {choice.note}."

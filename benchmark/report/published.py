@@ -26,8 +26,8 @@ def published(lb: Leaderboard) -> Iterator[Table]:
     if lb.published is None:
         return
     ran = dict.fromkeys((row.dataset, published_name(lb.suite.datasets, row.dataset)) for row in lb.rows)
-    known = {table.dataset for table in lb.published.tables}
-    places = [(name, alias) for name, alias in ran if alias in known]
+    datasets = {table.dataset for table in lb.published.tables}
+    places = [(name, alias) for name, alias in ran if alias in datasets]
     if not places:
         yield Table("", [], [], [ELSEWHERE])
         places = [("", alias) for alias in dict.fromkeys(table.dataset for table in lb.published.tables)]
@@ -39,7 +39,7 @@ def published(lb: Leaderboard) -> Iterator[Table]:
             heading = " · ".join([name or alias, task, *([part] if part != "all" else [])])
             measured = {row.metric for row in lb.rows}
             ours = _by_alias(lb, rows)
-            # What is no metric of the suite is an analysis' own, and would leave most of a common table empty.
+            # A metric that the suite does not have belongs to an analysis; its column of a common table would be empty.
             for group in (
                 [table for table in tables if table.metric in measured],
                 [table for table in tables if table.metric not in measured],
@@ -56,11 +56,11 @@ def published_name(choices: Sequence[Named], name: str) -> str:
 
 def _by_alias(lb: Leaderboard, rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
     """Our rows by the name that the model has in the published tables, and by its own."""
-    found: dict[str, dict[str, list[Row]]] = {}
+    rows_of: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
         alias = published_name(lb.suite.models, row.model)
-        found.setdefault(alias, {}).setdefault(row.model, []).append(row)
-    return found
+        rows_of.setdefault(alias, {}).setdefault(row.model, []).append(row)
+    return rows_of
 
 
 def _table(
