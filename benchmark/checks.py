@@ -26,7 +26,7 @@ from benchmark.execution.dispatch import default_jobs, with_lists
 from benchmark.metric import parse_metric
 from benchmark.plan import Plan, digest_of
 from benchmark.plugins import Registry
-from benchmark.suite.schema import NEW, DataChoice, Suite
+from benchmark.suite.schema import NEW, DatasetEntry, Suite
 from benchmark.text import visible
 
 CEILING = 0.9995
@@ -82,7 +82,7 @@ def limits_of_cells(suite: Suite) -> str:
         return f"timeout {f'{timeout:g} s' if timeout else 'none'}, memory {size}"
 
     common = suite.timeout, suite.memory
-    own = [(choice.name, suite.limits_of(choice.name)) for choice in suite.models]
+    own = [(entry.name, suite.limits_of(entry.name)) for entry in suite.models]
     others = [f"{name}: {said(*limits)}" for name, limits in own if limits != common]
     return "; ".join([said(*common), *others])
 
@@ -95,10 +95,10 @@ def families(plan: Plan) -> dict[str, tuple[int, float]]:
     suite = plan.suite
     cells = {(cell.dataset, cell.model): cell for cell in plan.cells}
     tests: dict[tuple[str, ...], bool] = {}
-    for choice in suite.datasets:
-        if (data := choice.name) not in plan.datasets:
+    for data_entry in suite.datasets:
+        if (data := data_entry.name) not in plan.datasets:
             continue
-        lists = suite.protocol_of(choice).candidates
+        lists = suite.protocol_of(data_entry).candidates
         for task, slice_name, metric, (entry, model, baseline) in itertools.product(
             plan.datasets[data].tasks, suite.slices, suite.metrics, suite.pairs
         ):
@@ -194,7 +194,7 @@ def limits(plan: Plan, dataset: Dataset) -> Iterator[str]:
                 yield f"{n} requests of {task} are in the slice {slice_name}: fewer than {FEW} decide nothing."
 
 
-def reads_less(plan: Plan, data: DataChoice) -> Iterator[str]:
+def reads_less(plan: Plan, data: DatasetEntry) -> Iterator[str]:
     """Models that read fewer items of a history than the protocol leaves, or never return what is in it."""
     protocol = plan.suite.protocol_of(data)
     most = protocol.max_history
@@ -230,16 +230,16 @@ def how_hard(plan: Plan, name: str) -> Iterator[str]:
 def print_data(suite: Suite, registry: Registry) -> int:
     """What each data set of the suite needs, where it lies, its digest and licence; 1 where one cannot be read."""
     missing: set[str] = set()
-    for choice in suite.datasets:
-        offer = registry.offer("dataset", choice.use)
-        params = plugins.check_params(offer, choice.params)
+    for entry in suite.datasets:
+        offer = registry.offer("dataset", entry.use)
+        params = plugins.check_params(offer, entry.params)
         stated = ", ".join(f"{k}={v}" for k, v in params.items() if v)
-        sys.stdout.write(visible(f"{choice.name} ({choice.use} {stated})\n"))
+        sys.stdout.write(visible(f"{entry.name} ({entry.use} {stated})\n"))
         try:
             plugins.check_requirements(offer)
             log = plugins.build(offer, params)
-            dataset = split_log(choice.name, log, suite.protocol_of(choice))
-            digest = digest_of(suite, choice, dataset, registry)
+            dataset = split_log(entry.name, log, suite.protocol_of(entry))
+            digest = digest_of(suite, entry, dataset, registry)
         except BenchmarkError as error:
             said, remedy = str(error).partition(". ")[::2]
             remedy_once = "See above." if remedy and remedy in missing else remedy

@@ -33,7 +33,7 @@ from benchmark.parameters import names_path
 from benchmark.plugins import Kind, Offer, Registry
 from benchmark.suite.load import results_name
 from benchmark.suite.published import Published, load_published
-from benchmark.suite.schema import NEW, Choice, DataChoice, Named, Suite, matches
+from benchmark.suite.schema import NEW, DatasetEntry, ModelEntry, Named, Suite, matches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Plan(Run):
 class CheckedModel:
     """A model of the suite, as its plugin and its parameters make it: what is known before any data is read."""
 
-    choice: Choice
+    entry: ModelEntry
     offer: Offer
     params: Mapping[str, Any]
     tasks: frozenset[Task]
@@ -158,10 +158,10 @@ def check(suite: Suite, source: Path, registry: Registry) -> Checked:
     # A metric over the list of a misspelt sampler would look misspelt itself.
     metrics = {} if mistakes else attempt(check_scoring, suite, source, registry)
     datasets = {data.name: attempt(_params, registry, "dataset", data) for data in suite.datasets}
-    params = {choice.name: attempt(_params, registry, "model", choice) for choice in suite.models}
+    params = {entry.name: attempt(_params, registry, "model", entry) for entry in suite.models}
     if mistakes:
         raise BenchmarkError("\n".join(dict.fromkeys(mistakes)))
-    models = tuple(_checked_model(suite, choice, params[choice.name], registry) for choice in suite.models)
+    models = tuple(_checked_model(suite, entry, params[entry.name], registry) for entry in suite.models)
     return Checked(metrics, models, datasets)
 
 
@@ -169,29 +169,29 @@ def _params(registry: Registry, kind: Kind, named: Named) -> dict[str, Any]:
     return plugins.check_params(registry.offer(kind, named.use), named.params)
 
 
-def _checked_model(suite: Suite, choice: Choice, params: Mapping[str, Any], registry: Registry) -> CheckedModel:
-    offer = registry.offer("model", choice.use)
+def _checked_model(suite: Suite, entry: ModelEntry, params: Mapping[str, Any], registry: Registry) -> CheckedModel:
+    offer = registry.offer("model", entry.use)
     model = plugins.build(offer, params)  # which checks values, too
     declared = declarations(model)
     return CheckedModel(
-        choice,
+        entry,
         offer,
         params,
         frozenset(model.tasks),
-        [_needed(choice, registry, *need) for need in getattr(model, "needs", ())],
+        [_needed(entry, registry, *need) for need in getattr(model, "needs", ())],
         getattr(model, "needs_training", True),
         declared,
-        suite.seeds_of(choice.name, declared["deterministic"]),
+        suite.seeds_of(entry.name, declared["deterministic"]),
     )
 
 
 def _pick(suite: Suite, checked: Checked, only: Sequence[str]) -> set[Key]:
     """The cells that `--only` asks for. Raises BenchmarkError for a pattern that fits none."""
     keys = {
-        (data.name, model.choice.name, seed)
+        (data.name, model.entry.name, seed)
         for data in suite.datasets
         for model in checked.models
-        if data.wants(model.choice.name)
+        if data.wants(model.entry.name)
         for seed in model.seeds
     }
     for pattern in only:
@@ -207,7 +207,7 @@ def _requirements(checked: Checked, registry: Registry, names: Collection[str]) 
     where one is not installed."""
     requires: set[str] = set()
     for model in checked.models:
-        if model.choice.name in names:
+        if model.entry.name in names:
             for offer in (model.offer, *(registry.offer("model", need["model"]) for need in model.needs)):
                 plugins.check_requirements(offer)
                 requires.update(getattr(plugins.resolve(offer), "requires", ()))
@@ -223,33 +223,33 @@ def read(
     datasets: dict[str, Dataset] = {}
     lists: dict[str, Lists] = {}
     missing: dict[str, BenchmarkError] = {}
-    for choice in suite.datasets:
-        offer = registry.offer("dataset", choice.use)
+    for entry in suite.datasets:
+        offer = registry.offer("dataset", entry.use)
         plugins.check_requirements(offer)
         try:
-            log = plugins.build(offer, checked.dataset_params[choice.name])
+            log = plugins.build(offer, checked.dataset_params[entry.name])
         except MissingDataError as error:
-            if not choice.optional:
+            if not entry.optional:
                 raise
-            missing[choice.name] = error
+            missing[entry.name] = error
             continue
-        dataset = split_log(choice.name, log, suite.protocol_of(choice))
+        dataset = split_log(entry.name, log, suite.protocol_of(entry))
         if limit is not None:
             dataset = limit_requests(dataset, limit)
-        dataset = replace(dataset, digest=digest_of(suite, choice, dataset, registry))
+        dataset = replace(dataset, digest=digest_of(suite, entry, dataset, registry))
         if not asks_for_new(suite):
             dataset = replace(dataset, test={t: replace(split, seen=None) for t, split in dataset.test.items()})
         if not suite.reduced:  # which already says so
-            dataset = _sized(dataset, choice.published_as or choice.name, published)
-        if samplers := samplers_of(suite, choice, dataset):
-            lists[choice.name] = Lists(known_items(log, dataset), samplers, suite.threads)
-        datasets[choice.name] = dataset
+            dataset = _sized(dataset, entry.published_as or entry.name, published)
+        if samplers := samplers_of(suite, entry, dataset):
+            lists[entry.name] = Lists(known_items(log, dataset), samplers, suite.threads)
+        datasets[entry.name] = dataset
     if not datasets or (asked and set(asked) <= missing.keys()):  # a run of nothing would look like one that went well
         needed = [str(error) for name, error in missing.items() if name in asked or not asked]
         raise BenchmarkError("\n".join(dict.fromkeys(needed)))
     if not missing:  # which may be what the depth is for
         _check_depth(suite, datasets)
-    _check_trainable(suite, datasets, [model.choice.name for model in checked.models if not model.needs_training])
+    _check_trainable(suite, datasets, [model.entry.name for model in checked.models if not model.needs_training])
     _check_times(suite, datasets)
     return Data(datasets, lists, missing)
 
@@ -257,28 +257,28 @@ def read(
 def make_cells(suite: Suite, checked: Checked, datasets: Mapping[str, Dataset], device: str) -> tuple[Cell, ...]:
     """Every cell of the suite, with the fingerprint of all that its numbers depend on. Raises BenchmarkError for a
     model that does none of a data set's tasks."""
-    versions = {model.choice.use: fingerprint.versions(model.offer) for model in checked.models}
-    files = {model.choice.name: _files(model.params) for model in checked.models}
+    versions = {model.entry.use: fingerprint.versions(model.offer) for model in checked.models}
+    files = {model.entry.name: _files(model.params) for model in checked.models}
     cells = []
     for data in suite.datasets:
         dataset = datasets.get(data.name)
         for model in checked.models:
-            choice = model.choice
-            if dataset is None or not data.wants(choice.name):
+            entry = model.entry
+            if dataset is None or not data.wants(entry.name):
                 continue
             answers = tuple(task for task in dataset.tasks if task in model.tasks)
             if not answers:
                 raise BenchmarkError(
-                    f"model '{choice.name}' does {' and '.join(sorted(model.tasks))}, but data set '{data.name}' has "
+                    f"model '{entry.name}' does {' and '.join(sorted(model.tasks))}, but data set '{data.name}' has "
                     f"only {' and '.join(dataset.tasks)}. Take one of them out of the suite."
                 )
             identity = {
                 "data": dataset.digest,
-                "model": choice.use,
+                "model": entry.use,
                 "params": model.params,
                 "tasks": answers,
-                "versions": versions[choice.use],
-                "files": files[choice.name],
+                "versions": versions[entry.use],
+                "files": files[entry.name],
                 **({"needs": model.needs} if model.needs else {}),
                 "depth": suite.depth,
                 "threads": suite.threads,
@@ -288,16 +288,16 @@ def make_cells(suite: Suite, checked: Checked, datasets: Mapping[str, Dataset], 
             cells += [
                 Cell(
                     dataset=data.name,
-                    model=choice.name,
+                    model=entry.name,
                     seed=seed,
                     tasks=answers,
                     fingerprint=_fingerprint({**identity, "seed": seed}),
                     digest=dataset.digest,
                     dataset_use=data.use,
                     dataset_params=checked.dataset_params[data.name],
-                    model_use=choice.use,
+                    model_use=entry.use,
                     model_params=model.params,
-                    versions=versions[choice.use],
+                    versions=versions[entry.use],
                     **model.declared,
                 )
                 for seed in model.seeds
@@ -334,7 +334,7 @@ def _check_trainable(suite: Suite, datasets: Mapping[str, Dataset], untrained: C
         dataset = datasets.get(data.name)
         if dataset is None or len(dataset.train.searches.values) or len(dataset.train.histories.values):
             continue
-        learn = [choice.name for choice in suite.models if data.wants(choice.name) and choice.name not in untrained]
+        learn = [entry.name for entry in suite.models if data.wants(entry.name) and entry.name not in untrained]
         if learn:
             mistakes.append(
                 f"data set '{data.name}' has nothing to train on (split {dataset.facts['split_search']}: all of its "
@@ -435,12 +435,12 @@ def limit_requests(dataset: Dataset, n: int) -> Dataset:
     return replace(dataset, test=test, digest=digest, facts={**dataset.facts, **asked})
 
 
-def samplers_of(suite: Suite, data: DataChoice, dataset: Dataset) -> dict[Task, list[Sampler]]:
+def samplers_of(suite: Suite, data: DatasetEntry, dataset: Dataset) -> dict[Task, list[Sampler]]:
     """What makes the candidate lists of a data set, by the tasks that it has."""
     return {task: of for task, of in suite.protocol_of(data).candidates.items() if of and task in dataset.tasks}
 
 
-def digest_of(suite: Suite, data: DataChoice, dataset: Dataset, registry: Registry) -> str:
+def digest_of(suite: Suite, data: DatasetEntry, dataset: Dataset, registry: Registry) -> str:
     """The digest of a data set that was split, with the further rankings that the suite asks for."""
     samplers, digest = samplers_of(suite, data, dataset), dataset.digest
     if asks_for_new(suite):
@@ -484,16 +484,16 @@ def _checked_metric(spec: str, registry: Registry, depth: int, lists: Collection
     return replace(metric, better=metric.better or ("higher" if np.ndim(value) else "neither"))
 
 
-def _needed(choice: Choice, registry: Registry, model: str, params: Mapping[str, Any]) -> dict[str, Any]:
+def _needed(entry: ModelEntry, registry: Registry, model: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """A model whose item embeddings another one asks for: its name, parameters and code, for the fingerprint."""
     try:
         offer = registry.offer("model", model)
         params = plugins.check_params(offer, params)
         plugins.build(offer, params)
     except BenchmarkError as error:
-        raise BenchmarkError(f"model '{choice.name}' asks for item embeddings. {error}") from error
+        raise BenchmarkError(f"model '{entry.name}' asks for item embeddings. {error}") from error
     if not hasattr(plugins.resolve(offer), "item_embeddings"):
-        raise BenchmarkError(f"model '{choice.name}' asks for item embeddings of '{model}', which offers none.")
+        raise BenchmarkError(f"model '{entry.name}' asks for item embeddings of '{model}', which offers none.")
     return {"model": model, "params": params, "versions": fingerprint.versions(offer)}
 
 

@@ -121,8 +121,8 @@ def _published(
     """What the paper prints for a cell's model, or for the row whose name has the words `row` after that."""
     if published is None:
         return None
-    (data,) = (choice for choice in suite.datasets if choice.name == cell.dataset)
-    (model,) = (choice for choice in suite.models if choice.name == cell.model)
+    (data,) = (entry for entry in suite.datasets if entry.name == cell.dataset)
+    (model,) = (entry for entry in suite.models if entry.name == cell.model)
     name = f"{model.published_as or model.name} {row}".strip()
     number = published.find(data.published_as or data.name, task, "all", metric, name)
     return number.value if number else None

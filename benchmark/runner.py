@@ -48,7 +48,7 @@ class Outcome:
 def estimates(plan: Plan) -> dict[Cell, float | None]:
     """About how many seconds each selected cell takes: what those like it took in this results folder, or what the
     suite states; None where nothing is known."""
-    stated = {choice.name: choice.seconds for choice in plan.suite.models}
+    stated = {entry.name: entry.seconds for entry in plan.suite.models}
     return {cell: usual_seconds(plan.results, cell) or stated[cell.model] for cell in plan.selected}
 
 

@@ -13,7 +13,7 @@ from benchmark.suite.expectation import Expectation, parse_expectation
 from benchmark.suite.file import read_suite, shipped_suites
 from benchmark.suite.load import load_suite
 from benchmark.suite.published import load_published
-from benchmark.suite.schema import Choice, Claim, DataChoice, Significance, Suite, Where
+from benchmark.suite.schema import Claim, DatasetEntry, ModelEntry, Significance, Suite, Where
 
 GOOD = np.tile([1.0, 1.0, 0.0, 1.0], 25)
 POOR = np.tile([0.0, 1.0, 0.0, 0.0], 25)  # half a point below GOOD
@@ -24,8 +24,8 @@ def suite(*expectations: str, correction: str = "holm", reduced: bool = False) -
     return Suite(
         name="s",
         reduced=reduced,
-        datasets=[DataChoice(use="movielens", name="ML")],
-        models=[Choice(use="x", name=name) for name in ("Gen_R+S", "Gen_R", "SASRec[CE]", "Gone")],
+        datasets=[DatasetEntry(use="movielens", name="ML")],
+        models=[ModelEntry(use="x", name=name) for name in ("Gen_R+S", "Gen_R", "SASRec[CE]", "Gone")],
         metrics=["R@30"],
         significance=Significance.model_validate({"correction": correction}),
         claims=[

@@ -18,18 +18,18 @@ from benchmark.errors import ContractError
 from benchmark.evaluation.leaderboard import CellCosts, Evaluated, Failure, Leaderboard, build_leaderboard
 from benchmark.evaluation.significance import Fits, estimate
 from benchmark.suite.published import Published, load_published
-from benchmark.suite.schema import Choice, Claim, Comparison, DataChoice, Significance, Suite, Where
+from benchmark.suite.schema import Claim, Comparison, DatasetEntry, ModelEntry, Significance, Suite, Where
 
 
 def suite(**changes: Any) -> Suite:
     fields: dict[str, Any] = {
         "name": "tiny",
-        "datasets": [DataChoice(use="movielens", name="ML")],
+        "datasets": [DatasetEntry(use="movielens", name="ML")],
         "models": [
-            Choice(use="popular", name="Pop"),
-            Choice(use="gen", name="Gen_R"),
-            Choice(use="gen", name="Gen_S"),
-            Choice(use="gen", name="Joint", published_as="Gen_R+S"),
+            ModelEntry(use="popular", name="Pop"),
+            ModelEntry(use="gen", name="Gen_R"),
+            ModelEntry(use="gen", name="Gen_S"),
+            ModelEntry(use="gen", name="Joint", published_as="Gen_R+S"),
         ],
         "metrics": ["R@30", "Gini"],
         "compare": [Comparison(model="Joint", against=["Gen_R", "Gen_S"])],
@@ -190,7 +190,7 @@ def test_what_never_returns_the_history_is_compared_where_nobody_may() -> None:
     reasons = [u.reason for u in board.untested if u.baseline == "Gen_R"]
     assert reasons == ["recommendation all: Joint never returns the history, Gen_R may"]
     assert len(build(suite(protocol=Protocol(mask_seen=True)), scores).comparisons) == 1
-    own = [DataChoice(use="movielens", name="ML", protocol=Protocol(mask_seen=True))]
+    own = [DatasetEntry(use="movielens", name="ML", protocol=Protocol(mask_seen=True))]
     assert len(build(suite(datasets=own), scores).comparisons) == 1
 
 

@@ -22,7 +22,7 @@ from benchmark.report.data import data_notes
 from benchmark.report.files import report_files, write_report
 from benchmark.report.layout import number, probability
 from benchmark.suite.published import Published
-from benchmark.suite.schema import Choice, Claim, Comparison, DataChoice, Suite, Where
+from benchmark.suite.schema import Claim, Comparison, DatasetEntry, ModelEntry, Suite, Where
 
 METRICS = ("R@30", "nDCG@10", "ARP@10")
 NASTY = "Pop_<b>|*R*&50%"
@@ -72,8 +72,8 @@ def board(
         title="One task & the other",
         profile="laptop",
         reduced=True,
-        datasets=[DataChoice(use="movielens", name="ML")],
-        models=[Choice(use="x", name=name) for name in (NASTY, "Gen_R", "Joint", "Lost")],
+        datasets=[DatasetEntry(use="movielens", name="ML")],
+        models=[ModelEntry(use="x", name=name) for name in (NASTY, "Gen_R", "Joint", "Lost")],
         metrics=list(METRICS),
         slices=["all", "torso"],
         seeds=list(range(seeds)),
@@ -194,7 +194,7 @@ def test_the_data_is_described_below_its_tables() -> None:
     assert noted("search", {}) == []
     lent = replace(
         board(),
-        suite=board().suite.model_copy(update={"datasets": [DataChoice(use="x", name="ML", note="from a friend")]}),
+        suite=board().suite.model_copy(update={"datasets": [DatasetEntry(use="x", name="ML", note="from a friend")]}),
     )
     assert list(data_notes(lent, "ML", "search")) == ["ML: from a friend."]
 
@@ -473,7 +473,7 @@ def test_files_are_the_ones_documented_and_strict_json(tmp_path: Path) -> None:
 
 def test_an_empty_leaderboard_still_renders() -> None:
     suite = Suite(
-        name="tiny", datasets=[DataChoice(use="x", name="x")], models=[Choice(use="x", name="x")], metrics=["R@1"]
+        name="tiny", datasets=[DatasetEntry(use="x", name="x")], models=[ModelEntry(use="x", name="x")], metrics=["R@1"]
     )
     empty = Leaderboard(suite, ())
     for text in report_files(empty).values():

@@ -229,8 +229,8 @@ def build_leaderboard(
     )
 
 
-def _names(choices: Iterable[Named]) -> list[str]:
-    return [choice.name for choice in choices]
+def _names(entries: Iterable[Named]) -> list[str]:
+    return [entry.name for entry in entries]
 
 
 def _place(names: Sequence[str], name: str) -> tuple[int, str]:
@@ -262,10 +262,10 @@ def _rows(
     marks: Mapping[str, Sequence[str]],
     own: Mapping[tuple[str, str], Sequence[str]],
 ) -> Iterator[Row]:
-    for data, task, slice_name, metric, choice in product(
+    for data, task, slice_name, metric, entry in product(
         suite.datasets, TASKS, suite.slices, suite.ordered_metrics, suite.models
     ):
-        dataset, model = data.name, choice.name
+        dataset, model = data.name, entry.name
         pool = pools.get((dataset, task, slice_name, model))
         if pool is None or metric not in {*pool.values, *pool.totals}:
             continue
@@ -275,7 +275,7 @@ def _rows(
             remarks.append(f"{pool.seeds} of {planned} seeds")
         printed = None
         if published is not None:
-            names = data.published_as or dataset, choice.published_as or model
+            names = data.published_as or dataset, entry.published_as or model
             printed = published.find(names[0], task, slice_name, metric, names[1])
         mean, sd, low, high = _summary(pool, metric, suite.significance.alpha)
         yield Row(

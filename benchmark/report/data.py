@@ -26,9 +26,9 @@ def data_notes(lb: Leaderboard, dataset: str, task: Task) -> Iterator[str]:
     task_facts = TaskFacts.of(facts, task)
     if task_facts.test_requests is not None:
         yield f"Data: {'; '.join(_parts(facts, task_facts, task))}."
-    for choice in lb.suite.datasets:
-        if choice.name == dataset and choice.note:
-            yield f"{dataset}: {choice.note}."
+    for entry in lb.suite.datasets:
+        if entry.name == dataset and entry.note:
+            yield f"{dataset}: {entry.note}."
 
 
 def _parts(facts: Mapping[str, Any], known: TaskFacts, task: Task) -> Iterator[str]:

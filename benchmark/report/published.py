@@ -49,9 +49,9 @@ def published(lb: Leaderboard) -> Iterator[Table]:
                     yield _table(heading, lb.published, group, ours)
 
 
-def published_name(choices: Sequence[Named], name: str) -> str:
+def published_name(entries: Sequence[Named], name: str) -> str:
     """The name that a data set or model of the suite has in the published tables."""
-    return next((choice.published_as or name for choice in choices if choice.name == name), name)
+    return next((entry.published_as or name for entry in entries if entry.name == name), name)
 
 
 def _by_alias(lb: Leaderboard, rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:

@@ -220,11 +220,11 @@ def _repeated(values: Sequence[Any]) -> list[Any]:
 
 def check_names(suite: Suite, path: Path) -> None:
     """Raises BenchmarkError for names that are not unique, and for comparisons and lists of what the suite lacks."""
-    for kind, choices in (("data set", suite.datasets), ("model", suite.models)):
-        duplicates = _repeated([choice.name for choice in choices])
+    for kind, entries in (("data set", suite.datasets), ("model", suite.models)):
+        duplicates = _repeated([entry.name for entry in entries])
         if duplicates:
             raise BenchmarkError(f"{path}: two {kind}s are called '{duplicates[0]}'. Give each its own `name:`.")
-    cells = len(suite.datasets) * sum(len(suite.seeds_of(choice.name)) for choice in suite.models)
+    cells = len(suite.datasets) * sum(len(suite.seeds_of(entry.name)) for entry in suite.models)
     if cells > MAX_CELLS:
         raise BenchmarkError(f"{path}: up to {cells:,} cells are asked for, and {MAX_CELLS:,} are allowed. Take fewer.")
     pairs = [
@@ -233,7 +233,7 @@ def check_names(suite: Suite, path: Path) -> None:
     ]
     lists: dict[str, Sequence[Any]] = {
         "seeds": suite.seeds, "metrics": suite.metrics, "slices": suite.slices, "analyses": suite.analyses,
-        **{f"seeds of {choice.name}": choice.seeds for choice in suite.models if choice.seeds},
+        **{f"seeds of {entry.name}": entry.seeds for entry in suite.models if entry.seeds},
     }  # fmt: skip
     for key, values in lists.items():
         duplicates = _repeated(values)
@@ -261,7 +261,7 @@ def check_names(suite: Suite, path: Path) -> None:
                     f"{path}: candidates of {task}: '{NEW}' is the name of the list without the items of the "
                     "history. Take another name."
                 )
-    models = [choice.name for choice in suite.models]
+    models = [entry.name for entry in suite.models]
     for data in suite.datasets:
         for pattern in data.models:
             if not any(matches(model, [pattern.removeprefix("!")]) for model in models):

@@ -67,7 +67,7 @@ class Named(Strict):
     """Its name in the published tables; the same as `name` where empty."""
 
 
-class Choice(Named):
+class ModelEntry(Named):
     """A model."""
 
     like: str = Field("", exclude=True)
@@ -95,7 +95,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(pattern == name or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-class DataChoice(Named):
+class DatasetEntry(Named):
     """A data set, the models that run on it, and its own protocol."""
 
     models: list[str] = Field([])
@@ -205,9 +205,9 @@ class Settings(Strict):
     """The profile that runs by default; in a resolved suite, the one that is applied."""
     reduced: bool = False
     """True where a profile runs on less data or smaller models than the paper; its verdicts say so."""
-    datasets: list[DataChoice] = Entries
+    datasets: list[DatasetEntry] = Entries
     """The data sets."""
-    models: list[Choice] = Entries
+    models: list[ModelEntry] = Entries
     """The models."""
     metrics: list[str] = Entries
     """As nDCG@10 or AP(rel=2)@100; over a candidate list HR@10|uni99, over items new to the user R@30|new."""
@@ -245,19 +245,19 @@ class Settings(Strict):
     analyses: list[str] = Field([], max_length=MAX_ENTRIES)
     """Further tables and figures; `benchmark list` shows all."""
 
-    def protocol_of(self, dataset: DataChoice) -> Protocol:
+    def protocol_of(self, dataset: DatasetEntry) -> Protocol:
         """The suite's protocol, or the data set's own."""
         return dataset.protocol or self.protocol
 
     def seeds_of(self, model: str, deterministic: bool = False) -> list[int]:
         """The seeds that a model is trained with; only the first for a `deterministic` one."""
-        (seeds,) = (choice.seeds or self.seeds for choice in self.models if choice.name == model)
+        (seeds,) = (entry.seeds or self.seeds for entry in self.models if entry.name == model)
         return seeds[:1] if deterministic else seeds
 
     def limits_of(self, model: str) -> tuple[float | None, int | None]:
         """The timeout in seconds and the bytes of memory of a cell of this model; its own come before the suite's."""
-        (choice,) = (choice for choice in self.models if choice.name == model)
-        return choice.timeout or self.timeout, choice.memory or self.memory
+        (entry,) = (entry for entry in self.models if entry.name == model)
+        return entry.timeout or self.timeout, entry.memory or self.memory
 
     @property
     def pairs(self) -> list[tuple[Comparison, str, str]]:
