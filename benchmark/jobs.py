@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to compute.
+    """A cell to compute, or the candidate lists of a data set that models make.
 
     `folder` names the job; all that the command reads and writes is in it and in the folder of its data set. `command`
     computes the cell in any process that sees both, and keeps to its limits by itself; it ends with 0, or with 1 if the

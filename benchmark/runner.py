@@ -20,6 +20,7 @@ from benchmark.reporting import report, warn_of
 from benchmark.results.cells import CellFolder, usual_seconds
 from benchmark.results.datasets import dataset_folder, save_dataset
 from benchmark.results.files import DamagedError
+from benchmark.results.lists import making_lists
 from benchmark.results.run import RunRecord, write_run
 from benchmark.results.scratch import forget_shared
 from benchmark.scored import Scored
@@ -126,11 +127,12 @@ def _finished(plan: Plan, cell: Cell, watcher: Watcher) -> bool:
 def _prepare(plan: Plan, registry: Registry, executor: Offer, watcher: Watcher) -> Plan:
     """Write what the workers read, and what says where the numbers come from; the plan has all candidate lists then."""
     try:
-        plan = with_lists(plan, registry, executor, watcher.warned)
-        for name, dataset in plan.datasets.items():
-            folder = dataset_folder(plan.results, name, dataset.digest)
-            if damage := save_dataset(folder, dataset, verify=plan.verify):
-                watcher.warned(f"data set {name}: {damage}; it is written anew in {folder}")
+        with making_lists(plan.results) if plan.lists else contextlib.nullcontext():
+            plan = with_lists(plan, registry, executor, watcher.warned)
+            for name, dataset in plan.datasets.items():
+                folder = dataset_folder(plan.results, name, dataset.digest)
+                if damage := save_dataset(folder, dataset, verify=plan.verify):
+                    watcher.warned(f"data set {name}: {damage}; it is written anew in {folder}")
         record = RunRecord(plan.suite, plan.cells, plan.marks, plan.device, plan.options)
         write_run(plan.results, record, environment(plan.source))
     except OSError as error:

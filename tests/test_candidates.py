@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -491,3 +492,16 @@ def test_a_model_that_dies_while_it_makes_a_list_ends_the_run_with_a_reason_and_
     assert not list((tmp_path / "out" / "s").glob("cells"))
     assert command(*words).returncode == 0  # the model works the second time
     assert list((tmp_path / "out" / "s" / "datasets").glob("Board-*/candidates-recommendation-faulty-3-random.parquet"))
+
+
+def test_two_runs_at_once_make_a_models_lists_one_after_the_other(command: Command, tmp_path: Path) -> None:
+    """If they did not take turns, the second would remove the job that the first has begun."""
+    (tmp_path / "s.yaml").write_text(
+        "{name: s, datasets: [{use: checkerboard, name: Board}], models: [{use: popular, name: Pop}], "
+        "protocol: {candidates: {recommendation: {kind: faulty, n: 3, fill: random, params: {seconds: 3.0}}}}, "
+        "metrics: [HR@1|faulty-3-random]}"
+    )
+    words = ("run", "s.yaml", "--results", "out", "--tracking", "off")
+    with ThreadPoolExecutor() as runs:
+        both = list(runs.map(lambda _: command(*words), range(2)))
+    assert [done.returncode for done in both] == [0, 0], [done.stderr for done in both]

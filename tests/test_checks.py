@@ -9,27 +9,19 @@ from benchmark.checks import families, resolvable
 from benchmark.plan import make_plan
 from benchmark.suite.load import load_suite
 
-SEEDED = """
-name: seeded
-datasets: [{use: movielens, name: ML}]
-models:
-  - {use: popular, name: Pop}
-  - {use: bm25, name: BM25}
-  - {use: sasrec, name: SASRec}
-  - {use: gru4rec, name: GRU4Rec, seeds: [7]}
-metrics: [R@30]
-seeds: [3, 4, 5]
-"""
-
 
 def test_a_plan_knows_the_families_of_its_tests_and_the_levels_that_decide(tmp_path: Path) -> None:
-    compare = """
+    text = """
+name: families
+datasets: [{use: movielens, name: ML}]
+models: [{use: popular, name: Pop}, {use: bm25}, {use: sasrec}, {use: gru4rec}]
+metrics: [R@30, R@30|new, RR]
 compare:
-  - {model: SASRec, against: [Pop], primary: true, metric: R@30, slice: all}
-  - {model: SASRec, against: [Pop, GRU4Rec]}
-  - {model: BM25, against: [Pop]}
+  - {model: sasrec, against: [Pop], primary: true, metric: R@30, slice: all}
+  - {model: sasrec, against: [Pop, gru4rec]}
+  - {model: bm25, against: [Pop]}
 """
-    (tmp_path / "s.yaml").write_text(SEEDED.replace("metrics: [R@30]", "metrics: [R@30, R@30|new, RR]") + compare)
+    (tmp_path / "s.yaml").write_text(text)
     suite, path = load_suite(str(tmp_path / "s.yaml"))
     plan = make_plan(suite, path, plugins.load(), tmp_path, device="cpu")
     # Of the pairs in recommendation 2 × 3, of which one is primary; BM25 against Pop in search by R@30 and RR.

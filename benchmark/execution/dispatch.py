@@ -28,7 +28,9 @@ CellProgress = Callable[[Cell, str, int, int, Mapping[str, float]], None]
 
 def with_lists(plan: Plan, registry: Registry, executor: Offer, warn: Callable[[str], None]) -> Plan:
     """The plan with all candidate lists: those that lie in the results folder, those that chance alone samples, and
-    those of models, which are jobs for the executor, as cells are. Raises BenchmarkError where a model fails."""
+    those of models, which are jobs for the executor, as cells are. Raises BenchmarkError where a model fails.
+
+    Runs on one results folder take turns: the caller holds `making_lists` until the data sets are saved."""
     datasets, jobs = dict(plan.datasets), dict[Path, str]()
     for name, lists in plan.lists.items():
         target = dataset_folder(plan.results, name, datasets[name].digest)
@@ -45,14 +47,13 @@ def with_lists(plan: Plan, registry: Registry, executor: Offer, warn: Callable[[
     suite = plan.suite
     work = [Job(folder, command(folder), CellFolder(folder).log, suite.threads) for folder in jobs]
     execution = Execution(1, worker_environment(suite.threads, suite.reproducible), (), plan.options, warn)
-    for folder, error in run_jobs(executor, work, execution, lambda *progress: None) if work else ():
-        name, job = jobs[folder], CellFolder(folder)
-        if error := error or job.failure():
-            raise BenchmarkError(f"data set '{name}': {error.rstrip('.')}. Its log: {job.log}")
-        datasets[name] = with_made_lists(folder, datasets[name])
-        remove_folder(folder)
-        with contextlib.suppress(OSError):  # there are others
-            folder.parent.rmdir()
+    with contextlib.closing(run_jobs(executor, work, execution, lambda *progress: None)) as ended:
+        for folder, error in ended if work else ():
+            name, job = jobs[folder], CellFolder(folder)
+            if error := error or job.failure():
+                raise BenchmarkError(f"data set '{name}': {error.rstrip('.')}. Its log: {job.log}")
+            datasets[name] = with_made_lists(folder, datasets[name])
+            remove_folder(folder)
     return replace(plan, datasets=datasets, lists={})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from benchmark.data.ragged import Ragged
 from benchmark.data.types import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.results.datasets import load_dataset, save_dataset, with_frozen_candidates
-from benchmark.results.files import replacing, safe_name, write_json
+from benchmark.results.files import locked, replacing, safe_name, write_json
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class ListJob:
     def save(self, dataset: Dataset) -> None:
         """Keep the data set with its lists."""
         save_dataset(self.folder / "made", dataset)
+
+
+def making_lists(results: Path) -> AbstractContextManager[None]:
+    """Hold the making of candidate lists, waiting for another run in this results folder that makes some."""
+    return locked(results / "lists")
 
 
 def list_job_folder(results: Path, name: str, digest: str) -> Path:
